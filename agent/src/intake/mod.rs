@@ -1,0 +1,55 @@
+//! Intakes: bytes in, PUBACK out. What stands behind them is one pipeline: see [`crate::accept`].
+//!
+//! An intake owns connections and decides nothing about frames. It hands each message to the
+//! acceptor with a way back to its session, and passes on what comes back.
+
+use protocol::DeviceId;
+use protocol::topic::Channel;
+use tokio::sync::mpsc;
+
+pub mod listen;
+
+/// One live connection of one device. Numbers are never used twice in one life of the agent.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct SessionId(pub u64);
+
+/// What an intake tells the acceptor.
+#[derive(Debug)]
+pub struct Inbound {
+    /// From which session.
+    pub session: SessionId,
+    /// Whose session; authenticated by the intake.
+    pub device: DeviceId,
+    /// What happened.
+    pub message: Message,
+}
+
+/// What can happen in a session.
+#[derive(Debug)]
+pub enum Message {
+    /// It began; everything for it goes into this channel. If the channel is full or closed the
+    /// session is given up: the device comes back and starts over from its hello.
+    Opened(mpsc::Sender<Outbound>),
+    /// The device published.
+    Published {
+        /// Where to: one of the uplink channels, on the device's own topic.
+        channel: Channel,
+        /// The sealed bytes, at most [`protocol::frame::FRAME_LEN_MAX`].
+        payload: Vec<u8>,
+        /// For the PUBACK, once what it holds is durable; none at QoS 0.
+        packet_id: Option<u16>,
+    },
+    /// It ended.
+    Closed,
+}
+
+/// What the acceptor tells a session.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outbound {
+    /// Acknowledge this packet.
+    PubAck(u16),
+    /// Publish to the device, at QoS 0, on its own topic.
+    Publish(Channel, Vec<u8>),
+    /// Close the connection; the device was revoked or a newer session took over.
+    Close,
+}

@@ -1,0 +1,2 @@
+//! Arguments, logging, signals; nothing else.
+fn main() {}

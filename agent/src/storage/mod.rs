@@ -1,0 +1,55 @@
+//! Files, behind a seam: the real disk, a disk that forgets what was not synced (for the torture),
+//! and, in tests, a disk that fails.
+//!
+//! Everything durable goes through here: journal, state, cursors, file sink. The contract is
+//! POSIX's, at its weakest: what was written is durable after [`File::sync`], a name created,
+//! renamed or removed after [`Storage::sync_dir`], and after a failed sync nothing is known about
+//! the bytes it covered; never sync them again, write them anew elsewhere.
+
+use std::fmt::Debug;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+mod disk;
+
+pub use disk::Disk;
+
+/// A directory tree of files.
+pub trait Storage: Send + Sync + Debug {
+    /// Makes a directory and those above it, durably.
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
+    /// Opens a file to read and write; with `create`, makes it if it is not there. Never truncates.
+    fn open(&self, path: &Path, create: bool) -> io::Result<Box<dyn File>>;
+    /// The files in a directory, sorted; empty if there is no such directory.
+    fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>>;
+    /// Removes a name.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Renames a file, over another if need be.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Makes the names in a directory durable.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Bytes free for us on the file system of `path`.
+    fn free_bytes(&self, path: &Path) -> io::Result<u64>;
+}
+
+/// An open file. Positions are absolute; there is no cursor.
+pub trait File: Send + Sync + Debug {
+    /// Writes all of `bytes` at `at`, growing the file if need be.
+    fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()>;
+    /// Reads at `at`; how much, which is less than asked for only at the end of the file.
+    fn read_at(&self, at: u64, into: &mut [u8]) -> io::Result<usize>;
+    /// The file's length.
+    fn len(&self) -> io::Result<u64>;
+    /// Whether it is empty.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+    /// Cuts or grows the file.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+    /// Makes the content and length durable (fdatasync).
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// A storage that can be handed around.
+pub type SharedStorage = Arc<dyn Storage>;

@@ -1,0 +1,13 @@
+//! The device's core, board-free: what it samples, how a batch becomes a sealed frame in flash, and
+//! how frames leave once somebody holds them. No `std`, no heap, no floats, no panic path.
+#![no_std]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod campaign;
+pub mod batch;
+pub mod ring;
+pub mod session;
+pub mod app;
+pub mod mqtt;

@@ -1,0 +1,39 @@
+//! Milepost's wire types: everything that two parties must agree on, and nothing else.
+//!
+//! No `std`, no heap, no I/O, no clock. The modules follow a sample's way: who it belongs to, what
+//! it is, how a batch of samples becomes bytes, how the bytes are sealed, and how the other side
+//! says that it holds them. `docs/wire.md` is the same in words; `golden/` holds the bytes.
+//!
+//! Wire version 0: free to change until the codec is settled.
+#![no_std]
+#![cfg_attr(not(test), warn(clippy::std_instead_of_core, clippy::alloc_instead_of_core))]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod identity;
+pub mod time;
+pub mod signal;
+pub mod sample;
+pub mod event;
+pub mod health;
+pub mod loss;
+pub mod record;
+pub mod varint;
+pub mod codec;
+pub mod keys;
+pub mod frame;
+pub mod hello;
+pub mod ack;
+pub mod downlink;
+pub mod topic;
+
+pub use identity::{Counts, DeviceId, FrameTag, Generation, JournalInstance, Lane, RingId, Seq};
+pub use keys::Secret;
+pub use loss::Loss;
+pub use sample::Sample;
+pub use signal::{Catalogue, CatalogueId, Signal, SignalIndex, Step};
+pub use time::{Clock, DeviceTime};
+
+/// The wire version this crate speaks: the top four bits of every message's first byte.
+pub const WIRE_VERSION: u8 = 0;

@@ -1,0 +1,143 @@
+//! The signal catalogue: what a device measures, in which steps.
+
+use heapless::Vec;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// A signal's place in its catalogue, from 0.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SignalIndex(pub u8);
+
+/// The rational step of a signal: physical value = raw * numerator / denominator + offset.
+///
+/// Rational, because 0.1 and 1/128 must both be exact, and because a device has no floats.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Step {
+    /// Numerator, not 0.
+    pub numerator: u32,
+    /// Denominator, not 0.
+    pub denominator: u32,
+    /// Added after scaling, in units of the signal.
+    pub offset: i32,
+}
+
+impl Step {
+    /// Steps of one unit.
+    pub const ONE: Self = Self::new(1, 1);
+
+    /// Steps of `numerator / denominator`, no offset.
+    pub const fn new(numerator: u32, denominator: u32) -> Self {
+        Self { numerator, denominator, offset: 0 }
+    }
+}
+
+/// One catalogue entry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Signal<'a> {
+    /// VSS path, dotted `PascalCase`, at most [`Signal::PATH_MAX`] bytes.
+    /// Source: COVESA Vehicle Signal Specification 6, or a private branch.
+    #[serde(borrow)]
+    pub path: &'a str,
+    /// Unit as VSS writes it (`km/h`, `degrees`, `percent`); empty for none.
+    pub unit: &'a str,
+    /// Raw to physical.
+    pub step: Step,
+    /// Least raw value a healthy source gives.
+    pub raw_min: i64,
+    /// Greatest raw value a healthy source gives.
+    pub raw_max: i64,
+}
+
+impl Signal<'_> {
+    /// The longest path, in bytes.
+    pub const PATH_MAX: usize = 96;
+}
+
+/// Names a catalogue by its content: the first four bytes of SHA-256 over its encoding.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CatalogueId(pub u32);
+
+impl core::fmt::Display for CatalogueId {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{:08x}", self.0)
+    }
+}
+
+/// All the signals of a device and the resolution of its time stamps.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Catalogue<'a> {
+    /// Length of one tick of a sample's time stamp, in milliseconds: 1 for a bus, 1000 for a fix a
+    /// minute. At least 1.
+    pub tick_ms: u32,
+    /// The signals, at most [`Catalogue::SIGNALS_MAX`].
+    pub signals: &'a [Signal<'a>],
+}
+
+/// Why bytes are no catalogue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CatalogueError {
+    /// Truncated or malformed.
+    #[error("malformed catalogue")]
+    Malformed,
+    /// A tick or step of zero, a range upside down, an empty or overlong path, too many signals.
+    #[error("catalogue entry out of range")]
+    Range,
+    /// The encoding does not fit the buffer given.
+    #[error("catalogue larger than its buffer")]
+    Size,
+}
+
+impl<'a> Catalogue<'a> {
+    /// The most signals one catalogue holds.
+    pub const SIGNALS_MAX: usize = 64;
+    /// Bytes that the encoding takes at most for what [`Catalogue::encode`] accepts.
+    pub const ENCODED_MAX: usize = 4096;
+
+    /// The signal at an index.
+    pub fn get(&self, index: SignalIndex) -> Option<&Signal<'a>> {
+        self.signals.get(usize::from(index.0))
+    }
+
+    /// Writes the canonical encoding; returns its length.
+    pub fn encode(&self, into: &mut [u8]) -> Result<usize, CatalogueError> {
+        if !self.in_range() {
+            return Err(CatalogueError::Range);
+        }
+        let parts = (self.tick_ms, self.signals);
+        let used = postcard::to_slice(&parts, into).map_err(|_| CatalogueError::Size)?.len();
+        Ok(used)
+    }
+
+    /// Reads a catalogue whose signals are put into `signals`.
+    pub fn decode<const N: usize>(
+        bytes: &'a [u8],
+        signals: &'a mut Vec<Signal<'a>, N>,
+    ) -> Result<Self, CatalogueError> {
+        let (tick_ms, read): (u32, Vec<Signal<'a>, N>) =
+            postcard::from_bytes(bytes).map_err(|_| CatalogueError::Malformed)?;
+        *signals = read;
+        let catalogue = Self { tick_ms, signals };
+        if catalogue.in_range() { Ok(catalogue) } else { Err(CatalogueError::Range) }
+    }
+
+    /// The id of a catalogue from its canonical encoding.
+    pub fn id_of(encoded: &[u8]) -> CatalogueId {
+        let [a, b, c, d, ..] = <[u8; 32]>::from(Sha256::digest(encoded));
+        CatalogueId(u32::from_be_bytes([a, b, c, d]))
+    }
+
+    fn in_range(&self) -> bool {
+        self.tick_ms > 0
+            && self.signals.len() <= Self::SIGNALS_MAX
+            && self.signals.iter().all(|signal| {
+                signal.step.numerator > 0
+                    && signal.step.denominator > 0
+                    && signal.raw_min <= signal.raw_max
+                    && !signal.path.is_empty()
+                    && signal.path.len() <= Signal::PATH_MAX
+                    && signal.unit.len() <= 32
+            })
+    }
+}

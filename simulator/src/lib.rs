@@ -1,0 +1,1 @@
+//! A fleet in a process: N real firmware cores, traces in, the oracle.

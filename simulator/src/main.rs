@@ -1,0 +1,2 @@
+//! Arguments, logging; nothing else.
+fn main() {}
