@@ -21,7 +21,7 @@ mod sections;
 #[cfg(test)]
 mod tests;
 
-pub use privacy::{Field, Privacy, Rule};
+pub use privacy::{Location, Privacy, Pseudonym};
 pub use report::{Problem, Report};
 
 const MIB: u64 = 1024 * 1024;
@@ -69,10 +69,16 @@ pub struct Listen {
     pub address: SocketAddr,
     /// Most connections at once; further ones are refused.
     pub connections_max: u32,
-    /// Most bytes received and not yet journaled, over all connections; then reading pauses.
-    pub queue_bytes_max: u64,
-    /// How long a connection may take to say CONNECT.
+    /// How long a connection may take until its CONNECT is whole.
     pub connect_timeout: Duration,
+    /// How long a device may leave what it was sent in our hands.
+    pub write_timeout: Duration,
+    /// How long the answer to a wrong name or password is held back.
+    pub refusal_delay: Duration,
+    /// Longest MQTT keep alive that is granted.
+    pub keep_alive_max: Duration,
+    /// Most bytes received and not yet journaled, over all connections; then reading pauses.
+    pub queued_bytes_max: u64,
 }
 
 /// `[http]`: metrics and health.
@@ -139,9 +145,12 @@ impl Default for Listen {
     fn default() -> Self {
         Self {
             address: loopback(1883),
-            connections_max: 10_000,
-            queue_bytes_max: 4 * MIB,
-            connect_timeout: Duration::from_secs(10),
+            connections_max: 4096,
+            connect_timeout: Duration::from_secs(5),
+            write_timeout: Duration::from_secs(20),
+            refusal_delay: Duration::from_millis(200),
+            keep_alive_max: Duration::from_hours(1),
+            queued_bytes_max: 4 * MIB,
         }
     }
 }

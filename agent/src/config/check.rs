@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::read::{Notes, Section};
@@ -98,15 +99,25 @@ pub(super) fn environment(config: &Config, notes: &Notes, report: &mut Report) {
     if let Err(error) = WrappingKey::load(&config.key_file()) {
         wrong("registry.key_file", error.to_string(), None);
     }
-    if let Some(path) = &config.privacy.pseudonym_key_file {
-        let why = match WrappingKey::load(path) {
-            Ok(Some(_)) => return,
-            Ok(None) => format!("there is no file {}", path.display()),
-            Err(error) => error.to_string(),
-        };
-        let meant =
-            Some("64 hexadecimal digits; umask 077; openssl rand -hex 32 > FILE".to_owned());
-        wrong("privacy.pseudonym_key_file", why, meant);
+    if let Some(pseudonym) = &config.privacy.pseudonym
+        && let Err(why) = readable_key(&pseudonym.key_file)
+    {
+        let meant = Some("umask 077; openssl rand -hex 32 > FILE".to_owned());
+        wrong("privacy.pseudonym.key_file", why, meant);
+    }
+}
+
+/// Whether a file holds a key of at least 32 bytes that nobody else can read.
+fn readable_key(path: &Path) -> Result<(), String> {
+    let shown = path.display();
+    let found = fs::File::open(path).and_then(|file| file.metadata());
+    match found {
+        Err(error) => Err(format!("{shown}: {error}")),
+        Ok(found) if found.mode() & 0o077 != 0 => {
+            Err(format!("{shown} can be read or written by others: chmod 600 {shown}"))
+        }
+        Ok(found) if found.len() < 32 => Err(format!("{shown} is too short for a key")),
+        Ok(_) => Ok(()),
     }
 }
 

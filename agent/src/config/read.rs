@@ -97,7 +97,14 @@ impl<'t> Section<'t> {
             }
         });
         let prefix = self.path(key) + ".";
-        Section { title: format!("[{key}]"), prefix, table, known: Vec::new(), notes: self.notes }
+        let title = format!("[{}]", self.path(key));
+        Section { title, prefix, table, known: Vec::new(), notes: self.notes }
+    }
+
+    /// `[key]` in this table, where its absence means something.
+    pub fn optional_section(&mut self, key: &'static str) -> Option<Section<'t>> {
+        let section = self.section(key);
+        section.table.is_some().then_some(section)
     }
 
     /// Every `[[key]]` in this table; none if there is no such key.
@@ -262,7 +269,9 @@ impl<'t> Section<'t> {
     }
 
     fn expected(&self, key: &str, wanted: &str, found: &DeValue<'_>) {
-        self.wrong(key, format!("`{key}` must be {wanted}, not a {}", found.type_str()), None);
+        let found = found.type_str();
+        let article = if found.starts_with(['a', 'i']) { "an" } else { "a" };
+        self.wrong(key, format!("`{key}` must be {wanted}, not {article} {found}"), None);
     }
 
     fn within<T: PartialOrd + Display>(

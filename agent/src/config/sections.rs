@@ -59,19 +59,24 @@ fn registry(mut section: Section<'_>) -> Registry {
 }
 
 fn listen(mut section: Section<'_>) -> Listen {
-    const TIMEOUT_MAX: Duration = Duration::from_secs(5 * 60);
     let default = Listen::default();
+    let s = Duration::from_secs;
     let connections_max = section.whole("connections_max", 1..=1_000_000);
-    let connect_timeout = section.duration("connect_timeout", Duration::from_secs(1)..=TIMEOUT_MAX);
+    let queued_bytes_max = section.whole("queued_bytes_max", 64 * 1024..=1024 * MIB);
+    let connect_timeout = section.duration("connect_timeout", s(1)..=s(300));
+    let write_timeout = section.duration("write_timeout", s(1)..=s(300));
+    let refusal_delay = section.duration("refusal_delay", s(0)..=s(10));
+    let keep_alive_max = section.duration("keep_alive_max", s(10)..=s(65_535));
     let listen = Listen {
         address: section.address("address").unwrap_or(default.address),
         connections_max: connections_max
             .and_then(|connections| u32::try_from(connections).ok())
             .unwrap_or(default.connections_max),
-        queue_bytes_max: section
-            .whole("queue_bytes_max", 64 * 1024..=1024 * MIB)
-            .unwrap_or(default.queue_bytes_max),
         connect_timeout: connect_timeout.unwrap_or(default.connect_timeout),
+        write_timeout: write_timeout.unwrap_or(default.write_timeout),
+        refusal_delay: refusal_delay.unwrap_or(default.refusal_delay),
+        keep_alive_max: keep_alive_max.unwrap_or(default.keep_alive_max),
+        queued_bytes_max: queued_bytes_max.unwrap_or(default.queued_bytes_max),
     };
     section.finish();
     listen
