@@ -252,3 +252,20 @@ fn many_threads_read_while_one_writes() {
     });
     assert_eq!(registry.count().unwrap(), 220);
 }
+
+#[test]
+fn credentials_are_a_line_of_a_key_file_and_back() {
+    let credentials = Credentials {
+        device: id("truck-1"),
+        generation: generation(2),
+        secret: Secret::new([0xa7; 32]),
+    };
+    let line = serde_json::to_string(&credentials).unwrap();
+    let secret = "a7".repeat(32);
+    assert_eq!(line, format!(r#"{{"device":"truck-1","generation":2,"secret":"{secret}"}}"#));
+    let back: Credentials = serde_json::from_str(&line).unwrap();
+    assert_eq!(back.secret.expose(), credentials.secret.expose());
+    for wrong in [line.replace("a7", "a"), line.replace("a7", "g7"), line.replace(":2", ":4")] {
+        assert!(serde_json::from_str::<Credentials>(&wrong).is_err(), "{wrong}");
+    }
+}
