@@ -40,8 +40,10 @@ pub struct RingState {
     pub before_first: Counts,
     /// What it had taken before `next`.
     pub before_next: Counts,
-    /// Who acknowledged last; zero if nobody has since the boot.
-    pub released_by: JournalInstance,
+    /// Highest sequence number acknowledged since the boot; 0 if none was.
+    pub acknowledged: Seq,
+    /// Who said so; zero if nobody has.
+    pub acknowledged_by: JournalInstance,
 }
 
 /// A device's statement about itself.
@@ -101,7 +103,8 @@ impl Hello {
             return Err(FrameError::Oversized);
         }
         Self::generation(bytes)?;
-        let (prefix, rest) = bytes.split_first_chunk_mut::<PREFIX_LEN>().ok_or(FrameError::Truncated)?;
+        let (prefix, rest) =
+            bytes.split_first_chunk_mut::<PREFIX_LEN>().ok_or(FrameError::Truncated)?;
         let [first, nonce @ ..] = *prefix;
         let text_len = rest.len().checked_sub(TAG_LEN).ok_or(FrameError::Truncated)?;
         let (text, tag) = rest.split_at_mut_checked(text_len).ok_or(FrameError::Truncated)?;
