@@ -46,6 +46,9 @@ pub struct RingState {
     pub acknowledged_by: JournalInstance,
 }
 
+/// The states of a device's rings, at most one a lane.
+pub type Rings = heapless::Vec<RingState, 3>;
+
 /// A device's statement about itself.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Hello {
@@ -60,7 +63,7 @@ pub struct Hello {
     /// First four bytes of its image's hash; 0 where there is none.
     pub image: u32,
     /// Its rings.
-    pub rings: heapless::Vec<RingState, 3>,
+    pub rings: Rings,
 }
 
 impl Hello {

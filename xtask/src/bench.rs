@@ -33,7 +33,7 @@ pub fn ingest(bench: &Ingest) -> Result<()> {
     home.add_devices(&fleet.names()?, &fleet.keys())?;
     let agent = home.start()?;
     let length = format!("{}s", bench.load_for.as_secs());
-    let arguments = ["--speed", "max", "--repeat", "--frame-bytes", "1024", "--for", &length];
+    let arguments = ["--speed", "max", "--frame-bytes", "1024", "--for", &length];
     let summary = dir.join("fleet.json");
     let mut vehicles = fleet.start(&home.listen.to_string(), &arguments, &summary)?;
     let start = now();
