@@ -15,14 +15,14 @@ use protocol::keys::{AckKey, ack_key, hello_key};
 use protocol::loss::LossReason;
 use protocol::record::Record;
 use protocol::topic::Channel;
-use protocol::{Counts, DeviceId, FrameTag, Generation, Lane, Loss, RingId, Seq};
+use protocol::{Counts, DeviceId, FrameTag, Generation, Lane, Loss, RingId};
 use tokio::sync::mpsc;
 
 use crate::catalogues::Catalogues;
 use crate::dedup::{Verdict, Watermark};
 use crate::intake::{Inbound, Message, Outbound, SessionId};
 use crate::journal::{AppendError, CommitError, Entry, EntryKind, Journal, JournalCursor};
-use crate::open::{OpenError, Opener};
+use crate::open::{OpenError, Opener, Purpose};
 use crate::registry::{Registry, RegistryError};
 use crate::rings::{Ring, Rings, RingsError};
 
@@ -118,7 +118,7 @@ impl Acceptor {
         Self {
             journal,
             rings,
-            opener: Opener::new(registry.clone()),
+            opener: Opener::new(registry.clone(), Purpose::Accept),
             registry,
             catalogues,
             counters,
@@ -132,7 +132,7 @@ impl Acceptor {
 
     /// Takes one message. `Err`: not now; the message is handed back untouched.
     pub fn take(&mut self, now_ms: i64, inbound: Inbound) -> Result<(), (Blocked, Inbound)> {
-        let Inbound { session, device, message } = inbound;
+        let Inbound { session, device, message, room } = inbound;
         match message {
             Message::Opened(out) => {
                 let state = Session {
@@ -151,7 +151,7 @@ impl Acceptor {
             Message::Published { channel, payload, packet_id } => {
                 if let Err(blocked) = self.published(now_ms, session, device, channel, &payload) {
                     let message = Message::Published { channel, payload, packet_id };
-                    return Err((blocked, Inbound { session, device, message }));
+                    return Err((blocked, Inbound { session, device, message, room }));
                 }
                 if let (Some(id), Some(state)) = (packet_id, self.sessions.get_mut(&session)) {
                     state.pubacks.push(id);
@@ -186,7 +186,13 @@ impl Acceptor {
 
     /// Writes the watermarks' checkpoint; everything taken must be committed.
     pub fn checkpoint(&mut self) -> Result<(), RingsError> {
-        let cursor = self.journal.cursor();
+        let ends = self.journal.ends();
+        let cursor = JournalCursor {
+            journal: self.journal.id(),
+            epoch: self.journal.epoch(),
+            positions: ends.positions,
+            totals: ends.totals,
+        };
         self.rings.save(&cursor)
     }
 
@@ -241,7 +247,7 @@ impl Acceptor {
             self.counters.rejected_malformed.add(1);
             return Ok(());
         };
-        let Some(secret) = self.registry.secret(&device, generation)? else {
+        let Some(secret) = self.registry.secret(device, generation)? else {
             self.counters.rejected_key.add(1);
             return Ok(());
         };
@@ -464,7 +470,7 @@ impl Acceptor {
             session.out.try_send(Outbound::Publish(Channel::Ack, payload)).ok()?;
         }
         let Some(hello) = session.hello.take() else { return Some(()) };
-        let secret = self.registry.secret(&session.device, session.generation).ok().flatten()?;
+        let secret = self.registry.secret(session.device, session.generation).ok().flatten()?;
         let envelope = Envelope {
             generation: session.generation,
             salt: self.downlink_salt,

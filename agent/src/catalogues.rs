@@ -4,63 +4,15 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use protocol::signal::CatalogueError;
-use protocol::{Catalogue, CatalogueId, Signal, Step};
+use protocol::{Catalogue, CatalogueId};
 use redb::{Database, ReadableTable, TableDefinition};
+
+use crate::document::OwnedCatalogue;
 
 /// Encodings by id.
 const TABLE: TableDefinition<u32, &[u8]> = TableDefinition::new("catalogues");
 /// Catalogues that one agent keeps: a fleet has a handful; a hostile device must not fill the disk.
 const CATALOGUES_MAX: usize = 4096;
-
-/// A catalogue, decoded and owned.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct OwnedCatalogue {
-    /// Its id.
-    pub id: CatalogueId,
-    /// Milliseconds a tick.
-    pub tick_ms: u32,
-    /// Its signals, by index.
-    pub signals: Vec<OwnedSignal>,
-}
-
-/// A signal, owned.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct OwnedSignal {
-    /// VSS path.
-    pub path: String,
-    /// Unit.
-    pub unit: String,
-    /// Raw to physical.
-    pub step: Step,
-    /// Least healthy raw value.
-    pub raw_min: i64,
-    /// Greatest healthy raw value.
-    pub raw_max: i64,
-}
-
-impl OwnedCatalogue {
-    /// Decodes a catalogue as devices send it.
-    pub fn decode(encoded: &[u8]) -> Result<Self, CatalogueError> {
-        let (tick_ms, signals) = Catalogue::decode::<{ Catalogue::SIGNALS_MAX }>(encoded)?;
-        Ok(Self {
-            id: Catalogue::id_of(encoded),
-            tick_ms,
-            signals: signals.iter().map(OwnedSignal::from).collect(),
-        })
-    }
-}
-
-impl From<&Signal<'_>> for OwnedSignal {
-    fn from(signal: &Signal<'_>) -> Self {
-        Self {
-            path: signal.path.to_owned(),
-            unit: signal.unit.to_owned(),
-            step: signal.step,
-            raw_min: signal.raw_min,
-            raw_max: signal.raw_max,
-        }
-    }
-}
 
 /// All known catalogues; handed around by clone.
 #[derive(Clone, Debug)]
@@ -90,7 +42,7 @@ impl Catalogues {
         let mut known = HashMap::new();
         for row in write.open_table(TABLE)?.iter()? {
             let (_, encoded) = row?;
-            if let Ok(catalogue) = OwnedCatalogue::decode(encoded.value()) {
+            if let Ok(catalogue) = decode(encoded.value()) {
                 known.insert(catalogue.id, Arc::new(catalogue));
             }
         }
@@ -105,7 +57,7 @@ impl Catalogues {
 
     /// Keeps a catalogue, durably; whether it is new.
     pub fn learn(&self, encoded: &[u8]) -> Result<bool, LearnError> {
-        let catalogue = OwnedCatalogue::decode(encoded)?;
+        let catalogue = decode(encoded)?;
         if self.get(catalogue.id).is_some() {
             return Ok(false);
         }
@@ -124,4 +76,9 @@ impl Catalogues {
         write.commit()?;
         Ok(())
     }
+}
+
+fn decode(encoded: &[u8]) -> Result<OwnedCatalogue, CatalogueError> {
+    let (tick_ms, signals) = Catalogue::decode::<{ Catalogue::SIGNALS_MAX }>(encoded)?;
+    Ok(OwnedCatalogue::new(Catalogue::id_of(encoded), &Catalogue { tick_ms, signals: &signals }))
 }

@@ -13,10 +13,20 @@ use crate::registry::{Registry, RegistryError};
 #[derive(Debug)]
 pub struct Opener {
     registry: Registry,
+    purpose: Purpose,
     /// Keys used since the last turn, and those of the turn before: when the first map is full the
     /// second is forgotten. Bounded, and a ring in use is never derived anew.
     young: HashMap<KeyName, FrameKey>,
     old: HashMap<KeyName, FrameKey>,
+}
+
+/// What frames are opened for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Purpose {
+    /// To take them in: a revoked device's are refused.
+    Accept,
+    /// To forward what was taken in: also from a device that was revoked since.
+    Forward,
 }
 
 /// Keys in each of the two maps.
@@ -45,8 +55,8 @@ pub enum OpenError {
 
 impl Opener {
     /// An opener with an empty memory.
-    pub fn new(registry: Registry) -> Self {
-        Self { registry, young: HashMap::new(), old: HashMap::new() }
+    pub fn new(registry: Registry, purpose: Purpose) -> Self {
+        Self { registry, purpose, young: HashMap::new(), old: HashMap::new() }
     }
 
     /// Opens a frame in place. If it fails, the buffer's content is no longer a frame.

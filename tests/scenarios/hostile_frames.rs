@@ -7,7 +7,8 @@ use protocol::keys::{ack_key, frame_key, hello_key, ring_id};
 use protocol::record::Record;
 use protocol::topic::{Channel, Topic};
 use protocol::{
-    CatalogueId, Counts, DeviceId, DeviceTime, Generation, JournalInstance, Lane, RingId, Secret, Seq,
+    CatalogueId, Counts, DeviceId, DeviceTime, Generation, JournalInstance, Lane, RingId, Secret,
+    Seq,
 };
 
 use crate::raw_mqtt::RawClient;
@@ -65,7 +66,8 @@ impl Device {
         let key = frame_key(&self.secret, &self.id, &self.ring, Generation::FIRST);
         let header = Header { generation: Generation::FIRST, kind: Kind::Records, seq: Seq(seq) };
         assert!(end + TAG_LEN <= buffer.len());
-        let (range, _) = frame::seal(&key, &binding, &header, &mut buffer, HEADER_LEN_MAX..end).unwrap();
+        let (range, _) =
+            frame::seal(&key, &binding, &header, &mut buffer, HEADER_LEN_MAX..end).unwrap();
         buffer[range].to_vec()
     }
 
@@ -88,7 +90,9 @@ impl Device {
                 let payload = &body[2 + topic_len + 1..];
                 match Topic::parse(topic).unwrap().channel {
                     Channel::Ack => {
-                        latest = Some(protocol::ack::Ack::open(&key, &self.id, &self.ring, payload).unwrap());
+                        latest = Some(
+                            protocol::ack::Ack::open(&key, &self.id, &self.ring, payload).unwrap(),
+                        );
                     }
                     // The welcome comes behind the acknowledgements.
                     _ => told = true,

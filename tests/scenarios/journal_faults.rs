@@ -22,7 +22,8 @@ fn copy_tree(from: &Path, to: &Path) {
 /// The bulk lane's segments, oldest first.
 fn segments(world: &World) -> Vec<PathBuf> {
     let dir = world.home.data.join("journal/bulk");
-    let mut paths: Vec<PathBuf> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut paths: Vec<PathBuf> =
+        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "seg"));
     paths.sort();
     paths

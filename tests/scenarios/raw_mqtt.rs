@@ -74,7 +74,9 @@ impl RawClient {
         let mut first = [0];
         match self.stream.read(&mut first) {
             Ok(0) => return None,
-            Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => {
+            Err(error)
+                if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) =>
+            {
                 return None;
             }
             read => read.unwrap(),

@@ -49,7 +49,8 @@ fn kill_9_of_everything_loses_nothing() {
 fn an_orderly_stop_of_the_agent_under_load_loses_nothing() {
     let Some(world) = World::taxis("") else { return };
     let mut agent = world.home.start().unwrap();
-    let mut fleet = world.start_fleet(&["--speed", "20000", "--for", "5s", "--backoff-ms-max", "500"]);
+    let mut fleet =
+        world.start_fleet(&["--speed", "20000", "--for", "5s", "--backoff-ms-max", "500"]);
     for _ in 0..2 {
         std::thread::sleep(Duration::from_secs(1));
         World::stop(agent);

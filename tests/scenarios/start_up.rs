@@ -59,7 +59,10 @@ impl<'a> SmallDisk<'a> {
     fn mount(at: &'a std::path::Path, mib: u32) -> Option<Self> {
         fs::create_dir_all(at).unwrap();
         let size = format!("size={mib}m");
-        let status = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "milepost-test"]).arg(at).status();
+        let status = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &size, "milepost-test"])
+            .arg(at)
+            .status();
         if status.is_ok_and(|status| status.success()) {
             return Some(Self(at));
         }
@@ -83,7 +86,12 @@ fn a_full_disk_holds_everything_back_and_goes_on_when_there_is_room() {
     let aside = world.path().join("aside");
     fs::rename(&data, &aside).unwrap();
     let Some(_disk) = SmallDisk::mount(&data, 12) else { return };
-    let status = Command::new("cp").arg("-a").arg(format!("{}/.", aside.display())).arg(&data).status().unwrap();
+    let status = Command::new("cp")
+        .arg("-a")
+        .arg(format!("{}/.", aside.display()))
+        .arg(&data)
+        .status()
+        .unwrap();
     assert!(status.success());
     let agent = world.home.start().unwrap();
     let ballast = data.join("ballast");
@@ -97,7 +105,10 @@ fn a_full_disk_holds_everything_back_and_goes_on_when_there_is_room() {
     assert!(!status.success(), "dd ends when the disk is full");
     let mut fleet = world.start_fleet(&["--speed", "max"]);
     until("the agent to say that it stands still", Duration::from_mins(1), || {
-        Ok(world.home.get("/healthz").is_ok_and(|(status, body)| status == 503 && body.contains("space")))
+        Ok(world
+            .home
+            .get("/healthz")
+            .is_ok_and(|(status, body)| status == 503 && body.contains("space")))
     })
     .unwrap();
     fs::remove_file(&ballast).unwrap();

@@ -67,7 +67,11 @@ impl World {
         let summary = self.path().join("fleet.json");
         let mut fleet = self.start_fleet(arguments);
         let status = fleet.wait(Duration::from_mins(3)).unwrap();
-        assert!(status.success(), "{status}: {}", std::fs::read_to_string(self.fleet.log()).unwrap());
+        assert!(
+            status.success(),
+            "{status}: {}",
+            std::fs::read_to_string(self.fleet.log()).unwrap()
+        );
         serde_json::from_slice(&std::fs::read(summary).unwrap()).unwrap()
     }
 

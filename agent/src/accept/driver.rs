@@ -96,7 +96,9 @@ async fn drive(mut acceptor: Acceptor, mut ports: Ports) -> Acceptor {
             Some(control) = ports.control.recv() => obey(&mut acceptor, control),
             _ = tick.tick() => {
                 if let Some(positions) = (ports.floor)() {
-                    acceptor.journal().prune(&positions);
+                    if let Err(error) = acceptor.journal().prune(&positions) {
+                        tracing::warn!(%error, "cannot remove old journal segments; trying again");
+                    }
                 }
                 if held.is_some() {
                     held = take_group(&mut acceptor, &mut ports, held);

@@ -130,7 +130,8 @@ mod tests {
     #[test]
     fn the_cache_is_not_seen() {
         let mut cached = Rfc3339::default();
-        for unix_ms in [1_211_094_008_000, 1_211_094_008_999, 1_211_094_009_000, 0, 86_400_000, 999] {
+        for unix_ms in [1_211_094_008_000, 1_211_094_008_999, 1_211_094_009_000, 0, 86_400_000, 999]
+        {
             let mut out = Vec::new();
             assert!(cached.write(&mut out, unix_ms));
             assert_eq!(Some(String::from_utf8(out).unwrap()), written(unix_ms));
