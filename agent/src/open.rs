@@ -82,10 +82,11 @@ impl Opener {
             let key = if let Some(key) = self.old.remove(&name) {
                 key
             } else {
-                let secret = self
-                    .registry
-                    .secret(&binding.device, generation)?
-                    .ok_or(OpenError::NoSecret)?;
+                let secret = match self.purpose {
+                    Purpose::Accept => self.registry.secret(binding.device, generation),
+                    Purpose::Forward => self.registry.secret_to_read(binding.device, generation),
+                };
+                let secret = secret?.ok_or(OpenError::NoSecret)?;
                 frame_key(&secret, &binding.device, &binding.ring, generation)
             };
             if self.young.len() >= KEYS_MAX {
