@@ -31,6 +31,9 @@ pub mod driver;
 
 pub use counters::AcceptCounters;
 
+#[cfg(test)]
+mod tests;
+
 /// The acceptor's state.
 #[derive(Debug)]
 pub struct Acceptor {
@@ -98,6 +101,15 @@ pub enum Blocked {
     Rings(#[from] RingsError),
 }
 
+/// A message handed back untouched.
+#[derive(Debug)]
+pub struct Refused {
+    /// Why.
+    pub reason: Blocked,
+    /// The message.
+    pub inbound: Inbound,
+}
+
 /// What a frame came to.
 enum Taken {
     Yes,
@@ -131,7 +143,7 @@ impl Acceptor {
     }
 
     /// Takes one message. `Err`: not now; the message is handed back untouched.
-    pub fn take(&mut self, now_ms: i64, inbound: Inbound) -> Result<(), (Blocked, Inbound)> {
+    pub fn take(&mut self, now_ms: i64, inbound: Inbound) -> Result<(), Box<Refused>> {
         let Inbound { session, device, message, room } = inbound;
         match message {
             Message::Opened(out) => {
@@ -149,9 +161,10 @@ impl Acceptor {
                 self.sessions.remove(&session);
             }
             Message::Published { channel, payload, packet_id } => {
-                if let Err(blocked) = self.published(now_ms, session, device, channel, &payload) {
+                if let Err(reason) = self.published(now_ms, session, device, channel, &payload) {
                     let message = Message::Published { channel, payload, packet_id };
-                    return Err((blocked, Inbound { session, device, message, room }));
+                    let inbound = Inbound { session, device, message, room };
+                    return Err(Box::new(Refused { reason, inbound }));
                 }
                 if let (Some(id), Some(state)) = (packet_id, self.sessions.get_mut(&session)) {
                     state.pubacks.push(id);
@@ -261,14 +274,18 @@ impl Acceptor {
                 return Ok(());
             }
         };
+        let mut owned = [false; 3];
         for ring in &hello.rings {
-            self.account_gap(now_ms, device, ring)?;
+            if let Some(owned) = owned.get_mut(ring.lane.index()) {
+                *owned = self.account_gap(now_ms, device, ring)?;
+            }
         }
         let Some(session) = self.sessions.get_mut(&id) else { return Ok(()) };
         session.generation = generation;
         for ring in &hello.rings {
             let key = ack_key(&secret, &device, &ring.ring, generation);
-            if let Some(lane) = session.lanes.get_mut(ring.lane.index()) {
+            let index = ring.lane.index();
+            if let (Some(lane), Some(true)) = (session.lanes.get_mut(index), owned.get(index)) {
                 *lane = Some(LaneSession { ring: ring.ring, key, answer: Answer::Ack });
             }
         }
@@ -283,19 +300,19 @@ impl Acceptor {
     }
 
     /// What a device no longer has and this agent never saw is written down as such, exactly, by
-    /// the cumulative counts.
+    /// the cumulative counts. Whether the ring is this device's.
     fn account_gap(
         &mut self,
         now_ms: i64,
         device: DeviceId,
         said: &RingState,
-    ) -> Result<(), Blocked> {
+    ) -> Result<bool, Blocked> {
         let mut ring = match self.rings.get(&said.ring)? {
             Some(ring) if ring.device == device && ring.lane == said.lane => ring,
             Some(_) => {
                 // Someone else's ring: 128 random bits do not meet by chance.
                 self.counters.rejected_ring.add(1);
-                return Ok(());
+                return Ok(false);
             }
             None => Ring {
                 device,
@@ -341,7 +358,7 @@ impl Acceptor {
             );
         }
         self.rings.put(said.ring, ring);
-        Ok(())
+        Ok(true)
     }
 
     fn frame(

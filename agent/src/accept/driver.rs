@@ -47,11 +47,10 @@ impl AcceptStatus {
     fn set(&self, reason: Option<String>) {
         let mut blocked = self.blocked.lock().unwrap_or_else(PoisonError::into_inner);
         if *blocked != reason {
-            match &reason {
-                Some(reason) => {
-                    tracing::warn!(reason, "intake stands still; devices keep their frames");
-                }
-                None => tracing::info!("intake goes on"),
+            if let Some(reason) = &reason {
+                tracing::warn!(reason, "intake stands still; devices keep their frames");
+            } else {
+                tracing::info!("intake goes on");
             }
             *blocked = reason;
         }
@@ -95,10 +94,10 @@ async fn drive(mut acceptor: Acceptor, mut ports: Ports) -> Acceptor {
             },
             Some(control) = ports.control.recv() => obey(&mut acceptor, control),
             _ = tick.tick() => {
-                if let Some(positions) = (ports.floor)() {
-                    if let Err(error) = acceptor.journal().prune(&positions) {
-                        tracing::warn!(%error, "cannot remove old journal segments; trying again");
-                    }
+                if let Some(positions) = (ports.floor)()
+                    && let Err(error) = acceptor.journal().prune(&positions)
+                {
+                    tracing::warn!(%error, "cannot remove old journal segments; trying again");
                 }
                 if held.is_some() {
                     held = take_group(&mut acceptor, &mut ports, held);
@@ -125,9 +124,9 @@ fn take_group(
     let mut next = first;
     for _ in 0..GROUP_MAX {
         let Some(inbound) = next.take().or_else(|| ports.inbound.try_recv().ok()) else { break };
-        if let Err((reason, inbound)) = acceptor.take(unix_ms(), inbound) {
-            ports.status.set(Some(reason.to_string()));
-            return Some(inbound);
+        if let Err(refused) = acceptor.take(unix_ms(), inbound) {
+            ports.status.set(Some(refused.reason.to_string()));
+            return Some(refused.inbound);
         }
     }
     None
