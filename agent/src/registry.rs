@@ -382,15 +382,34 @@ impl Registry {
         Ok(())
     }
 
-    /// A device's secret; none if the device is unknown or revoked, or the generation not live.
+    /// A device's secret, to take in what it sends; none if the device is unknown or revoked, or the
+    /// generation not live.
     pub fn secret(
         &self,
         device: DeviceId,
         generation: Generation,
     ) -> Result<Option<Secret>, RegistryError> {
-        let Some(record) = self.record(device)?.filter(|record| record.revoked_ms.is_none()) else {
-            return Ok(None);
-        };
+        let record = self.record(device)?.filter(|record| record.revoked_ms.is_none());
+        self.unwrap(device, record, generation)
+    }
+
+    /// A device's secret, to read what was taken in before; a revoked device's too.
+    pub fn secret_to_read(
+        &self,
+        device: DeviceId,
+        generation: Generation,
+    ) -> Result<Option<Secret>, RegistryError> {
+        let record = self.record(device)?;
+        self.unwrap(device, record, generation)
+    }
+
+    fn unwrap(
+        &self,
+        device: DeviceId,
+        record: Option<Record>,
+        generation: Generation,
+    ) -> Result<Option<Secret>, RegistryError> {
+        let Some(record) = record else { return Ok(None) };
         let wrapped = record.secrets.iter().find(|wrapped| wrapped.generation == generation);
         let unwrap = |wrapped| self.key.unwrap(&device, wrapped);
         wrapped.map(|wrapped| unwrap(wrapped).ok_or(RegistryError::Damaged(device))).transpose()

@@ -6,18 +6,14 @@
 //! `agent_journal_usage_bytes`.
 
 use std::fmt::{self, Write as _};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Counts up, from any thread.
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
+/// Counts up, from any thread. A clone counts into the same.
+#[derive(Clone, Debug, Default)]
+pub struct Counter(Arc<AtomicU64>);
 
 impl Counter {
-    /// Zero.
-    pub const fn new() -> Self {
-        Self(AtomicU64::new(0))
-    }
-
     /// Counts `count` more.
     pub fn add(&self, count: u64) {
         self.0.fetch_add(count, Relaxed);
@@ -29,16 +25,11 @@ impl Counter {
     }
 }
 
-/// A level that goes up and down, from any thread.
-#[derive(Debug, Default)]
-pub struct Gauge(AtomicU64);
+/// A level that goes up and down, from any thread. A clone is the same level.
+#[derive(Clone, Debug, Default)]
+pub struct Gauge(Arc<AtomicU64>);
 
 impl Gauge {
-    /// Zero.
-    pub const fn new() -> Self {
-        Self(AtomicU64::new(0))
-    }
-
     /// It is at `level` now.
     pub fn set(&self, level: u64) {
         self.0.store(level, Relaxed);
@@ -254,9 +245,9 @@ mod tests {
 
     #[test]
     fn renders_prometheus_text() {
-        let frames = Counter::new();
+        let frames = Counter::default();
         frames.add(3);
-        frames.add(4);
+        frames.clone().add(4);
         let metrics = [
             FRAMES_ACCEPTED.reads(&frames).with("lane", "bulk"),
             JOURNAL_USAGE.reads(u64::MAX),
@@ -280,7 +271,7 @@ agent_uptime_seconds 1.5
 
     #[test]
     fn a_gauge_is_where_it_was_set() {
-        let level = Gauge::new();
+        let level = Gauge::default();
         level.set(9);
         level.set(2);
         assert_eq!(SESSIONS.reads(&level).number, Number::Whole(2));
