@@ -60,11 +60,13 @@ struct Unsaid {
     since_ms: u64,
 }
 
-/// The frame `said_at` is a loss that covers everything from `from` on, before which the ring had
-/// taken `before`.
+/// The frame `said_at` is a loss that covers everything from `from` on.
 #[derive(Clone, Copy, Debug)]
 struct Superseded {
     from: Seq,
+    /// What the ring had taken before `from`. Where that is not known any more, what it had taken
+    /// when the loss was said: too much moves counts from one reason to another, and that only for
+    /// an agent that lacks frames before `from`; too little would lose them.
     before: Counts,
     said_at: Seq,
 }
@@ -108,13 +110,7 @@ impl Store {
                 && loss.reason == LossReason::Superseded
                 && loss.last == said_at.prev()
             {
-                let before = if loss.first == Seq::FIRST {
-                    Counts::ZERO
-                } else {
-                    // Too much or too little only shifts counts between reasons, and only for an
-                    // agent that has never seen this ring.
-                    self.ring.before_first()
-                };
+                let before = if loss.first == Seq::FIRST { Counts::ZERO } else { loss.through };
                 self.superseded = Some(Superseded { from: loss.first, before, said_at });
                 self.ring.release(loss.last);
                 return;
@@ -242,8 +238,13 @@ impl Store {
         }
         let (from, before) = self.superseded.map_or_else(
             || {
-                let from = self.ring.first_retained().max(self.ring.released().next());
-                (from, self.ring.before_first())
+                let first = self.ring.first_retained();
+                let unacked = self.ring.released().next();
+                if unacked > first {
+                    (unacked, self.ring.before_next())
+                } else {
+                    (first, self.ring.before_first())
+                }
             },
             |front| (front.from, front.before),
         );
