@@ -80,6 +80,10 @@ pub(super) struct Oracle {
     pub through: BTreeMap<Seq, Counts>,
     /// A reservation the ring has not answered: what it would add.
     reserving: Option<Counts>,
+    /// What reservations added that the power cut before they were answered, and yet are there.
+    pub half_reserved: Counts,
+    /// A copy the ring has not answered: what it adds if it is whole nevertheless.
+    copying: Option<Counts>,
     /// Ranges told as dropped or burnt.
     pub told: Vec<Gone>,
     /// Released at some time.
@@ -92,6 +96,8 @@ impl Oracle {
             assigned: BTreeMap::new(),
             through: BTreeMap::from([(Seq::ZERO, Counts::ZERO)]),
             reserving: None,
+            half_reserved: Counts::ZERO,
+            copying: None,
             told: Vec::new(),
             released: Seq::ZERO,
         }
@@ -180,7 +186,9 @@ impl<const UNIT: usize, const SECTOR: usize> Store<UNIT, SECTOR> {
         self.oracle.through.insert(seq, through);
         let assigned = Assigned { bytes: bytes.clone(), adds, confirmed: false };
         self.oracle.assigned.insert(seq, assigned);
+        self.oracle.copying = is_copy.then_some(adds);
         self.ring.write(&mut self.flash, reserved, &bytes)?;
+        self.oracle.copying = None;
         self.oracle.through.insert(seq, before + adds);
         self.oracle.assigned.get_mut(&seq).unwrap().confirmed = true;
         assert_eq!(self.ring.next(), seq.next());
@@ -264,11 +272,21 @@ impl<const UNIT: usize, const SECTOR: usize> Store<UNIT, SECTOR> {
         let extra = self.ring.before_next().since(before);
         let unlimited = |adds: Counts| adds.samples == u64::MAX;
         let reserving = self.oracle.reserving.take();
+        if let Some(adds) = self.oracle.copying.take()
+            && adds == extra
+        {
+            assert_eq!((self.ring.next(), recovery.torn), (next, None), "a copy that is whole");
+            self.oracle.through.insert(next.prev(), before + adds);
+            return;
+        }
         assert!(
             extra.is_zero() || reserving.is_some_and(|adds| adds == extra || unlimited(adds)),
             "counts grew by {extra:?}"
         );
         assert_eq!(self.ring.before_next(), before + extra, "counts shrank");
+        if reserving.is_some_and(|adds| !unlimited(adds)) {
+            self.oracle.half_reserved += extra;
+        }
         for seq in next.0..self.ring.next().0 {
             self.oracle.through.insert(Seq(seq), before + extra);
         }
