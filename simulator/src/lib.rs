@@ -11,6 +11,7 @@ pub mod trace;
 pub mod synthetic;
 pub mod source;
 pub mod vehicle;
+pub mod oracle;
 
 /// Where the recordings lie that tests replay, if they are there: `MILEPOST_DATA`, or `data` in a
 /// folder `shared` beside the checkout.

@@ -52,6 +52,14 @@ impl Source {
         }
     }
 
+    /// Whether anything it says can be meant for this lane.
+    pub fn has_lane(&self, lane: Lane) -> bool {
+        match self {
+            Self::Recorded(_) => lane == Lane::Bulk,
+            Self::Synthetic(_) => true,
+        }
+    }
+
     /// Reads it from the front.
     pub fn cursor(&self) -> SourceCursor {
         let reader = match self {
