@@ -6,8 +6,8 @@
 //! KiB. Nothing here knows what a frame holds.
 //!
 //! A connection is one task: `connection` drives socket and channels, `greeting` and `session` are
-//! the pure rules of MQTT, `deadlines` those of time, `directory` knows who is there, `reason` names
-//! every way in which it ends.
+//! the pure rules of MQTT, `deadlines` those of time, `directory` knows who is there, `presence`
+//! vouches for `Opened` and `Closed`, and `reason` names every way in which it ends.
 
 use std::io;
 use std::net::SocketAddr;
@@ -31,6 +31,7 @@ mod deadlines;
 mod directory;
 mod gauges;
 mod greeting;
+mod presence;
 mod reason;
 mod session;
 #[cfg(test)]
