@@ -116,6 +116,15 @@ struct Connection {
     timeout_ms: u64,
 }
 
+/// What somebody said they hold of a ring.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Acknowledged {
+    /// Everything up to here; zero if nothing.
+    pub through: Seq,
+    /// Whose journal holds it.
+    pub by: JournalInstance,
+}
+
 #[derive(Clone, Copy, Debug, Default)]
 struct LaneLink {
     /// Acknowledged since the hello that opened this connection, or that silence forced.
@@ -132,7 +141,8 @@ struct LaneLink {
     /// The agent asked to go back, and when the last turn back was.
     repeat_wanted: bool,
     repeated_ms: Option<u64>,
-    released_by: JournalInstance,
+    /// Highest acknowledged since the boot, and by whom.
+    acknowledged: Acknowledged,
 }
 
 impl Session {
@@ -220,8 +230,8 @@ impl Session {
         let timeout_ms = u64::from(self.config.ack_timeout_ms);
         self.phase = Phase::Up(Connection { up_ms: now_ms, timeout_ms, ..Connection::default() });
         for lane in &mut self.lanes {
-            let released_by = lane.released_by;
-            *lane = LaneLink { released_by, ..LaneLink::default() };
+            let acknowledged = lane.acknowledged;
+            *lane = LaneLink { acknowledged, ..LaneLink::default() };
         }
     }
 
@@ -309,8 +319,8 @@ impl Session {
             if ack.durable >= link.acked {
                 link.repeat_wanted = ack.repeat && link.is_waiting();
             }
-            if ack.durable > Seq::ZERO {
-                link.released_by = ack.instance;
+            if ack.durable >= link.acknowledged.through && ack.durable > Seq::ZERO {
+                link.acknowledged = Acknowledged { through: ack.durable, by: ack.instance };
             }
         }
         Verdict::Release(ack.durable)
@@ -355,9 +365,9 @@ impl Session {
         self.lanes.get(lane.index()).filter(|link| link.heard).map_or(Seq::ZERO, |link| link.acked)
     }
 
-    /// Who acknowledged last since the boot.
-    pub fn released_by(&self, lane: Lane) -> JournalInstance {
-        self.lanes.get(lane.index()).map(|link| link.released_by).unwrap_or_default()
+    /// What was acknowledged since the boot.
+    pub fn acknowledged_since_boot(&self, lane: Lane) -> Acknowledged {
+        self.lanes.get(lane.index()).map(|link| link.acknowledged).unwrap_or_default()
     }
 
     /// Whether a connection is up.

@@ -13,13 +13,11 @@ use protocol::frame::{self, Binding, HEADER_LEN_MAX, Header, Kind, TAG_LEN};
 use protocol::hello::RingState;
 use protocol::keys::{self, AckKey, FrameKey};
 use protocol::loss::LossReason;
-use protocol::{
-    Counts, DeviceId, DeviceTime, Generation, JournalInstance, Lane, Loss, Secret, Seq, varint,
-};
+use protocol::{Counts, DeviceId, DeviceTime, Generation, Lane, Loss, Secret, Seq, varint};
 
 use crate::batch::Closed;
 use crate::ring::{Gone, Ring, RingError};
-use crate::session::RingView;
+use crate::session::{Acknowledged, RingView};
 
 /// How long losses are gathered before one frame says them all, in milliseconds.
 const LOSS_DELAY_MS: u64 = 1_000;
@@ -130,7 +128,7 @@ impl Store {
     }
 
     /// What the hello says.
-    pub fn state(&self, released_by: JournalInstance) -> RingState {
+    pub fn state(&self, acknowledged: Acknowledged) -> RingState {
         let ring = &self.ring;
         let front = self.superseded;
         RingState {
@@ -140,7 +138,8 @@ impl Store {
             next: ring.next(),
             before_first: front.map_or(ring.before_first(), |front| front.before),
             before_next: ring.before_next(),
-            released_by,
+            acknowledged: acknowledged.through,
+            acknowledged_by: acknowledged.by,
         }
     }
 

@@ -154,7 +154,7 @@ impl<const SIGNALS: usize, const FRAME: usize> App<'_, SIGNALS, FRAME> {
         ports.entropy.fill(&mut nonce);
         let mut rings = heapless::Vec::new();
         for store in &self.stores {
-            let fits = rings.push(store.state(self.session.released_by(store.lane)));
+            let fits = rings.push(store.state(self.session.acknowledged_since_boot(store.lane)));
             debug_assert!(fits.is_ok(), "three lanes, three rings");
         }
         let hello = Hello {
