@@ -24,7 +24,7 @@ fn region(sectors: u32, sector_len: u32) -> Region {
 
 #[test]
 fn a_ring_is_small() {
-    assert!(size_of::<Ring>() <= 640, "{} bytes", size_of::<Ring>());
+    assert!(size_of::<Ring>() <= 600, "{} bytes", size_of::<Ring>());
 }
 
 #[test]
