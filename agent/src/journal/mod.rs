@@ -200,7 +200,11 @@ pub enum JournalError {
 impl JournalError {
     fn at(path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
-        if is_no_space(&source) { Self::NoSpace { path, source } } else { Self::Io { path, source } }
+        if is_no_space(&source) {
+            Self::NoSpace { path, source }
+        } else {
+            Self::Io { path, source }
+        }
     }
 }
 
@@ -368,7 +372,8 @@ impl Journal {
             return Err(AppendError::TooLarge);
         }
         // Rounded up: the fields are mostly short.
-        let with = self.pending_bytes() + record::RECORD_LEN_MAX - FRAME_LEN_MAX + entry.payload.len();
+        let with =
+            self.pending_bytes() + record::RECORD_LEN_MAX - FRAME_LEN_MAX + entry.payload.len();
         if with > PENDING_BYTES_MAX {
             return Err(AppendError::Pending);
         }
@@ -396,7 +401,9 @@ impl Journal {
         self.ends.send_if_modified(|known| std::mem::replace(known, ends) != ends);
         match fault {
             None => Ok(ends.positions),
-            Some((lane, source)) if is_no_space(&source) => Err(CommitError::NoSpace { lane, source }),
+            Some((lane, source)) if is_no_space(&source) => {
+                Err(CommitError::NoSpace { lane, source })
+            }
             Some((lane, source)) => Err(CommitError::Io { lane, source }),
         }
     }
@@ -423,21 +430,17 @@ impl Journal {
     pub fn prune(&mut self, below: &Positions) -> io::Result<()> {
         for lane in Lane::ALL {
             let lane_dir = segment::lane_dir(&self.config.dir, lane);
-            let mut removed = false;
             loop {
                 let oldest = match self.shared.segments().get(lane).as_slice() {
                     [oldest, next, ..] if next.base.at <= below.get(lane) => *oldest,
                     _ => break,
                 };
-                // Oldest first, and the list after the file: a failure leaves no hole.
+                // Oldest first, each durably, and the list after the file: there is never a hole.
                 let path = segment::path_of(&lane_dir, oldest.base.at);
                 segment::remove_if_there(&*self.shared.storage, &path)?;
+                self.shared.storage.sync_dir(&lane_dir)?;
                 self.shared.segments().get_mut(lane).retain(|segment| *segment != oldest);
                 self.usage_bytes = self.usage_bytes.saturating_sub(oldest.bytes);
-                removed = true;
-            }
-            if removed {
-                self.shared.storage.sync_dir(&lane_dir)?;
             }
         }
         Ok(())

@@ -121,6 +121,14 @@ impl Faulty {
         state.life += 1;
     }
 
+    /// The process dies and starts again; the kernel, and what it holds, lives on.
+    pub fn restart(&self) {
+        let mut state = self.state();
+        state.is_off = false;
+        state.faults.clear();
+        state.life += 1;
+    }
+
     /// Another disk with the same content, for a copy to be restored from.
     pub fn copy(&self) -> Self {
         Self(Arc::new(Mutex::new(self.state().clone())))
@@ -129,7 +137,8 @@ impl Faulty {
     /// The files and what is in them.
     pub fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
         let state = self.state();
-        let file = |(path, inode): (&PathBuf, &usize)| (path.clone(), state.inodes[*inode].live.clone());
+        let file =
+            |(path, inode): (&PathBuf, &usize)| (path.clone(), state.inodes[*inode].live.clone());
         state.live.iter().map(file).collect()
     }
 
@@ -248,7 +257,8 @@ impl Change {
             Self::Write(at, bytes) => {
                 let (mut at, mut rest) = (*at, bytes.as_slice());
                 while !rest.is_empty() {
-                    let (sector, after) = rest.split_at(rest.len().min(SECTOR_LEN - at % SECTOR_LEN));
+                    let (sector, after) =
+                        rest.split_at(rest.len().min(SECTOR_LEN - at % SECTOR_LEN));
                     if draw.keeps() {
                         Self::Write(at, sector.to_vec()).apply(content);
                     }
