@@ -430,21 +430,17 @@ impl Journal {
     pub fn prune(&mut self, below: &Positions) -> io::Result<()> {
         for lane in Lane::ALL {
             let lane_dir = segment::lane_dir(&self.config.dir, lane);
-            let mut removed = false;
             loop {
                 let oldest = match self.shared.segments().get(lane).as_slice() {
                     [oldest, next, ..] if next.base.at <= below.get(lane) => *oldest,
                     _ => break,
                 };
-                // Oldest first, and the list after the file: a failure leaves no hole.
+                // Oldest first, each durably, and the list after the file: there is never a hole.
                 let path = segment::path_of(&lane_dir, oldest.base.at);
                 segment::remove_if_there(&*self.shared.storage, &path)?;
+                self.shared.storage.sync_dir(&lane_dir)?;
                 self.shared.segments().get_mut(lane).retain(|segment| *segment != oldest);
                 self.usage_bytes = self.usage_bytes.saturating_sub(oldest.bytes);
-                removed = true;
-            }
-            if removed {
-                self.shared.storage.sync_dir(&lane_dir)?;
             }
         }
         Ok(())

@@ -121,6 +121,14 @@ impl Faulty {
         state.life += 1;
     }
 
+    /// The process dies and starts again; the kernel, and what it holds, lives on.
+    pub fn restart(&self) {
+        let mut state = self.state();
+        state.is_off = false;
+        state.faults.clear();
+        state.life += 1;
+    }
+
     /// Another disk with the same content, for a copy to be restored from.
     pub fn copy(&self) -> Self {
         Self(Arc::new(Mutex::new(self.state().clone())))
