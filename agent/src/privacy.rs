@@ -70,7 +70,11 @@ const fn first_key() -> u16 {
 #[derive(Debug, thiserror::Error)]
 pub enum PolicyError {
     /// Config: more rules, or a longer one, than a sink's cursor has room for.
-    #[error("at most {} drop rules of at most {} bytes each", Policy::DROPS_MAX, Policy::DROP_LEN_MAX)]
+    #[error(
+        "at most {} drop rules of at most {} bytes each",
+        Policy::DROPS_MAX,
+        Policy::DROP_LEN_MAX
+    )]
     Rules,
     /// Config: no such resolution.
     #[error("an H3 resolution is 0 to 15, not {0}")]
@@ -194,7 +198,8 @@ impl Policy {
                     .map_err(|_| PolicyError::Resolution(resolution))?,
             ),
         };
-        let mut rules: Vec<String> = config.drop.iter().map(|glob| format!("drop {glob}")).collect();
+        let mut rules: Vec<String> =
+            config.drop.iter().map(|glob| format!("drop {glob}")).collect();
         rules.push("location".to_owned());
         Ok(Self {
             drops: config.drop.clone(),
@@ -279,7 +284,8 @@ impl Policy {
     ) -> Counts {
         let device = self.shown(source.device);
         let envelope = envelope(source, &device);
-        let wording = pseudonym::Words { names: self.names.as_ref(), device: source.device, shown: device };
+        let wording =
+            pseudonym::Words { names: self.names.as_ref(), device: source.device, shown: device };
         let (writer, out) = (&mut self.writer, &mut into.lines);
         match record {
             Record::Boot(boot) => writer.boot(out, &envelope, ordinal, boot),
@@ -380,7 +386,9 @@ impl Pass<'_> {
                 self.passed += 1;
             }
             Act::Drop { rule } => self.take(rule, 1),
-            Act::Latitude => self.instant.place.latitude = Some(view.decimal.approximate(sample.raw)),
+            Act::Latitude => {
+                self.instant.place.latitude = Some(view.decimal.approximate(sample.raw))
+            }
             Act::Longitude => {
                 self.instant.place.longitude = Some(view.decimal.approximate(sample.raw));
             }

@@ -46,7 +46,9 @@ impl Decimal {
         let places = twos.max(fives);
         let finite = rest == 1;
         Self {
-            fast: finite.then(|| Scaled::new(numerator, denominator, step.offset, places)).flatten(),
+            fast: finite
+                .then(|| Scaled::new(numerator, denominator, step.offset, places))
+                .flatten(),
             numerator: i128::from(numerator),
             denominator: u128::from(denominator),
             offset: i128::from(step.offset) * i128::from(denominator),
@@ -66,7 +68,10 @@ impl Decimal {
     }
 
     /// The value, nearly: for computing with it, as a place on the earth.
-    #[allow(clippy::cast_precision_loss, reason = "a double's 53 bits are what the cell index takes")]
+    #[allow(
+        clippy::cast_precision_loss,
+        reason = "a double's 53 bits are what the cell index takes"
+    )]
     pub fn approximate(&self, raw: i64) -> f64 {
         (i128::from(raw) * self.numerator + self.offset) as f64 / self.denominator as f64
     }
@@ -99,7 +104,11 @@ impl Decimal {
         sign(out, total < 0 && (whole, fraction) != (0, 0));
         text::integer(out, whole);
         let mut digits = itoa::Buffer::new();
-        fraction_part(out, digits.format(fraction).as_bytes(), usize::try_from(places).unwrap_or(0));
+        fraction_part(
+            out,
+            digits.format(fraction).as_bytes(),
+            usize::try_from(places).unwrap_or(0),
+        );
     }
 }
 

@@ -31,7 +31,8 @@ fn envelope(device: &DeviceId) -> Envelope<'_> {
 
 const WALL: DeviceTime =
     DeviceTime { boot: 3, uptime_ms: 9000, unix_ms: 1_211_094_008_000, clock: Clock::Reference };
-const UPTIME: DeviceTime = DeviceTime { boot: 3, uptime_ms: 9000, unix_ms: 5, clock: Clock::Uptime };
+const UPTIME: DeviceTime =
+    DeviceTime { boot: 3, uptime_ms: 9000, unix_ms: 5, clock: Clock::Uptime };
 
 fn one(write: impl FnOnce(&mut Writer, &mut Vec<u8>)) -> (String, Json) {
     let mut out = Vec::new();
@@ -101,8 +102,7 @@ fn an_event_says_who_did_what_to_what() {
         resource: "body",
         attributes,
     };
-    let (line, json) =
-        one(|writer, out| writer.event(out, &envelope(&device), 2, &event, &Plain));
+    let (line, json) = one(|writer, out| writer.event(out, &envelope(&device), 2, &event, &Plain));
     assert_eq!(json["type"], "milepost.event");
     assert_eq!(json["id"], "cab-7/abababababababababababababababab/41/2");
     assert_eq!(json["time"], "2008-05-18T07:00:08.000Z");
@@ -138,7 +138,8 @@ fn every_other_record_has_its_shape() {
         json!({"reset":"watchdog","unsealed_samples_max":[0,64,1],"unsealed_events_max":[4,0,0],
                "next":[1,u64::MAX,3]})
     );
-    let beat = Heartbeat { time: WALL, ring_used: [1, 2, 255], supply_mv: 12_600, ..Heartbeat::default() };
+    let beat =
+        Heartbeat { time: WALL, ring_used: [1, 2, 255], supply_mv: 12_600, ..Heartbeat::default() };
     let (_, json) = one(|writer, out| writer.heartbeat(out, &envelope, 0, &beat));
     assert_eq!(
         json["data"],
@@ -159,8 +160,14 @@ fn every_other_record_has_its_shape() {
         json!({"lane":"latest","from":"01".repeat(16),"to":"02".repeat(16),"acknowledged":9,"next":5,
                "reason":"ahead"})
     );
-    let crash =
-        Crash { time: WALL, boot: 2, image: 7, registers: [1, 2, 3], reason: "a\tb", stack: &[0, 0xfe] };
+    let crash = Crash {
+        time: WALL,
+        boot: 2,
+        image: 7,
+        registers: [1, 2, 3],
+        reason: "a\tb",
+        stack: &[0, 0xfe],
+    };
     let (_, json) = one(|writer, out| writer.crash(out, &envelope, 0, &crash, &Plain));
     assert_eq!(
         json["data"],

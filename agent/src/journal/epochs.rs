@@ -43,7 +43,9 @@ impl Epochs {
     ) -> io::Result<(Option<[u8; 16]>, Self)> {
         let file = match storage.open(&path_of(journal), false) {
             Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((None, Self::default())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok((None, Self::default()));
+            }
             Err(error) => return Err(error),
         };
         let mut found: Vec<([u8; 16], Start)> = Vec::new();
@@ -71,7 +73,8 @@ impl Epochs {
 
     /// How far positions of this life can reach, if it is known and over.
     pub(super) fn end_of(&self, epoch: Epoch) -> Option<Positions> {
-        let own = self.starts.binary_search_by_key(&epoch.number, |start| start.epoch.number).ok()?;
+        let own =
+            self.starts.binary_search_by_key(&epoch.number, |start| start.epoch.number).ok()?;
         let next = self.starts.get(own.checked_add(1)?)?;
         let known = self.starts.get(own).is_some_and(|start| start.epoch == epoch);
         let follows = epoch.number.checked_add(1) == Some(next.epoch.number);

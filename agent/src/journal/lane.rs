@@ -38,7 +38,12 @@ struct Active {
 }
 
 impl LaneLog {
-    pub(super) fn new(journal: &std::path::Path, lane: Lane, identity: Identity, end: Point) -> Self {
+    pub(super) fn new(
+        journal: &std::path::Path,
+        lane: Lane,
+        identity: Identity,
+        end: Point,
+    ) -> Self {
         Self {
             lane,
             dir: lane_dir(journal, lane),

@@ -200,7 +200,11 @@ pub enum JournalError {
 impl JournalError {
     fn at(path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
-        if is_no_space(&source) { Self::NoSpace { path, source } } else { Self::Io { path, source } }
+        if is_no_space(&source) {
+            Self::NoSpace { path, source }
+        } else {
+            Self::Io { path, source }
+        }
     }
 }
 
@@ -368,7 +372,8 @@ impl Journal {
             return Err(AppendError::TooLarge);
         }
         // Rounded up: the fields are mostly short.
-        let with = self.pending_bytes() + record::RECORD_LEN_MAX - FRAME_LEN_MAX + entry.payload.len();
+        let with =
+            self.pending_bytes() + record::RECORD_LEN_MAX - FRAME_LEN_MAX + entry.payload.len();
         if with > PENDING_BYTES_MAX {
             return Err(AppendError::Pending);
         }
@@ -396,7 +401,9 @@ impl Journal {
         self.ends.send_if_modified(|known| std::mem::replace(known, ends) != ends);
         match fault {
             None => Ok(ends.positions),
-            Some((lane, source)) if is_no_space(&source) => Err(CommitError::NoSpace { lane, source }),
+            Some((lane, source)) if is_no_space(&source) => {
+                Err(CommitError::NoSpace { lane, source })
+            }
             Some((lane, source)) => Err(CommitError::Io { lane, source }),
         }
     }

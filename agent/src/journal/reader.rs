@@ -7,9 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use protocol::{Counts, JournalInstance, Lane};
 use tokio::sync::watch;
 
-use super::cursor::{
-    Ends, Epoch, Identity, JournalCursor, PerLane, Point, Position,
-};
+use super::cursor::{Ends, Epoch, Identity, JournalCursor, PerLane, Point, Position};
 use super::epochs::Epochs;
 use super::record::{Entry, Seed};
 use super::scan::{Scan, Span, Step};
@@ -223,11 +221,8 @@ impl Reader {
     /// On an error it stays where it is.
     #[allow(clippy::should_implement_trait, reason = "it lends from its buffer; Iterator cannot")]
     pub fn next(&mut self) -> Result<Option<Item<'_>>, ReadError> {
-        let advanced = self.advance().map_err(|source| ReadError {
-            lane: self.lane,
-            at: self.at,
-            source,
-        })?;
+        let advanced =
+            self.advance().map_err(|source| ReadError { lane: self.lane, at: self.at, source })?;
         Ok(match advanced {
             Advance::Entry(at, len) => self.scan.record(at, len).and_then(|record| {
                 let totals = record.after();
@@ -308,8 +303,8 @@ impl Reader {
             Err(error) => return Err(error),
         };
         // Pruned between the look at the list and the open: look again.
-        let pruned = file.is_none()
-            && !matches!(self.find(), Place::Segment(again, _) if again == base);
+        let pruned =
+            file.is_none() && !matches!(self.find(), Place::Segment(again, _) if again == base);
         if !pruned {
             self.open = Some(OpenSegment { file, base, end });
         }

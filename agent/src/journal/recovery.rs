@@ -135,14 +135,10 @@ impl Survey {
 /// A segment as its directory and header tell of it: the totals are known if the header is whole.
 type Found = (Segment, Option<Identity>, Option<Counts>);
 
-fn read_headers(
-    storage: &dyn Storage,
-    dir: &Path,
-    lane: Lane,
-) -> Result<Vec<Found>, JournalError> {
+fn read_headers(storage: &dyn Storage, dir: &Path, lane: Lane) -> Result<Vec<Found>, JournalError> {
     let lane_dir = lane_dir(dir, lane);
-    let bases = segment::list(storage, &lane_dir)
-        .map_err(|source| JournalError::at(&lane_dir, source))?;
+    let bases =
+        segment::list(storage, &lane_dir).map_err(|source| JournalError::at(&lane_dir, source))?;
     let mut found = Vec::with_capacity(bases.len());
     for base in bases {
         let path = path_of(&lane_dir, base);

@@ -63,8 +63,8 @@ pub fn verify(storage: &SharedStorage, dir: &Path) -> Result<Option<Report>, Jou
     let sender = watch::Sender::new(ends);
     let tail = JournalTail::new(Arc::new(shared), sender.subscribe());
     let lanes = PerLane::try_new(|lane| {
-        let mut report = walk(&tail, lane, ends)
-            .map_err(|error| JournalError::at(dir, error.source))?;
+        let mut report =
+            walk(&tail, lane, ends).map_err(|error| JournalError::at(dir, error.source))?;
         report.torn_bytes = *torn.get(lane);
         Ok(report)
     })?;

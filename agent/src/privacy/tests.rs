@@ -114,7 +114,8 @@ fn dropped_signals_leave_no_trace_and_change_no_id() {
     let samples = [(5, 1, 1), (6, 0, 2), (6, 1, 3), (7, 1, 4), (8, 0, 5)];
     let (documents, passed, taken) = through(&mut policy(&["Vehicle.Cabin.*"], None), &samples);
     assert_eq!((passed, taken), (2, vec![3, 0]));
-    let ids: Vec<&str> = documents.iter().map(|document| document["id"].as_str().unwrap()).collect();
+    let ids: Vec<&str> =
+        documents.iter().map(|document| document["id"].as_str().unwrap()).collect();
     let (all, ..) = through(&mut Policy::none(), &samples);
     assert_eq!(ids, [all[1]["id"].as_str().unwrap(), all[3]["id"].as_str().unwrap()]);
     assert_eq!(documents[0]["data"], json!({"Vehicle.Speed":0.2}));
@@ -124,9 +125,20 @@ fn dropped_signals_leave_no_trace_and_change_no_id() {
 fn a_place_leaves_as_a_cell() {
     let (documents, passed, taken) = through(
         &mut policy(&[], Some(9)),
-        &[(5, 0, 1), (5, 2, 3_777_833), (5, 3, -12_241_942), (6, 2, 3_777_833), (7, 4, 1), (8, 0, 1)],
+        &[
+            (5, 0, 1),
+            (5, 2, 3_777_833),
+            (5, 3, -12_241_942),
+            (6, 2, 3_777_833),
+            (7, 4, 1),
+            (8, 0, 1),
+        ],
     );
-    assert_eq!((passed, taken), (4, vec![2]), "a lone half and a cell of the device's own stay here");
+    assert_eq!(
+        (passed, taken),
+        (4, vec![2]),
+        "a lone half and a cell of the device's own stay here"
+    );
     let cell = h3o::LatLng::new(37.77833, -122.41942).unwrap().to_cell(h3o::Resolution::Nine);
     assert_eq!(
         documents[0]["data"],
@@ -203,7 +215,9 @@ fn a_pseudonym_hides_the_device_everywhere_and_stays() {
     assert_eq!(event_through(&mut with_pseudonyms(1, 1)).0, line, "the same in every life");
     let other = event_through(&mut with_pseudonyms(2, 1)).1;
     assert_ne!(other["source"], json["source"], "another key, another name");
-    assert!(event_through(&mut with_pseudonyms(2, 9999)).1["source"].to_string().contains("p9999-"));
+    assert!(
+        event_through(&mut with_pseudonyms(2, 9999)).1["source"].to_string().contains("p9999-")
+    );
 }
 
 #[test]
