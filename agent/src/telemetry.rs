@@ -188,6 +188,27 @@ fn render_family<'a>(
     Ok(())
 }
 
+/// Panics of this process since [`watch_panics`].
+static PANICS: AtomicU64 = AtomicU64::new(0);
+
+/// Logs every panic, in whatever thread or task, and counts it. A task that panicked is gone; who
+/// joins it has to act on that, and [`panics`] lets health say so for the ones nobody joins.
+pub fn watch_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        PANICS.fetch_add(1, Relaxed);
+        let backtrace = std::backtrace::Backtrace::capture();
+        tracing::error!(%backtrace, "{panic}");
+    }));
+}
+
+/// How many panics there were.
+pub fn panics() -> u64 {
+    PANICS.load(Relaxed)
+}
+
+/// Panics; a healthy agent has none.
+pub const PANICKED: Instrument =
+    Instrument::counter("agent.panic.count", "{panic}", "Panics; a healthy agent has none.");
 /// Seconds since the agent started.
 pub const UPTIME: Instrument =
     Instrument::gauge("agent.uptime", "s", "Time since the agent started.");
