@@ -100,15 +100,28 @@ impl Devices {
                 // Opened first: a secret that can't be kept must not be made.
                 let mut keys = keys.open()?;
                 let mut agent = Agent::reach(config, Missing::Refuse)?;
-                let credentials = ask_credentials(&mut agent, Request::DevicesRotate { device: id })?;
+                let credentials =
+                    ask_credentials(&mut agent, Request::DevicesRotate { device: id })?;
                 keys.keep(&credentials, out)?;
                 keys.tell(&format!("{id} has a new secret"), out)?;
             }
             Self::Revoke { ids } => {
-                return each(config, &ids, "revoked", |device| Request::DevicesRevoke { device }, out);
+                return each(
+                    config,
+                    &ids,
+                    "revoked",
+                    |device| Request::DevicesRevoke { device },
+                    out,
+                );
             }
             Self::Remove { ids } => {
-                return each(config, &ids, "removed", |device| Request::DevicesRemove { device }, out);
+                return each(
+                    config,
+                    &ids,
+                    "removed",
+                    |device| Request::DevicesRemove { device },
+                    out,
+                );
             }
         }
         Ok(ExitCode::SUCCESS)
@@ -138,7 +151,9 @@ impl Which {
         }
         match self.from.as_deref() {
             None => Ok(self.ids),
-            Some(path) if path == Path::new("-") => read_names(io::stdin().lock(), "standard input"),
+            Some(path) if path == Path::new("-") => {
+                read_names(io::stdin().lock(), "standard input")
+            }
             Some(path) => {
                 let name = path.display().to_string();
                 let file = fs::File::open(path).with_context(|| format!("cannot read {name}"))?;
@@ -189,10 +204,14 @@ impl OpenKeys {
             lines.push(b'\n');
         }
         match &mut self.file {
-            Some((path, file)) => file
-                .write_all(&lines)
-                .and_then(|()| file.sync_all())
-                .with_context(|| format!("the secrets were made and not kept in {}: rotate the devices named last", path.display())),
+            Some((path, file)) => {
+                file.write_all(&lines).and_then(|()| file.sync_all()).with_context(|| {
+                    format!(
+                        "the secrets were made and not kept in {}: rotate the devices named last",
+                        path.display()
+                    )
+                })
+            }
             None => Ok(out.write_all(&lines)?),
         }
     }
