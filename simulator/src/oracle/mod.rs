@@ -16,6 +16,7 @@ pub mod device;
 pub mod verdict;
 
 pub mod sink;
+pub mod ledger;
 
 use std::collections::HashMap;
 
