@@ -1,6 +1,6 @@
 //! The key file that `milepost devices add` prints: a line of JSON per device.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -42,10 +42,10 @@ pub enum KeysError {
 }
 
 /// Reads a key file. Of a device that is there twice, the later line counts.
-pub fn read(path: &Path) -> Result<HashMap<DeviceId, DeviceKey>, KeysError> {
+pub fn read(path: &Path) -> Result<BTreeMap<DeviceId, DeviceKey>, KeysError> {
     let failed = |source| KeysError::Read { path: path.to_owned(), source };
     let reader = BufReader::new(File::open(path).map_err(failed)?);
-    let mut keys = HashMap::new();
+    let mut keys = BTreeMap::new();
     for (line, number) in reader.lines().zip(1..) {
         let line = line.map_err(failed)?;
         if line.trim().is_empty() {

@@ -14,7 +14,7 @@ pub mod board;
 pub mod progress;
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -175,7 +175,7 @@ pub struct Gauges {
 /// Not cancel safe: dropping it leaves open batches unwritten, as a power cut does.
 pub async fn run(
     vehicles: Vec<Vehicle>,
-    mut keys: HashMap<DeviceId, DeviceKey>,
+    mut keys: BTreeMap<DeviceId, DeviceKey>,
     config: &FleetConfig,
 ) -> Result<(Outcome, Totals), FleetError> {
     let missing: Vec<_> = vehicles

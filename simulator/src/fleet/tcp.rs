@@ -32,7 +32,7 @@ impl TcpConnect {
         Self { address, control }
     }
 
-    fn note(&self, error: io::Error) -> ErrorKind {
+    fn note(&self, error: &io::Error) -> ErrorKind {
         self.control.link_error.replace(Some(format!("{}: {error}", self.address)));
         ErrorKind::Other
     }
@@ -43,8 +43,8 @@ impl Connect for TcpConnect {
     type Error = ErrorKind;
 
     async fn connect(&mut self) -> Result<Tcp, ErrorKind> {
-        let stream = TcpStream::connect(self.address).await.map_err(|error| self.note(error))?;
-        stream.set_nodelay(true).map_err(|error| self.note(error))?;
+        let stream = TcpStream::connect(self.address).await.map_err(|error| self.note(&error))?;
+        stream.set_nodelay(true).map_err(|error| self.note(&error))?;
         self.control.link_error.replace(None);
         self.control.connected.set(self.control.connected.get() + 1);
         Ok(Tcp { stream, control: self.control.clone() })

@@ -155,8 +155,8 @@ fn div_nearest(dividend: i128, divisor: i128) -> Option<i128> {
 
 fn is_decimal(step: Step) -> bool {
     let mut rest = step.denominator;
-    for factor in [2, 5] {
-        while rest % factor == 0 && rest > 0 {
+    for factor in [2_u32, 5] {
+        while rest > 0 && rest.is_multiple_of(factor) {
             rest /= factor;
         }
     }

@@ -82,7 +82,7 @@ impl Oracle {
         self.find(document.device);
         match self.checks.get_mut(self.last) {
             Some(check) if check.device().as_str() == document.device => {
-                check.read(&document, &context, &mut self.faults)
+                check.read(&document, &context, &mut self.faults);
             }
             _ => {
                 self.foreign += 1;

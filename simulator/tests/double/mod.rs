@@ -1,7 +1,7 @@
 //! A stand-in for the agent: the device's side of the protocol answered in memory, what comes in
 //! kept as documents. No journal, no dedup beyond one watermark per ring; for the fleet's tests.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -30,7 +30,7 @@ pub struct Double {
 
 struct State {
     catalogue: &'static Catalogue<'static>,
-    keys: HashMap<DeviceId, DeviceKey>,
+    keys: BTreeMap<DeviceId, DeviceKey>,
     rings: HashMap<(DeviceId, Lane), Ring>,
     documents: Vec<String>,
     /// Frames still to be left unacknowledged, for devices to be cut off with work to do.
@@ -47,7 +47,7 @@ struct Ring {
 /// Keys for devices, as `milepost devices add` would make them.
 pub fn keys_for<'a>(
     devices: impl IntoIterator<Item = &'a DeviceId>,
-) -> HashMap<DeviceId, DeviceKey> {
+) -> BTreeMap<DeviceId, DeviceKey> {
     let key = |number: u8| DeviceKey {
         secret: Secret::new([number; 32]),
         generation: protocol::Generation::FIRST,
@@ -63,7 +63,7 @@ impl Double {
     /// Listens on a port of its own, in a thread of its own, until the process ends.
     pub fn start(
         catalogue: &'static Catalogue<'static>,
-        keys: HashMap<DeviceId, DeviceKey>,
+        keys: BTreeMap<DeviceId, DeviceKey>,
     ) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -244,8 +244,8 @@ impl State {
             Body::Samples(samples, columns) => {
                 let signals = u8::try_from(self.catalogue.signals.len()).unwrap();
                 let decoder = Decoder::<16>::new(columns, samples.count, signals);
-                let decoded: Vec<Sample> = decoder.map(|sample| sample.unwrap()).collect();
-                instants(&decoded).into_iter().zip(0..).for_each(|(instant, index): (_, u32)| {
+                let taken: Vec<Sample> = decoder.map(|sample| sample.unwrap()).collect();
+                instants(&taken).into_iter().zip(0..).for_each(|(instant, index): (_, u32)| {
                     let id = format!("{id}/{index}");
                     let unix_ms = instant[0].tick * i64::from(self.catalogue.tick_ms);
                     let data = samples_data(self.catalogue, instant);
@@ -266,9 +266,9 @@ impl State {
                 }
             }
             Body::Loss(loss) => {
-                let lost = loss.through.since(ring.counts);
-                ring.counts += lost;
-                let data = loss_data(lost, loss.reason.name());
+                let gone = loss.through.since(ring.counts);
+                ring.counts += gone;
+                let data = loss_data(gone, loss.reason.name());
                 self.documents.push(document(
                     &format!("{id}/0"),
                     "loss",
