@@ -1,1 +1,441 @@
-//! TODO(module)
+//! Privacy before storage (I5): the only door to the sinks.
+//!
+//! A sink takes [`Cleared`] lines only, and only a [`Policy`] can make some: the type says that
+//! everything in it went through the rules. The rules: drop signals by their path, coarsen a place
+//! into an H3 cell, replace names by pseudonyms under a key. What a rule takes out is counted under
+//! the rule's name, as excluded.
+//!
+//! Rules are settled once per catalogue ([`Lens`]), so that a sample costs a look into an array.
+
+use std::io;
+use std::path::PathBuf;
+
+use protocol::codec::{CodecError, Decoder, SamplesHeader};
+use protocol::frame::Origin;
+use protocol::record::Record;
+use protocol::{Catalogue, Clock, Counts, DeviceId, Lane, RingId, Seq};
+use serde::Deserialize;
+
+use crate::document::{Envelope, LossReport, OwnedCatalogue, Writer};
+
+mod glob;
+mod lens;
+mod pseudonym;
+
+pub use lens::Lens;
+pub use pseudonym::{KeyError, PseudonymKey};
+
+use lens::{Act, Place};
+use pseudonym::Names;
+
+/// What leaves, what is made coarse, what goes by another name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PrivacyConfig {
+    /// Signals that no sink gets: paths, in which `*` stands for any characters and `?` for one.
+    pub drop: Vec<String>,
+    /// Places become cells; without it they stay as they are.
+    pub location: Option<LocationConfig>,
+    /// Names become pseudonyms; without it they stay as they are.
+    pub pseudonym: Option<PseudonymConfig>,
+}
+
+/// How a place is made coarse.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LocationConfig {
+    /// H3 resolution, 0 to 15: 7 is about 5 square kilometres, 8 about 0.74, 9 about 0.1.
+    pub resolution: u8,
+}
+
+/// How names are replaced.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PseudonymConfig {
+    /// File with the key: 64 hexadecimal digits, or at least 32 bytes.
+    pub key_file: PathBuf,
+    /// Number of the key, which every pseudonym begins with, so that a change of key shows.
+    #[serde(default = "first_key")]
+    pub key_id: u16,
+    /// Fields and attributes of events, logs and crashes, besides the device's id.
+    #[serde(default)]
+    pub fields: Vec<String>,
+}
+
+const fn first_key() -> u16 {
+    1
+}
+
+/// A policy that cannot be.
+#[derive(Debug, thiserror::Error)]
+pub enum PolicyError {
+    /// Config: more rules, or a longer one, than a sink's cursor has room for.
+    #[error(
+        "at most {} drop rules of at most {} bytes each",
+        Policy::DROPS_MAX,
+        Policy::DROP_LEN_MAX
+    )]
+    Rules,
+    /// Config: no such resolution.
+    #[error("an H3 resolution is 0 to 15, not {0}")]
+    Resolution(u8),
+    /// Config: the key file.
+    #[error("pseudonym key file {path}: {source}")]
+    KeyFile {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Config: what is in it.
+    #[error("pseudonym key: {0}")]
+    Key(#[from] KeyError),
+}
+
+/// The frame that documents are made of, under its true name.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    /// Whose.
+    pub device: DeviceId,
+    /// Which ring's.
+    pub ring: RingId,
+    /// Which frame.
+    pub seq: Seq,
+    /// Which lane's.
+    pub lane: Lane,
+    /// When the agent received it, in milliseconds since 1970.
+    pub received_ms: i64,
+    /// Where it was sealed first, if it was sealed anew.
+    pub origin: Option<&'a Origin>,
+}
+
+/// Documents that went through a policy, one line each.
+#[derive(Debug, Default)]
+pub struct Cleared {
+    lines: Vec<u8>,
+    documents: u64,
+}
+
+/// A point in [`Cleared`] to go back to.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark {
+    len: usize,
+    documents: u64,
+}
+
+impl Cleared {
+    /// The lines, each ended by a line feed.
+    pub fn lines(&self) -> &[u8] {
+        &self.lines
+    }
+
+    /// How many.
+    pub fn documents(&self) -> u64 {
+        self.documents
+    }
+
+    /// Where it ends now.
+    pub fn mark(&self) -> Mark {
+        Mark { len: self.lines.len(), documents: self.documents }
+    }
+
+    /// Takes back what came after a mark.
+    pub fn cut_back(&mut self, mark: Mark) {
+        self.lines.truncate(mark.len);
+        self.documents = mark.documents;
+    }
+
+    /// Empties it and gives back what it holds beyond `room` bytes.
+    pub fn clear(&mut self, room: usize) {
+        self.lines.clear();
+        self.lines.shrink_to(room);
+        self.documents = 0;
+    }
+}
+
+/// The rules, ready to be applied. One per sink; it holds its own writer.
+#[derive(Debug)]
+pub struct Policy {
+    drops: Vec<String>,
+    location: Option<h3o::Resolution>,
+    names: Option<Names>,
+    rules: Vec<String>,
+    /// Per rule: samples taken out of the frame at hand.
+    taken: Vec<u64>,
+    writer: Writer,
+}
+
+impl Policy {
+    /// The most drop rules.
+    pub const DROPS_MAX: usize = 64;
+    /// The longest drop rule, in bytes.
+    pub const DROP_LEN_MAX: usize = 96;
+    /// The path under which a coarse place leaves.
+    pub const CELL_PATH: &str = "Vehicle.CurrentLocation.H3";
+    const LATITUDE_PATH: &str = "Vehicle.CurrentLocation.Latitude";
+    const LONGITUDE_PATH: &str = "Vehicle.CurrentLocation.Longitude";
+
+    /// The policy that a configuration asks for; reads the key file.
+    pub fn from_config(config: &PrivacyConfig) -> Result<Self, PolicyError> {
+        let names = match &config.pseudonym {
+            None => None,
+            Some(pseudonym) => {
+                let path = &pseudonym.key_file;
+                let bytes = std::fs::read(path)
+                    .map_err(|source| PolicyError::KeyFile { path: path.clone(), source })?;
+                let key = PseudonymKey::parse(&bytes)?;
+                Some(Names::new(&key, pseudonym.key_id, pseudonym.fields.clone())?)
+            }
+        };
+        let too_long = |rule: &String| rule.len() > Self::DROP_LEN_MAX;
+        if config.drop.len() > Self::DROPS_MAX || config.drop.iter().any(too_long) {
+            return Err(PolicyError::Rules);
+        }
+        let location = match config.location {
+            None => None,
+            Some(LocationConfig { resolution }) => Some(
+                h3o::Resolution::try_from(resolution)
+                    .map_err(|_| PolicyError::Resolution(resolution))?,
+            ),
+        };
+        let mut rules: Vec<String> =
+            config.drop.iter().map(|glob| format!("drop {glob}")).collect();
+        rules.push("location".to_owned());
+        Ok(Self {
+            drops: config.drop.clone(),
+            location,
+            names,
+            taken: vec![0; rules.len()],
+            rules,
+            writer: Writer::default(),
+        })
+    }
+
+    /// The policy without rules: everything leaves as it is.
+    pub fn none() -> Self {
+        Self {
+            drops: Vec::new(),
+            location: None,
+            names: None,
+            rules: Vec::new(),
+            taken: Vec::new(),
+            writer: Writer::default(),
+        }
+    }
+
+    /// The rules' names, as in the ledger.
+    pub fn rules(&self) -> &[String] {
+        &self.rules
+    }
+
+    /// Per rule, in the order of [`Policy::rules`]: samples that it took out of the latest frame.
+    pub fn taken(&self) -> &[u64] {
+        &self.taken
+    }
+
+    /// Settles what becomes of each signal of a catalogue.
+    pub fn lens(&self, catalogue: &OwnedCatalogue) -> Lens {
+        Lens::new(catalogue, |path| self.act(path))
+    }
+
+    /// Lets a frame's samples through; how many left. On an error nothing did.
+    pub fn samples(
+        &mut self,
+        source: &Source<'_>,
+        header: &SamplesHeader,
+        columns: &[u8],
+        lens: &Lens,
+        into: &mut Cleared,
+    ) -> Result<u64, CodecError> {
+        let device = self.shown(source.device);
+        let mark = into.mark();
+        self.taken.fill(0);
+        self.writer.start_samples(&envelope(source, &device), header.clock, header.boot);
+        let mut pass = Pass {
+            writer: &mut self.writer,
+            taken: &mut self.taken,
+            location: self.location,
+            lens,
+            uptime: header.clock == Clock::Uptime,
+            into,
+            instant: Instant::default(),
+            passed: 0,
+        };
+        let decoder =
+            Decoder::<{ Catalogue::SIGNALS_MAX }>::new(columns, header.count, lens.signals());
+        for sample in decoder {
+            if let Err(error) = sample.and_then(|sample| pass.sample(sample)) {
+                into.cut_back(mark);
+                self.taken.fill(0);
+                return Err(error);
+            }
+        }
+        pass.close();
+        Ok(pass.passed)
+    }
+
+    /// Lets a record through; what it adds. A catalogue makes no document.
+    pub fn record(
+        &mut self,
+        source: &Source<'_>,
+        ordinal: u32,
+        record: &Record<'_>,
+        into: &mut Cleared,
+    ) -> Counts {
+        let device = self.shown(source.device);
+        let envelope = envelope(source, &device);
+        let wording =
+            pseudonym::Words { names: self.names.as_ref(), device: source.device, shown: device };
+        let (writer, out) = (&mut self.writer, &mut into.lines);
+        match record {
+            Record::Boot(boot) => writer.boot(out, &envelope, ordinal, boot),
+            Record::Event(event) => writer.event(out, &envelope, ordinal, event, &wording),
+            Record::Log(log) => writer.log(out, &envelope, ordinal, log, &wording),
+            Record::Heartbeat(beat) => writer.heartbeat(out, &envelope, ordinal, beat),
+            Record::Fork(fork) => writer.fork(out, &envelope, ordinal, fork),
+            Record::Crash(crash) => writer.crash(out, &envelope, ordinal, crash, &wording),
+            Record::Catalogue(_) => return Counts::ZERO,
+        }
+        into.documents += 1;
+        record.counts()
+    }
+
+    /// Lets the word of a loss through.
+    pub fn loss(&mut self, source: &Source<'_>, report: &LossReport, into: &mut Cleared) {
+        let device = self.shown(source.device);
+        self.writer.loss(&mut into.lines, &envelope(source, &device), report);
+        into.documents += 1;
+    }
+
+    fn shown(&self, device: DeviceId) -> DeviceId {
+        self.names.as_ref().map_or(device, |names| names.device(&device))
+    }
+
+    fn act(&self, path: &str) -> Act {
+        if let Some(rule) = self.drops.iter().position(|glob| glob::matches(glob, path)) {
+            return Act::Drop { rule };
+        }
+        if self.location.is_none() {
+            return Act::Keep;
+        }
+        match path {
+            Self::LATITUDE_PATH => Act::Latitude,
+            Self::LONGITUDE_PATH => Act::Longitude,
+            // A cell of the device's own could be finer than the rule allows.
+            Self::CELL_PATH => Act::Drop { rule: self.location_rule() },
+            _ => Act::Keep,
+        }
+    }
+
+    /// The rule of the location is the last.
+    fn location_rule(&self) -> usize {
+        self.rules.len().saturating_sub(1)
+    }
+}
+
+fn envelope<'a>(source: &Source<'a>, device: &'a DeviceId) -> Envelope<'a> {
+    Envelope {
+        device,
+        ring: source.ring,
+        seq: source.seq,
+        lane: source.lane,
+        received_ms: source.received_ms,
+        origin: source.origin,
+    }
+}
+
+/// The instant at hand. What is dropped still belongs to it, so that no rule changes an ordinal.
+#[derive(Debug, Default)]
+struct Instant {
+    /// None before the first sample.
+    tick: Option<i64>,
+    ordinal: u32,
+    /// A bit per path that occurred.
+    seen: u64,
+    /// Whether its document was begun.
+    begun: bool,
+    place: Place,
+}
+
+/// One frame's samples on their way through.
+struct Pass<'a> {
+    writer: &'a mut Writer,
+    taken: &'a mut [u64],
+    location: Option<h3o::Resolution>,
+    lens: &'a Lens,
+    uptime: bool,
+    into: &'a mut Cleared,
+    instant: Instant,
+    passed: u64,
+}
+
+impl Pass<'_> {
+    fn sample(&mut self, sample: protocol::Sample) -> Result<(), CodecError> {
+        let lens = self.lens;
+        let view = lens.view(sample.signal).ok_or(CodecError::UnknownSignal)?;
+        if self.instant.tick != Some(sample.tick) || self.instant.seen & view.path_bit != 0 {
+            self.close();
+            let ordinal = self.instant.ordinal + u32::from(self.instant.tick.is_some());
+            self.instant = Instant { tick: Some(sample.tick), ordinal, ..Instant::default() };
+        }
+        self.instant.seen |= view.path_bit;
+        match view.act {
+            Act::Keep => {
+                self.member(&view.member);
+                view.decimal.write(&mut self.into.lines, sample.raw);
+                self.passed += 1;
+            }
+            Act::Drop { rule } => self.take(rule, 1),
+            Act::Latitude => {
+                self.instant.place.latitude = Some(view.decimal.approximate(sample.raw))
+            }
+            Act::Longitude => {
+                self.instant.place.longitude = Some(view.decimal.approximate(sample.raw));
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the instant: the cell in place of the pair, the line's end.
+    fn close(&mut self) {
+        let place = self.instant.place;
+        if let Some(resolution) = self.location {
+            match place.cell(resolution) {
+                Some(cell) => {
+                    self.member(self.lens.cell_member());
+                    lens::write_cell(&mut self.into.lines, cell);
+                    self.passed += 2;
+                }
+                None => self.take(self.taken.len().saturating_sub(1), place.halves()),
+            }
+        }
+        if self.instant.begun {
+            Writer::end(&mut self.into.lines);
+            self.into.documents += 1;
+            self.instant.begun = false;
+        }
+        self.instant.place = Place::default();
+    }
+
+    /// Appends a member's name, behind the beginning of the document if it is the first.
+    fn member(&mut self, name: &[u8]) {
+        if self.instant.begun {
+            self.into.lines.extend_from_slice(name);
+            return;
+        }
+        self.instant.begun = true;
+        let tick = self.instant.tick.unwrap_or_default();
+        let at_ms = tick.saturating_mul(self.lens.tick_ms());
+        self.writer.begin_instant(&mut self.into.lines, self.instant.ordinal, at_ms, self.uptime);
+        self.into.lines.extend_from_slice(name.get(1..).unwrap_or_default());
+    }
+
+    fn take(&mut self, rule: usize, samples: u64) {
+        if let Some(taken) = self.taken.get_mut(rule) {
+            *taken += samples;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -108,8 +108,7 @@ impl<'a, const SIGNALS: usize, const FRAME: usize> App<'a, SIGNALS, FRAME> {
             }
             Ok(Store::new(&identity, ring))
         };
-        let mut stores =
-            [open(Lane::Critical)?, open(Lane::Bulk)?, open(Lane::Latest)?];
+        let mut stores = [open(Lane::Critical)?, open(Lane::Bulk)?, open(Lane::Latest)?];
         for store in &mut stores {
             store.find_front(flash, &mut scratch);
         }

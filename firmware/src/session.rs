@@ -111,10 +111,18 @@ struct Connection {
     /// One is to be said as soon as the pace allows.
     hello_wanted: bool,
     unanswered: u8,
-    /// When something last went forward.
-    progress_ms: u64,
+    up_ms: u64,
     /// Patience, drawn anew with each hello.
     timeout_ms: u64,
+}
+
+/// What somebody said they hold of a ring.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Acknowledged {
+    /// Everything up to here; zero if nothing.
+    pub through: Seq,
+    /// Whose journal holds it.
+    pub by: JournalInstance,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -122,6 +130,8 @@ struct LaneLink {
     /// Acknowledged since the hello that opened this connection, or that silence forced.
     heard: bool,
     acked: Seq,
+    /// When something last went forward.
+    progress_ms: u64,
     /// The next to send.
     cursor: Seq,
     /// What the last hello said is kept.
@@ -131,7 +141,8 @@ struct LaneLink {
     /// The agent asked to go back, and when the last turn back was.
     repeat_wanted: bool,
     repeated_ms: Option<u64>,
-    released_by: JournalInstance,
+    /// Highest acknowledged since the boot, and by whom.
+    acknowledged: Acknowledged,
 }
 
 impl Session {
@@ -159,14 +170,13 @@ impl Session {
 
     fn step_up(&mut self, now_ms: u64, connection: Connection, rings: &[RingView; 3]) -> Step {
         let mut wake_ms = u64::MAX;
-        let greeting = connection.hello_ms.is_none() || connection.unanswered > 0;
-        if greeting || self.lanes.iter().any(LaneLink::is_waiting) {
-            if now_ms >= connection.given_up_ms() {
+        if let Some(silent_ms) = self.silent_since_ms(&connection) {
+            if now_ms >= connection.given_up_ms(silent_ms) {
                 return Step::Disconnect;
             }
-            wake_ms = connection.asked_again_ms();
+            wake_ms = connection.asked_again_ms(silent_ms);
             if now_ms >= wake_ms {
-                return self.ask_again(connection);
+                return self.ask_again(now_ms, &connection);
             }
         }
         let Some(hello_ms) = connection.hello_ms else { return Step::Hello };
@@ -195,25 +205,33 @@ impl Session {
         Step::Wait(wake_ms)
     }
 
-    fn ask_again(&mut self, connection: Connection) -> Step {
+    fn ask_again(&mut self, now_ms: u64, connection: &Connection) -> Step {
         if connection.unanswered >= UNANSWERED_MAX {
             return Step::Disconnect;
         }
-        // Whatever is on its way may be lost: the answer says from where to send again.
+        // What such a lane has on its way may be lost: the answer says from where to send again.
         for lane in &mut self.lanes {
-            lane.heard = false;
+            let silent_ms = lane.silent_since_ms(connection.hello_ms.unwrap_or_default());
+            let silent = silent_ms.is_some_and(|at| now_ms >= connection.asked_again_ms(at));
+            lane.heard &= !silent;
         }
         Step::Hello
+    }
+
+    /// Since when an answer is overdue to begin with: to a hello, or to some lane's frames.
+    fn silent_since_ms(&self, connection: &Connection) -> Option<u64> {
+        let Some(hello_ms) = connection.hello_ms else { return Some(connection.up_ms) };
+        let hello = (connection.unanswered > 0).then_some(hello_ms);
+        self.lanes.iter().filter_map(|lane| lane.silent_since_ms(hello_ms)).chain(hello).min()
     }
 
     /// The connection is up.
     pub fn up(&mut self, now_ms: u64) {
         let timeout_ms = u64::from(self.config.ack_timeout_ms);
-        self.phase =
-            Phase::Up(Connection { progress_ms: now_ms, timeout_ms, ..Connection::default() });
+        self.phase = Phase::Up(Connection { up_ms: now_ms, timeout_ms, ..Connection::default() });
         for lane in &mut self.lanes {
-            let released_by = lane.released_by;
-            *lane = LaneLink { released_by, ..LaneLink::default() };
+            let acknowledged = lane.acknowledged;
+            *lane = LaneLink { acknowledged, ..LaneLink::default() };
         }
     }
 
@@ -246,14 +264,11 @@ impl Session {
 
     /// The frame is on its way.
     pub fn sent(&mut self, now_ms: u64, lane: Lane, seq: Seq) {
-        let waiting = self.lanes.iter().any(LaneLink::is_waiting);
         if let Some(link) = self.lanes.get_mut(lane.index()) {
+            if !link.is_waiting() {
+                link.progress_ms = now_ms;
+            }
             link.cursor = seq.next();
-        }
-        if let Phase::Up(connection) = &mut self.phase
-            && !waiting
-        {
-            connection.progress_ms = now_ms;
         }
     }
 
@@ -288,31 +303,25 @@ impl Session {
         if says_tag && own.is_some_and(|own| own != ack.tag) {
             return Verdict::Fork(ForkReason::Mismatch);
         }
-        let mut progress = false;
         if let Some(link) = self.lanes.get_mut(ack.lane.index()) {
             if !link.heard {
                 link.heard = true;
                 link.acked = ack.durable;
                 link.cursor = ack.durable.next();
+                link.progress_ms = now_ms;
                 link.repeat_wanted = false;
-                progress = true;
             } else if ack.durable > link.acked {
                 link.acked = ack.durable;
+                link.progress_ms = now_ms;
                 link.cursor = link.cursor.max(ack.durable.next());
-                progress = true;
             }
             // Only the acknowledgement that is up to date says what the agent wants now.
             if ack.durable >= link.acked {
                 link.repeat_wanted = ack.repeat && link.is_waiting();
             }
-            if ack.durable > Seq::ZERO {
-                link.released_by = ack.instance;
+            if ack.durable >= link.acknowledged.through && ack.durable > Seq::ZERO {
+                link.acknowledged = Acknowledged { through: ack.durable, by: ack.instance };
             }
-        }
-        if let Phase::Up(connection) = &mut self.phase
-            && progress
-        {
-            connection.progress_ms = now_ms;
         }
         Verdict::Release(ack.durable)
     }
@@ -339,8 +348,13 @@ impl Session {
     pub fn patience_ms(&self, now_ms: u64) -> u64 {
         match self.phase {
             Phase::Up(connection) => {
-                let asked_again_ms = connection.asked_again_ms();
-                if now_ms < asked_again_ms { asked_again_ms } else { connection.given_up_ms() }
+                let Some(silent_ms) = self.silent_since_ms(&connection) else { return u64::MAX };
+                let asked_again_ms = connection.asked_again_ms(silent_ms);
+                if now_ms < asked_again_ms {
+                    asked_again_ms
+                } else {
+                    connection.given_up_ms(silent_ms)
+                }
             }
             Phase::Resting { .. } | Phase::Connecting { .. } => now_ms,
         }
@@ -351,9 +365,9 @@ impl Session {
         self.lanes.get(lane.index()).filter(|link| link.heard).map_or(Seq::ZERO, |link| link.acked)
     }
 
-    /// Who acknowledged last since the boot.
-    pub fn released_by(&self, lane: Lane) -> JournalInstance {
-        self.lanes.get(lane.index()).map(|link| link.released_by).unwrap_or_default()
+    /// What was acknowledged since the boot.
+    pub fn acknowledged_since_boot(&self, lane: Lane) -> Acknowledged {
+        self.lanes.get(lane.index()).map(|link| link.acknowledged).unwrap_or_default()
     }
 
     /// Whether a connection is up.
@@ -375,17 +389,13 @@ impl Session {
 }
 
 impl Connection {
-    fn silent_since_ms(&self) -> u64 {
-        self.hello_ms.map_or(self.progress_ms, |hello_ms| hello_ms.max(self.progress_ms))
-    }
-
-    fn asked_again_ms(&self) -> u64 {
-        self.silent_since_ms().saturating_add(self.timeout_ms)
+    fn asked_again_ms(&self, silent_ms: u64) -> u64 {
+        silent_ms.saturating_add(self.timeout_ms)
     }
 
     /// Even if the link is so stuck that no hello goes out.
-    fn given_up_ms(&self) -> u64 {
-        self.silent_since_ms().saturating_add(self.timeout_ms.saturating_mul(3))
+    fn given_up_ms(&self, silent_ms: u64) -> u64 {
+        silent_ms.saturating_add(self.timeout_ms.saturating_mul(3))
     }
 }
 
@@ -393,6 +403,14 @@ impl LaneLink {
     /// Whether something was sent and not acknowledged.
     fn is_waiting(&self) -> bool {
         self.heard && self.cursor > self.acked.next()
+    }
+
+    /// Since when the agent owes the lane something.
+    fn silent_since_ms(&self, hello_ms: u64) -> Option<u64> {
+        if !self.heard {
+            return Some(hello_ms);
+        }
+        self.is_waiting().then_some(hello_ms.max(self.progress_ms))
     }
 
     /// Whether frames were dropped that were never sent, and no hello has said so.

@@ -13,13 +13,11 @@ use protocol::frame::{self, Binding, HEADER_LEN_MAX, Header, Kind, TAG_LEN};
 use protocol::hello::RingState;
 use protocol::keys::{self, AckKey, FrameKey};
 use protocol::loss::LossReason;
-use protocol::{
-    Counts, DeviceId, DeviceTime, Generation, JournalInstance, Lane, Loss, Secret, Seq, varint,
-};
+use protocol::{Counts, DeviceId, DeviceTime, Generation, Lane, Loss, Secret, Seq, varint};
 
 use crate::batch::Closed;
 use crate::ring::{Gone, Ring, RingError};
-use crate::session::RingView;
+use crate::session::{Acknowledged, RingView};
 
 /// How long losses are gathered before one frame says them all, in milliseconds.
 const LOSS_DELAY_MS: u64 = 1_000;
@@ -60,11 +58,13 @@ struct Unsaid {
     since_ms: u64,
 }
 
-/// The frame `said_at` is a loss that covers everything from `from` on, before which the ring had
-/// taken `before`.
+/// The frame `said_at` is a loss that covers everything from `from` on.
 #[derive(Clone, Copy, Debug)]
 struct Superseded {
     from: Seq,
+    /// What the ring had taken before `from`. Where that is not known any more, what it had taken
+    /// when the loss was said: too much moves counts from one reason to another, and that only for
+    /// an agent that lacks frames before `from`; too little would lose them.
     before: Counts,
     said_at: Seq,
 }
@@ -108,13 +108,7 @@ impl Store {
                 && loss.reason == LossReason::Superseded
                 && loss.last == said_at.prev()
             {
-                let before = if loss.first == Seq::FIRST {
-                    Counts::ZERO
-                } else {
-                    // Too much or too little only shifts counts between reasons, and only for an
-                    // agent that has never seen this ring.
-                    self.ring.before_first()
-                };
+                let before = if loss.first == Seq::FIRST { Counts::ZERO } else { loss.through };
                 self.superseded = Some(Superseded { from: loss.first, before, said_at });
                 self.ring.release(loss.last);
                 return;
@@ -134,7 +128,7 @@ impl Store {
     }
 
     /// What the hello says.
-    pub fn state(&self, released_by: JournalInstance) -> RingState {
+    pub fn state(&self, acknowledged: Acknowledged) -> RingState {
         let ring = &self.ring;
         let front = self.superseded;
         RingState {
@@ -144,7 +138,8 @@ impl Store {
             next: ring.next(),
             before_first: front.map_or(ring.before_first(), |front| front.before),
             before_next: ring.before_next(),
-            released_by,
+            acknowledged: acknowledged.through,
+            acknowledged_by: acknowledged.by,
         }
     }
 
@@ -242,8 +237,13 @@ impl Store {
         }
         let (from, before) = self.superseded.map_or_else(
             || {
-                let from = self.ring.first_retained().max(self.ring.released().next());
-                (from, self.ring.before_first())
+                let first = self.ring.first_retained();
+                let unacked = self.ring.released().next();
+                if unacked > first {
+                    (unacked, self.ring.before_next())
+                } else {
+                    (first, self.ring.before_first())
+                }
             },
             |front| (front.from, front.before),
         );

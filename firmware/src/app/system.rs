@@ -150,9 +150,10 @@ fn decode(bytes: &[u8; ENTRY_LEN]) -> Option<(u32, SystemState)> {
     if CRC.checksum(said) != u32::from_le_bytes(*checksum) {
         return None;
     }
-    let mut fields = said.strip_prefix(&MAGIC)?.chunks_exact(4).map(|field| {
-        field.first_chunk::<4>().map_or(0, |bytes| u32::from_le_bytes(*bytes))
-    });
+    let mut fields = said
+        .strip_prefix(&MAGIC)?
+        .chunks_exact(4)
+        .map(|field| field.first_chunk::<4>().map_or(0, |bytes| u32::from_le_bytes(*bytes)));
     let number = fields.next()?;
     let (boot, formats, clean) = (fields.next()?, fields.next()?, fields.next()?);
     Some((number, SystemState { boot, formats, clean: clean == 1 }))

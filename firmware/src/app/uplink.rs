@@ -154,7 +154,7 @@ impl<const SIGNALS: usize, const FRAME: usize> App<'_, SIGNALS, FRAME> {
         ports.entropy.fill(&mut nonce);
         let mut rings = heapless::Vec::new();
         for store in &self.stores {
-            let fits = rings.push(store.state(self.session.released_by(store.lane)));
+            let fits = rings.push(store.state(self.session.acknowledged_since_boot(store.lane)));
             debug_assert!(fits.is_ok(), "three lanes, three rings");
         }
         let hello = Hello {
@@ -252,7 +252,15 @@ impl<const SIGNALS: usize, const FRAME: usize> App<'_, SIGNALS, FRAME> {
         self.counters.forks = self.counters.forks.saturating_add(1);
         let to = store.ring.id();
         let acknowledged = ack.durable;
-        self.say(&Record::Fork(Fork { time, lane: ack.lane, from, to, acknowledged, next, reason }));
+        self.say(&Record::Fork(Fork {
+            time,
+            lane: ack.lane,
+            from,
+            to,
+            acknowledged,
+            next,
+            reason,
+        }));
     }
 
     /// Seals anew what a fork left behind, a few frames a poll; whether there is more.
@@ -269,7 +277,8 @@ impl<const SIGNALS: usize, const FRAME: usize> App<'_, SIGNALS, FRAME> {
                 if store.say_losses(ports.flash, time, false).is_err() {
                     break;
                 }
-                let from = Binding { device: self.identity.device, ring: fork.old, lane: store.lane };
+                let from =
+                    Binding { device: self.identity.device, ring: fork.old, lane: store.lane };
                 let read = store.ring.read_old(ports.flash, &mut self.scratch);
                 let copied = match read {
                     Ok(Some(old)) => {

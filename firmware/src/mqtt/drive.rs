@@ -52,7 +52,17 @@ pub struct Board<F, S, E, C, T> {
 ///
 /// Cancel safe: what it was doing goes on at the next call, over a new connection; call
 /// [`App::stop`] to write out open batches.
-pub async fn run<F, S, E, C, T, const SIGNALS: usize, const FRAME: usize, const TX: usize, const RX: usize>(
+pub async fn run<
+    F,
+    S,
+    E,
+    C,
+    T,
+    const SIGNALS: usize,
+    const FRAME: usize,
+    const TX: usize,
+    const RX: usize,
+>(
     app: &mut App<'_, SIGNALS, FRAME>,
     mqtt: &mut Mqtt<TX, RX>,
     board: &mut Board<F, S, E, C, T>,

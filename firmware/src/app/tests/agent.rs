@@ -13,8 +13,8 @@ use protocol::keys;
 use protocol::record::{Record, Records};
 use protocol::topic::Channel;
 use protocol::{
-    CatalogueId, Clock, Counts, DeviceId, FrameTag, Generation, JournalInstance, Lane, Loss, RingId,
-    Sample, Secret, Seq,
+    CatalogueId, Clock, Counts, DeviceId, FrameTag, Generation, JournalInstance, Lane, Loss,
+    RingId, Sample, Secret, Seq,
 };
 
 /// What the agent holds of one ring.
@@ -124,8 +124,7 @@ impl Agent {
             wants_catalogue: !self.catalogues.contains(&hello.catalogue),
         };
         self.sent += 1;
-        let envelope =
-            Envelope { generation: Generation::FIRST, salt: [9; 16], number: self.sent };
+        let envelope = Envelope { generation: Generation::FIRST, salt: [9; 16], number: self.sent };
         let mut into = [0; 256];
         let len = envelope
             .seal(

@@ -34,12 +34,8 @@ const fn every(signal: u8, lane: Lane) -> Rule {
 }
 
 /// Speed is recorded and kept as latest, odometer recorded, moving is critical.
-static RULES: [Rule; 4] = [
-    every(0, Lane::Bulk),
-    every(0, Lane::Latest),
-    every(1, Lane::Bulk),
-    every(2, Lane::Critical),
-];
+static RULES: [Rule; 4] =
+    [every(0, Lane::Bulk), every(0, Lane::Latest), every(1, Lane::Bulk), every(2, Lane::Critical)];
 
 /// A seeded generator.
 #[derive(Clone, Debug)]
@@ -85,7 +81,8 @@ impl Source for Counting {
     }
 
     fn read(&mut self, signal: SignalIndex, now: &Now) -> Option<Reading> {
-        let sample = Sample { tick: i64::try_from(now.uptime_ms).unwrap(), signal, raw: self.next_raw };
+        let sample =
+            Sample { tick: i64::try_from(now.uptime_ms).unwrap(), signal, raw: self.next_raw };
         self.next_raw += 1;
         Some(Reading { sample, clock: self.clock })
     }
@@ -249,6 +246,10 @@ impl World {
         self.carry();
         let Self { flash, source, wire: link, random: entropy, .. } = self;
         self.app.poll(self.now, &mut Ports { flash, source, link, entropy });
+        if !self.flash.is_powered() {
+            // The device is off: what it says from here on is not said.
+            self.wire.disconnect(self.now.uptime_ms);
+        }
     }
 
     fn carry(&mut self) {

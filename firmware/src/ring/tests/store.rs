@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::vec;
 use std::vec::Vec;
 
+use protocol::frame::Origin;
 use protocol::{Counts, Lane, RingId, Seq};
 
 use crate::ring::flash_model::{FlashModel, PowerCut};
@@ -51,7 +52,7 @@ fn number(bytes: &[u8], index: usize) -> u64 {
 }
 
 /// A frame, read back: its seq, content and `extra`.
-fn parse(bytes: &[u8]) -> (Seq, Content, u64) {
+pub(super) fn parse(bytes: &[u8]) -> (Seq, Content, u64) {
     let content = match bytes[0] {
         0 => Content::Data,
         1 => Content::Loss {
@@ -80,6 +81,10 @@ pub(super) struct Oracle {
     pub through: BTreeMap<Seq, Counts>,
     /// A reservation the ring has not answered: what it would add.
     reserving: Option<Counts>,
+    /// What reservations added that the power cut before they were answered, and yet are there.
+    pub half_reserved: Counts,
+    /// A copy the ring has not answered: what it adds if it is whole nevertheless.
+    copying: Option<Counts>,
     /// Ranges told as dropped or burnt.
     pub told: Vec<Gone>,
     /// Released at some time.
@@ -92,6 +97,8 @@ impl Oracle {
             assigned: BTreeMap::new(),
             through: BTreeMap::from([(Seq::ZERO, Counts::ZERO)]),
             reserving: None,
+            half_reserved: Counts::ZERO,
+            copying: None,
             told: Vec::new(),
             released: Seq::ZERO,
         }
@@ -101,6 +108,11 @@ impl Oracle {
     pub(super) fn next(&self) -> (Seq, Counts) {
         let (last, through) = self.through.last_key_value().unwrap();
         (last.next(), *through)
+    }
+
+    /// The ring itself goes on, and says what became of the reservation that failed.
+    pub(super) fn forget_reservation(&mut self) {
+        self.reserving = None;
     }
 
     fn tell(&mut self, gone: Gone) {
@@ -180,7 +192,9 @@ impl<const UNIT: usize, const SECTOR: usize> Store<UNIT, SECTOR> {
         self.oracle.through.insert(seq, through);
         let assigned = Assigned { bytes: bytes.clone(), adds, confirmed: false };
         self.oracle.assigned.insert(seq, assigned);
+        self.oracle.copying = is_copy.then_some(adds);
         self.ring.write(&mut self.flash, reserved, &bytes)?;
+        self.oracle.copying = None;
         self.oracle.through.insert(seq, before + adds);
         self.oracle.assigned.get_mut(&seq).unwrap().confirmed = true;
         assert_eq!(self.ring.next(), seq.next());
@@ -199,11 +213,13 @@ impl<const UNIT: usize, const SECTOR: usize> Store<UNIT, SECTOR> {
             Ok(Some(old)) => {
                 let (seq, _, seed) = parse(&bytes);
                 assert_eq!(seq, old.seq);
+                // Sealed anew, it says where it is from.
+                let len = old.len + Origin::LEN_MAX;
                 self.oracle.reserving = Some(Counts::ZERO);
-                let reserved = self.ring.reserve_copy(&mut self.flash, &old, old.len)?;
+                let reserved = self.ring.reserve_copy(&mut self.flash, &old, len)?;
                 self.oracle.reserving = None;
                 let content = Content::Copy { origin: old.seq };
-                self.finish(reserved, old.adds, content, seed, old.len)?;
+                self.finish(reserved, old.adds, content, seed, len)?;
                 self.tell_dropped()?;
             }
             Err(RingError::Damaged(gone)) => {
@@ -264,11 +280,21 @@ impl<const UNIT: usize, const SECTOR: usize> Store<UNIT, SECTOR> {
         let extra = self.ring.before_next().since(before);
         let unlimited = |adds: Counts| adds.samples == u64::MAX;
         let reserving = self.oracle.reserving.take();
+        if let Some(adds) = self.oracle.copying.take()
+            && adds == extra
+        {
+            assert_eq!((self.ring.next(), recovery.torn), (next, None), "a copy that is whole");
+            self.oracle.through.insert(next.prev(), before + adds);
+            return;
+        }
         assert!(
             extra.is_zero() || reserving.is_some_and(|adds| adds == extra || unlimited(adds)),
             "counts grew by {extra:?}"
         );
         assert_eq!(self.ring.before_next(), before + extra, "counts shrank");
+        if reserving.is_some_and(|adds| !unlimited(adds)) {
+            self.oracle.half_reserved += extra;
+        }
         for seq in next.0..self.ring.next().0 {
             self.oracle.through.insert(Seq(seq), before + extra);
         }

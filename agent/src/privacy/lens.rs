@@ -1,0 +1,112 @@
+//! A catalogue, looked at through the rules: what becomes of each signal, settled once.
+
+use std::io::Write as _;
+
+use h3o::{CellIndex, LatLng, Resolution};
+use protocol::{Catalogue, SignalIndex};
+
+use super::Policy;
+use crate::document::{Decimal, OwnedCatalogue, member};
+
+/// What becomes of a signal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Act {
+    /// It leaves as it is.
+    Keep,
+    /// It does not leave.
+    Drop {
+        /// By which rule.
+        rule: usize,
+    },
+    /// It is half of a place.
+    Latitude,
+    /// It is the other half.
+    Longitude,
+}
+
+/// One signal.
+#[derive(Debug)]
+pub(super) struct View {
+    pub act: Act,
+    /// `,"path":`
+    pub member: Box<[u8]>,
+    pub decimal: Decimal,
+    /// One bit for each path: two signals of one path may not meet in one document.
+    pub path_bit: u64,
+}
+
+/// What becomes of each signal of one catalogue under one policy.
+#[derive(Debug)]
+pub struct Lens {
+    tick_ms: i64,
+    signals: u8,
+    views: Box<[View]>,
+    cell_member: Box<[u8]>,
+}
+
+impl Lens {
+    pub(super) fn new(catalogue: &OwnedCatalogue, act: impl Fn(&str) -> Act) -> Self {
+        let signals = catalogue.signals.get(..Catalogue::SIGNALS_MAX).unwrap_or(&catalogue.signals);
+        let view = |path: &str, step| {
+            let first = signals.iter().position(|other| other.path == path).unwrap_or_default();
+            View {
+                act: act(path),
+                member: member(path),
+                decimal: Decimal::new(step),
+                path_bit: 1_u64.rotate_left(u32::try_from(first).unwrap_or_default()),
+            }
+        };
+        let views: Box<[View]> =
+            signals.iter().map(|signal| view(&signal.path, signal.step)).collect();
+        Self {
+            tick_ms: i64::from(catalogue.tick_ms),
+            signals: u8::try_from(views.len()).unwrap_or_default(),
+            views,
+            cell_member: member(Policy::CELL_PATH),
+        }
+    }
+
+    pub(super) fn tick_ms(&self) -> i64 {
+        self.tick_ms
+    }
+
+    pub(super) fn signals(&self) -> u8 {
+        self.signals
+    }
+
+    pub(super) fn view(&self, signal: SignalIndex) -> Option<&View> {
+        self.views.get(usize::from(signal.0))
+    }
+
+    pub(super) fn cell_member(&self) -> &[u8] {
+        &self.cell_member
+    }
+}
+
+/// The place of an instant, in degrees, as far as it is known.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Place {
+    pub latitude: Option<f64>,
+    pub longitude: Option<f64>,
+}
+
+impl Place {
+    /// The cell it lies in; none for a lone half or a place that is none.
+    pub fn cell(&self, resolution: Resolution) -> Option<CellIndex> {
+        let (latitude, longitude) = (self.latitude?, self.longitude?);
+        let on_earth = (-90.0..=90.0).contains(&latitude) && (-180.0..=180.0).contains(&longitude);
+        let place = on_earth.then(|| LatLng::new(latitude, longitude).ok()).flatten()?;
+        Some(place.to_cell(resolution))
+    }
+
+    /// How many samples it was made of.
+    pub fn halves(&self) -> u64 {
+        u64::from(self.latitude.is_some()) + u64::from(self.longitude.is_some())
+    }
+}
+
+/// Appends a cell's id as a JSON string.
+pub(super) fn write_cell(out: &mut Vec<u8>, cell: CellIndex) {
+    let written = write!(out, "\"{cell}\"");
+    debug_assert!(written.is_ok(), "a vector takes every write");
+}
