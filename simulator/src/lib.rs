@@ -11,7 +11,9 @@ pub mod trace;
 pub mod synthetic;
 pub mod source;
 pub mod vehicle;
+pub mod fleet;
 pub mod oracle;
+pub mod cli;
 
 /// Where the recordings lie that tests replay, if they are there: `MILEPOST_DATA`, or `data` in a
 /// folder `shared` beside the checkout.

@@ -206,7 +206,7 @@ impl DriveCursor {
         self.sample(unix_ms, Lane::Bulk, SPEED, self.speed);
         let wobble = if self.speed > 0 { self.chance.between(-15, 15) } else { 0 };
         self.sample(unix_ms, Lane::Bulk, MOTOR, (self.speed * 80 / 100 + wobble).max(0));
-        if self.at_ms % 1000 == 0 {
+        if self.at_ms.is_multiple_of(1000) {
             let [north, east] = self.heading;
             // A hundredth of km/h for a second is about 0.025 millionths of a degree.
             self.latitude += self.speed * north / 4000;
@@ -214,7 +214,7 @@ impl DriveCursor {
             self.sample(unix_ms, Lane::Bulk, LATITUDE, self.latitude);
             self.sample(unix_ms, Lane::Bulk, LONGITUDE, self.longitude);
         }
-        if self.at_ms % 10_000 == 0 {
+        if self.at_ms.is_multiple_of(10_000) {
             self.charge = (self.charge - self.speed / 2500).clamp(0, 10_000);
             self.sample(unix_ms, Lane::Latest, CHARGE, self.charge);
         }

@@ -37,7 +37,7 @@ pub fn from_traces(
             let known = cabs.get(&track.name).and_then(|at| tracks.get_mut(*at));
             match known {
                 Some(known) if kind == TraceKind::Taxi => {
-                    append(&mut known.recording, &track.recording)
+                    append(&mut known.recording, &track.recording);
                 }
                 _ => {
                     if kind == TraceKind::Taxi {

@@ -48,7 +48,7 @@ pub struct Board<F, S, E, C, T> {
     pub clock: T,
 }
 
-/// Runs an app until `until` says so, which is asked after every poll.
+/// Runs an app until `until` says so, which is asked after every poll and may give the app records.
 ///
 /// Cancel safe: what it was doing goes on at the next call, over a new connection; call
 /// [`App::stop`] to write out open batches.
@@ -66,7 +66,7 @@ pub async fn run<
     app: &mut App<'_, SIGNALS, FRAME>,
     mqtt: &mut Mqtt<TX, RX>,
     board: &mut Board<F, S, E, C, T>,
-    mut until: impl FnMut(&App<'_, SIGNALS, FRAME>) -> bool,
+    mut until: impl FnMut(&mut App<'_, SIGNALS, FRAME>) -> bool,
 ) where
     F: NorFlash,
     S: Source,

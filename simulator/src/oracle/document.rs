@@ -61,8 +61,8 @@ impl<'a> Document<'a> {
     }
 }
 
-fn scan(line: &str) -> Option<Document<'_>> {
-    let rest = line.strip_prefix("{\"specversion\":\"1.0\",\"id\":\"")?;
+fn scan(text: &str) -> Option<Document<'_>> {
+    let rest = text.strip_prefix("{\"specversion\":\"1.0\",\"id\":\"")?;
     let (id, rest) = rest.split_once('"')?;
     let (source, rest) = rest.strip_prefix(",\"source\":\"")?.split_once('"')?;
     let (kind, rest) = rest.strip_prefix(",\"type\":\"milepost.")?.split_once('"')?;
@@ -86,8 +86,7 @@ fn scan(line: &str) -> Option<Document<'_>> {
     };
     let data =
         rest.strip_prefix("\"data\":")?.strip_suffix('}').filter(|data| data.ends_with('}'))?;
-    let shape = Shape { id, source, kind, stamp, lane, boot, origin, data };
-    shape.into_document()
+    Shape { id, source, kind, stamp, lane, boot, origin, data }.into_document()
 }
 
 /// From the comma in front of the time to behind the comma after it.

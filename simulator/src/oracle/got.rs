@@ -155,8 +155,8 @@ fn div_nearest(dividend: i128, divisor: i128) -> Option<i128> {
 
 fn is_decimal(step: Step) -> bool {
     let mut rest = step.denominator;
-    for factor in [2, 5] {
-        while rest % factor == 0 && rest > 0 {
+    for factor in [2_u32, 5] {
+        while rest > 0 && rest.is_multiple_of(factor) {
             rest /= factor;
         }
     }
@@ -164,7 +164,7 @@ fn is_decimal(step: Step) -> bool {
 }
 
 /// A raw value as a decimal where its step is a power of ten, else as a fraction.
-fn decimal_of(raw: i64, step: Step) -> String {
+pub fn decimal_of(raw: i64, step: Step) -> String {
     let places = (0_u32..10).find(|places| 10_u32.checked_pow(*places) == Some(step.denominator));
     let value = i128::from(raw) * i128::from(step.numerator)
         + i128::from(step.offset) * i128::from(step.denominator);
@@ -185,7 +185,7 @@ fn decimal_of(raw: i64, step: Step) -> String {
 }
 
 /// The members of an event's `data`, as the sink writes them.
-fn event_members(event: &protocol::event::Event<'_>) -> Map<String, Value> {
+pub fn event_members(event: &protocol::event::Event<'_>) -> Map<String, Value> {
     use protocol::event::Value as Attribute;
     let mut members = Map::new();
     let mut text = |name: &str, value: &str| {

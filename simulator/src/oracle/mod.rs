@@ -16,6 +16,7 @@ pub mod device;
 pub mod verdict;
 
 pub mod sink;
+pub mod ledger;
 
 use std::collections::HashMap;
 
@@ -81,7 +82,7 @@ impl Oracle {
         self.find(document.device);
         match self.checks.get_mut(self.last) {
             Some(check) if check.device().as_str() == document.device => {
-                check.read(&document, &context, &mut self.faults)
+                check.read(&document, &context, &mut self.faults);
             }
             _ => {
                 self.foreign += 1;

@@ -413,7 +413,7 @@ fn of_van() -> Sink {
             }
             Reading::Event(occurrence) => {
                 let shown = got::Shown(&reading, &crate::synthetic::CATALOGUE).to_string();
-                assert_eq!(occurrence.event(DeviceTime::default()).attributes.is_empty(), false);
+                assert!(!occurrence.event(DeviceTime::default()).attributes.is_empty());
                 ("event", shown.strip_prefix("event ").unwrap().to_owned())
             }
         };

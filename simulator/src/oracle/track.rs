@@ -86,16 +86,25 @@ struct Ahead {
     lane: Lane,
     admitted: u64,
     taken: u64,
-    peeked: Option<Option<Reading>>,
+    peeked: Peeked,
+}
+
+/// What stands behind the cursor.
+#[derive(Clone, Copy, Debug)]
+enum Peeked {
+    /// Not looked yet.
+    Unknown,
+    /// This, or the end.
+    Known(Option<Reading>),
 }
 
 impl Ahead {
     fn new(source: &Source, lane: Lane, admitted: u64) -> Self {
-        Self { cursor: source.cursor(), lane, admitted, taken: 0, peeked: None }
+        Self { cursor: source.cursor(), lane, admitted, taken: 0, peeked: Peeked::Unknown }
     }
 
     fn peek(&mut self, source: &Source) -> Option<Reading> {
-        if let Some(peeked) = self.peeked {
+        if let Peeked::Known(peeked) = self.peeked {
             return peeked;
         }
         let mut next = None;
@@ -104,13 +113,13 @@ impl Ahead {
             let Some(reading) = self.cursor.next(source) else { break };
             next = Some(reading).filter(|reading| reading.lane() == self.lane);
         }
-        self.peeked = Some(next);
+        self.peeked = Peeked::Known(next);
         next
     }
 
     fn take(&mut self, source: &Source) -> Option<Reading> {
         let next = self.peek(source)?;
-        self.peeked = None;
+        self.peeked = Peeked::Unknown;
         self.taken += 1;
         Some(next)
     }

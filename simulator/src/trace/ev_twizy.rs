@@ -2,7 +2,7 @@
 //!
 //! Seven columns come from the car and make a sample each, at one instant; the other columns come
 //! from a weather and map service and are left out. Rows without a valid date are left out. Source:
-//! Y. NaitMalek et al., RSK_Twizy_EV_Dataset; date M/D/Y and time are taken as UTC.
+//! Y. `NaitMalek` et al., `RSK_Twizy_EV_Dataset`; date M/D/Y and time are taken as UTC.
 
 use protocol::{Catalogue, Sample, Signal, SignalIndex, Step};
 
@@ -66,7 +66,7 @@ pub(super) fn read(
 ) -> Result<Vec<Track>, TraceError> {
     let mut recording = Recording::new(&CATALOGUE);
     let layout = Layout::of_header(header).unwrap_or_default();
-    while let Some((number, line)) = lines.next()? {
+    while let Some((number, line)) = lines.read_line()? {
         if line.is_empty() {
             continue;
         }

@@ -35,7 +35,7 @@ impl Lines {
     }
 
     /// The next line without its end, and its number from 1; nothing at the end of the file.
-    pub fn next(&mut self) -> Result<Option<(u64, &[u8])>, TraceError> {
+    pub fn read_line(&mut self) -> Result<Option<(u64, &[u8])>, TraceError> {
         self.line.clear();
         let limit = u64::try_from(LINE_LEN_MAX).unwrap_or(u64::MAX);
         let read = self.reader.by_ref().take(limit).read_until(b'\n', &mut self.line);

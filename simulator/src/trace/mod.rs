@@ -143,7 +143,7 @@ pub enum TraceError {
 /// Reads one file.
 pub fn read_file(path: &Path) -> Result<(TraceKind, Vec<Track>, FileReport), TraceError> {
     let mut lines = Lines::open(path)?;
-    let header = lines.next()?.map(|(_, line)| line.to_vec()).unwrap_or_default();
+    let header = lines.read_line()?.map(|(_, line)| line.to_vec()).unwrap_or_default();
     let stem = stem(path);
     let mut report = FileReport::new(path);
     let Some(kind) = TraceKind::of_header(&header) else {

@@ -81,7 +81,7 @@ pub(super) fn read(
     let mut recording = Recording::new(&CATALOGUE);
     let mut clock = DayClock { day_ms, last_ms: None };
     let mut turn = Turn::default();
-    while let Some((number, line)) = lines.next()? {
+    while let Some((number, line)) = lines.read_line()? {
         if line.is_empty() {
             continue;
         }

@@ -46,7 +46,7 @@ pub(super) fn is_header(header: &[u8]) -> bool {
 
 pub(super) fn read(lines: &mut Lines, report: &mut FileReport) -> Result<Vec<Track>, TraceError> {
     let mut tracks: Vec<Track> = Vec::new();
-    while let Some((number, line)) = lines.next()? {
+    while let Some((number, line)) = lines.read_line()? {
         if line.is_empty() {
             continue;
         }
