@@ -492,4 +492,4 @@ fn share(percent: u8) -> u8 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

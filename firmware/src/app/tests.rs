@@ -4,8 +4,8 @@ use protocol::loss::LossReason;
 use protocol::record::Record;
 use protocol::{Clock, Counts, Lane};
 
-mod agent;
-mod world;
+pub(crate) mod agent;
+pub(crate) mod world;
 
 use world::{Weather, World};
 

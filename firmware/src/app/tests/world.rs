@@ -61,7 +61,9 @@ impl Random {
 
 impl Entropy for Random {
     fn fill(&mut self, bytes: &mut [u8]) {
-        bytes.iter_mut().for_each(|byte| *byte = self.next().to_be_bytes()[0]);
+        for byte in bytes {
+            *byte = self.next().to_be_bytes()[0];
+        }
     }
 }
 
