@@ -403,9 +403,6 @@ impl Ring {
             (Some(told), Some(gone)) => Some(Gone { first: told.first, ..gone }),
             (told, gone) => gone.or(told),
         };
-        if let Some(takeover) = &mut self.fork {
-            takeover.chain.from = takeover.chain.from.max(self.geometry.window_start(number));
-        }
         Ok(())
     }
 }

@@ -120,7 +120,7 @@ impl<const READ: usize, const WRITE: usize, const ERASE: usize> FlashModel<READ,
         }
     }
 
-    /// Programs a random part of the bits; a unit in which none changed stays as good as new.
+    /// Programs a random part of the bits.
     fn tear(&mut self, unit: usize, bytes: &[u8]) {
         assert!(!self.programmed[unit], "unit {unit} programmed twice");
         for (at, byte) in bytes.iter().enumerate() {
@@ -147,6 +147,10 @@ impl<const READ: usize, const WRITE: usize, const ERASE: usize> FlashModel<READ,
                 self.tear(first + at, part);
             }
         }
+        // If anything happened at all, every bit on the way may be half programmed.
+        let range = first..first + units;
+        let touched = self.programmed[range.clone()].contains(&true);
+        self.programmed[range].fill(touched);
     }
 
     fn torn_erase(&mut self, from: usize, to: usize) {

@@ -117,13 +117,12 @@ impl Ring {
             return Err(RingError::Order);
         }
         let number = self.head.number.saturating_add(1);
-        let mut takeover = Takeover {
+        let takeover = Takeover {
             chain: self.chain,
             copied: self.first.prev(),
             copied_through: self.before_first,
             read_at: None,
         };
-        takeover.chain.from = takeover.chain.from.max(self.geometry.window_start(number));
         let nothing_left = takeover.copied.next() == takeover.chain.next;
         let meta = RingMeta { lane: self.meta.lane, ..new };
         let fork = (!nothing_left).then_some(takeover);

@@ -10,7 +10,7 @@ use protocol::{Counts, Lane, RingId, Seq};
 use std::vec;
 
 use super::flash_model::FlashModel;
-use super::{Opened, Region, Ring, RingError, RingMeta};
+use super::{Gone, Opened, Region, Ring, RingError, RingMeta};
 
 const META: RingMeta = RingMeta { ring: RingId([7; 16]), lane: Lane::Bulk, format: 3 };
 
@@ -24,7 +24,7 @@ fn region(sectors: u32, sector_len: u32) -> Region {
 
 #[test]
 fn a_ring_is_small() {
-    assert!(size_of::<Ring>() <= 640, "{} bytes", size_of::<Ring>());
+    assert!(size_of::<Ring>() <= 600, "{} bytes", size_of::<Ring>());
 }
 
 #[test]
@@ -145,6 +145,42 @@ fn reading_on_costs_little_more_than_the_frames() {
 }
 
 #[test]
+fn i3_what_was_acknowledged_is_not_told_as_dropped() {
+    let mut flash = FlashModel::<4, 4, 512>::new(3, 1);
+    let mut ring = Ring::format(&mut flash, region(3, 512), META).unwrap();
+    let push = |ring: &mut Ring, flash: &mut _| {
+        let reserved = ring.reserve(flash, 100, counts(10, 1)).unwrap();
+        ring.write(flash, reserved, &[1; 100]).unwrap()
+    };
+    // Three of these to a sector, and two sectors retained.
+    for _ in 0..6 {
+        push(&mut ring, &mut flash);
+    }
+    ring.release(Seq(2));
+    assert_eq!((push(&mut ring, &mut flash), ring.first_retained()), (Seq(7), Seq(4)));
+    let gone = Gone { first: Seq(3), last: Seq(3), through: counts(30, 3) };
+    assert_eq!(ring.take_dropped(), Some(gone));
+    assert_eq!(ring.take_dropped(), None);
+    ring.release(Seq(6));
+    for _ in 0..3 {
+        push(&mut ring, &mut flash);
+    }
+    assert_eq!((ring.first_retained(), ring.take_dropped()), (Seq(7), None));
+    // Not asked for in between: told as one.
+    for _ in 0..6 {
+        push(&mut ring, &mut flash);
+    }
+    let gone = Gone { first: Seq(7), last: Seq(12), through: counts(120, 12) };
+    assert_eq!((ring.first_retained(), ring.take_dropped()), (Seq(13), Some(gone)));
+    // A boot does not know whether it was told.
+    let Ok(Opened::Existing(mut ring, _)) = Ring::open(&mut flash, region(3, 512), Lane::Bulk)
+    else {
+        panic!("the ring is gone")
+    };
+    assert_eq!(ring.take_dropped(), Some(gone));
+}
+
+#[test]
 fn how_much_is_used_follows_what_is_not_acknowledged() {
     let mut flash = FlashModel::<4, 4, 512>::new(8, 1);
     let mut ring = Ring::format(&mut flash, region(8, 512), META).unwrap();
@@ -158,4 +194,21 @@ fn how_much_is_used_follows_what_is_not_acknowledged() {
     assert!((40..60).contains(&ring.used()), "{}", ring.used());
     ring.release(Seq(u64::MAX));
     assert_eq!((ring.released(), ring.used()), (Seq(100), 0));
+}
+
+#[test]
+fn numbers_without_any_frame_left_are_burnt_from_the_first_retained_on() {
+    let mut flash = FlashModel::<4, 4, 512>::new(3, 1);
+    let mut ring = Ring::format(&mut flash, region(3, 512), META).unwrap();
+    for _ in 0..20 {
+        let unused = ring.reserve(&mut flash, 100, counts(1, 0)).unwrap();
+        drop(unused);
+    }
+    let Ok(Opened::Existing(ring, recovery)) = Ring::open(&mut flash, region(3, 512), Lane::Bulk)
+    else {
+        panic!("the ring is gone")
+    };
+    assert!(ring.first_retained() > Seq(1));
+    let torn = Gone { first: ring.first_retained(), last: Seq(20), through: counts(20, 0) };
+    assert_eq!(recovery.torn, Some(torn));
 }

@@ -122,3 +122,30 @@ fn a_cut_at_every_byte_of_every_write() {
         );
     }
 }
+
+#[test]
+fn a_flash_that_fails_and_comes_back_burns_no_more_than_the_number_under_way() {
+    for seed in 0..400 {
+        let mut store = Store::<4, 512>::new(4, seed);
+        store.flash.cut_after(u32::try_from(seed % 57).unwrap());
+        for round in 0..25 {
+            let adds = Counts { samples: 10 + round, events: 0 };
+            let Err(error) = store.push(100, adds, round) else { continue };
+            assert!(matches!(error, RingError::Flash(_)), "{error}");
+            store.flash.power_on();
+            // No boot in between.
+            store.oracle.forget_reservation();
+            let (next, before) = store.oracle.next();
+            assert!(store.ring.next() == next || store.ring.next() == next.next());
+            assert_eq!(store.ring.before_next(), before);
+            store.oracle.through.insert(store.ring.next().prev(), before);
+            if let Some(burnt) = store.ring.burnt() {
+                store.tell(burnt).unwrap();
+            }
+        }
+        store.check();
+        let recovery = store.reopen();
+        store.recover(&recovery).unwrap();
+        store.deliver();
+    }
+}

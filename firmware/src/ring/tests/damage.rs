@@ -10,6 +10,8 @@ use super::store::Store;
 use crate::ring::flash_model::FlashModel;
 use crate::ring::{Gone, Opened, Region, Ring, RingError};
 
+type Frames = BTreeMap<Seq, Vec<u8>>;
+
 fn filled() -> Store<4, 512> {
     let mut store = Store::new(4, 5);
     for round in 0..22 {
@@ -23,7 +25,7 @@ fn filled() -> Store<4, 512> {
 fn read_all(
     flash: &mut FlashModel<4, 4, 512>,
     region: Region,
-) -> Option<(Ring, BTreeMap<Seq, Vec<u8>>, Vec<Gone>)> {
+) -> Option<(Ring, Frames, Vec<Gone>)> {
     let Opened::Existing(mut ring, _) = Ring::open(flash, region, Lane::Bulk).unwrap() else {
         return None;
     };
@@ -68,8 +70,8 @@ fn a_flipped_bit_costs_what_it_hits_and_is_known_exactly() {
         }
         assert_eq!(ring.before_first(), whole.oracle.through[&ring.first_retained().prev()]);
         let expected = ring.next().0 - ring.first_retained().0;
-        let lost: u64 = gone.iter().map(|range| range.last.0 - range.first.0 + 1).sum();
-        assert_eq!(frames.len() as u64 + lost, expected);
+        let absent: u64 = gone.iter().map(|range| range.last.0 - range.first.0 + 1).sum();
+        assert_eq!(frames.len() as u64 + absent, expected);
     }
 }
 
@@ -131,7 +133,7 @@ fn garbage_never_panics_and_is_never_a_frame() {
     };
     for _ in 0..3000 {
         let mut flash = whole.flash.clone();
-        for _ in 0..1 + draw() % 4 {
+        for _ in 0..=draw() % 4 {
             let (from, len) = (512 + draw() % 2048, draw() % 700);
             for byte in flash.bytes_mut().iter_mut().skip(from).take(len) {
                 *byte = u8::try_from(draw() % 256).unwrap();

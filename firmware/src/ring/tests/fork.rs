@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use protocol::{Counts, Seq};
 
-use super::store::{Content, Cut, Oracle, Store, meta};
+use super::store::{Content, Cut, Oracle, Store, meta, parse};
 use crate::ring::RingError;
 
 /// An old ring of so many frames, and what of it has to arrive.
@@ -14,7 +14,10 @@ struct Case<const U: usize, const S: usize> {
     old_first: Seq,
     /// What the old ring retained.
     owed: Counts,
+    /// The latest ring asked for.
     format: u32,
+    /// The ring that the store's oracle speaks of.
+    begun: u32,
 }
 
 impl<const U: usize, const S: usize> Case<U, S> {
@@ -28,12 +31,13 @@ impl<const U: usize, const S: usize> Case<U, S> {
         let old = store.oracle.clone();
         let owed = store.ring.before_next().since(store.ring.before_first());
         let old_first = store.ring.first_retained();
-        Self { store, old, old_first, owed, format: 1 }
+        Self { store, old, old_first, owed, format: 1, begun: 1 }
     }
 
     fn begin(&mut self) -> Result<(), Cut> {
         self.format += 1;
         self.store.ring.begin_fork(&mut self.store.flash, meta(self.format))?;
+        self.begun = self.format;
         self.store.oracle = Oracle::new();
         Ok(())
     }
@@ -58,12 +62,11 @@ impl<const U: usize, const S: usize> Case<U, S> {
             assert_eq!(self.store.ring.before_next(), self.old.next().1);
             return Ok(true);
         }
-        if self.store.ring.meta() == meta(self.format) && self.store.oracle.assigned.is_empty() {
-            // The cut may have hit the first sector of the new ring, or what came after.
-            let fresh = Oracle::new();
-            if self.store.ring.next() == Seq::FIRST {
-                self.store.oracle = fresh;
-            }
+        assert_eq!(self.store.ring.meta(), meta(self.format));
+        if self.begun != self.format {
+            // The header that the power cut was whole.
+            self.begun = self.format;
+            self.store.oracle = Oracle::new();
         }
         self.store.settle(&recovery);
         self.store.check();
@@ -109,7 +112,7 @@ impl<const U: usize, const S: usize> Case<U, S> {
                     let twice = copies.insert(*origin, *seq);
                     assert_eq!(twice, None, "{origin} arrived twice");
                     assert_eq!(assigned.adds, self.old.assigned[origin].adds);
-                    assert_eq!(assigned.bytes[33..], self.old_filling(*origin, *seq));
+                    assert_eq!(parse(&assigned.bytes).2, parse(&self.old.assigned[origin].bytes).2);
                 }
                 _ if assigned.bytes[0] == 0 => own += assigned.adds,
                 _ => {}
@@ -121,11 +124,6 @@ impl<const U: usize, const S: usize> Case<U, S> {
         // All that was owed is in the new ring's counts: delivered, or covered by a loss.
         assert_eq!(self.store.ring.before_next(), self.owed + own);
         missing
-    }
-
-    fn old_filling(&self, origin: Seq, seq: Seq) -> std::vec::Vec<u8> {
-        let len = self.old.assigned[&origin].bytes.len();
-        self.store.oracle.assigned[&seq].bytes[33..len].to_vec()
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::vec;
 use std::vec::Vec;
 
+use protocol::frame::Origin;
 use protocol::{Counts, Lane, RingId, Seq};
 
 use crate::ring::flash_model::{FlashModel, PowerCut};
@@ -51,7 +52,7 @@ fn number(bytes: &[u8], index: usize) -> u64 {
 }
 
 /// A frame, read back: its seq, content and `extra`.
-fn parse(bytes: &[u8]) -> (Seq, Content, u64) {
+pub(super) fn parse(bytes: &[u8]) -> (Seq, Content, u64) {
     let content = match bytes[0] {
         0 => Content::Data,
         1 => Content::Loss {
@@ -107,6 +108,11 @@ impl Oracle {
     pub(super) fn next(&self) -> (Seq, Counts) {
         let (last, through) = self.through.last_key_value().unwrap();
         (last.next(), *through)
+    }
+
+    /// The ring itself goes on, and says what became of the reservation that failed.
+    pub(super) fn forget_reservation(&mut self) {
+        self.reserving = None;
     }
 
     fn tell(&mut self, gone: Gone) {
@@ -207,11 +213,13 @@ impl<const UNIT: usize, const SECTOR: usize> Store<UNIT, SECTOR> {
             Ok(Some(old)) => {
                 let (seq, _, seed) = parse(&bytes);
                 assert_eq!(seq, old.seq);
+                // Sealed anew, it says where it is from.
+                let len = old.len + Origin::LEN_MAX;
                 self.oracle.reserving = Some(Counts::ZERO);
-                let reserved = self.ring.reserve_copy(&mut self.flash, &old, old.len)?;
+                let reserved = self.ring.reserve_copy(&mut self.flash, &old, len)?;
                 self.oracle.reserving = None;
                 let content = Content::Copy { origin: old.seq };
-                self.finish(reserved, old.adds, content, seed, old.len)?;
+                self.finish(reserved, old.adds, content, seed, len)?;
                 self.tell_dropped()?;
             }
             Err(RingError::Damaged(gone)) => {
