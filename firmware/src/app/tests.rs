@@ -395,11 +395,8 @@ fn events_are_stored_with_the_next_poll() {
 
 #[test]
 fn the_core_fits_its_memory() {
-    assert!(
-        size_of::<super::App<'_, 10, 1024>>() <= 12 * 1024,
-        "{}",
-        size_of::<super::App<'_, 10, 1024>>()
-    );
+    let len = size_of::<super::App<'_, 10, 1024>>();
+    assert!(len <= 12 * 1024, "{len} bytes");
 }
 
 fn run_for(world: &mut World, steps: u32) {
