@@ -31,6 +31,8 @@ pub struct Held {
     pub samples: Vec<Sample>,
     pub clocks: Vec<Clock>,
     pub losses: Vec<Loss>,
+    /// Hellos that left something out.
+    pub gaps: usize,
     pub origins: Vec<Origin>,
 }
 
@@ -108,12 +110,14 @@ impl Agent {
                 samples: vec![],
                 clocks: vec![],
                 losses: vec![],
+                gaps: 0,
                 origins: vec![],
             });
             if state.first_retained > held.durable.next() {
                 // Never backwards: a device whose counters were damaged may claim less.
                 let lost = state.before_first.since(held.through);
                 held.unexplained += lost;
+                held.gaps += 1;
                 held.through += lost;
                 held.durable = state.first_retained.prev();
                 held.tag = FrameTag::default();
