@@ -112,6 +112,12 @@ impl FileSink {
         Ok((Self { log, slots, rotate_bytes, _lock: lock }, resume))
     }
 
+    /// Begins new files after so many bytes.
+    #[cfg(test)]
+    pub(crate) fn rotate_after(&mut self, bytes: u64) {
+        self.rotate_bytes = bytes;
+    }
+
     fn log(
         storage: &SharedStorage,
         naming: &Naming,

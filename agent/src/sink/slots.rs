@@ -128,7 +128,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::storage::{Disk, Storage as _};
+    use crate::storage::Disk;
 
     #[test]
     fn the_latest_whole_record_counts() {

@@ -129,7 +129,8 @@ impl Faulty {
     /// The files and what is in them.
     pub fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
         let state = self.state();
-        let file = |(path, inode): (&PathBuf, &usize)| (path.clone(), state.inodes[*inode].live.clone());
+        let file =
+            |(path, inode): (&PathBuf, &usize)| (path.clone(), state.inodes[*inode].live.clone());
         state.live.iter().map(file).collect()
     }
 
@@ -248,7 +249,8 @@ impl Change {
             Self::Write(at, bytes) => {
                 let (mut at, mut rest) = (*at, bytes.as_slice());
                 while !rest.is_empty() {
-                    let (sector, after) = rest.split_at(rest.len().min(SECTOR_LEN - at % SECTOR_LEN));
+                    let (sector, after) =
+                        rest.split_at(rest.len().min(SECTOR_LEN - at % SECTOR_LEN));
                     if draw.keeps() {
                         Self::Write(at, sector.to_vec()).apply(content);
                     }

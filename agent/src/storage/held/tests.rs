@@ -73,20 +73,22 @@ fn perform(act: &Act, held: &mut Held, model: &mut Model, dir: &Path) {
                 model.files.push(ModelFile::default());
             }
         }
-        Act::Write(number, at, bytes) => match (open(held, number), model.seen.get(&name(number))) {
-            (Ok(file), Some(inode)) => {
-                file.write_at(u64::from(*at), bytes).unwrap();
-                let seen = &mut model.files[*inode].seen;
-                let at = usize::from(*at);
-                if seen.len() < at + bytes.len() && !bytes.is_empty() {
-                    seen.resize(at + bytes.len(), 0);
+        Act::Write(number, at, bytes) => {
+            match (open(held, number), model.seen.get(&name(number))) {
+                (Ok(file), Some(inode)) => {
+                    file.write_at(u64::from(*at), bytes).unwrap();
+                    let seen = &mut model.files[*inode].seen;
+                    let at = usize::from(*at);
+                    if seen.len() < at + bytes.len() && !bytes.is_empty() {
+                        seen.resize(at + bytes.len(), 0);
+                    }
+                    if !bytes.is_empty() {
+                        seen[at..at + bytes.len()].copy_from_slice(bytes);
+                    }
                 }
-                if !bytes.is_empty() {
-                    seen[at..at + bytes.len()].copy_from_slice(bytes);
-                }
+                (file, inode) => assert!(file.is_err() && inode.is_none()),
             }
-            (file, inode) => assert!(file.is_err() && inode.is_none()),
-        },
+        }
         Act::SetLen(number, len) => {
             if let Some(inode) = model.seen.get(&name(number)) {
                 open(held, number).unwrap().set_len(u64::from(*len)).unwrap();
@@ -180,5 +182,8 @@ fn missing_directory_is_empty_and_takes_no_file() {
     held.create_dir_all(&dir).unwrap();
     held.open(&dir.join("file"), true).unwrap();
     assert_eq!(held.list(&dir).unwrap(), [dir.join("file")]);
-    assert!(held.rename(&dir.join("file"), &temp.path().join("file")).is_err(), "another directory");
+    assert!(
+        held.rename(&dir.join("file"), &temp.path().join("file")).is_err(),
+        "another directory"
+    );
 }
