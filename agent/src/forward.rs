@@ -197,7 +197,8 @@ impl<O: OpenFrame, C: CatalogueSource> Forwarder<O, C> {
         let (dead_letters, parked) = (begun.dead_letters, begun.parked);
         let continuity = begun.continuity;
         let parts = Parts { opener, catalogues, policy, continuity, dead_letters, parked };
-        let stage = Stage::new(parts, tail.clone(), &begun.state);
+        let drain_from = if begun.reconciled { tail.ends().positions } else { Positions::ZERO };
+        let stage = Stage::new(parts, tail.clone(), &begun.state, drain_from);
         let positions = stage.positions();
         let status = ForwarderStatus::new(&config.name, begun.state, positions, begun.reconciled);
         Ok(Self {
