@@ -285,6 +285,9 @@ mod tests {
     async fn an_address_in_use_is_a_clear_error() {
         let taken = Http::bind(ANY).await.unwrap();
         let error = Http::bind(taken.address()).await.unwrap_err().to_string();
-        assert!(error.contains(&taken.address().to_string()) && error.contains("[http]"), "{error}");
+        assert!(
+            error.contains(&taken.address().to_string()) && error.contains("[http]"),
+            "{error}"
+        );
     }
 }

@@ -210,13 +210,17 @@ pub fn panics() -> u64 {
 pub const PANICKED: Instrument =
     Instrument::counter("agent.panic.count", "{panic}", "Panics; a healthy agent has none.");
 /// Seconds since the agent started.
-pub const UPTIME: Instrument = Instrument::gauge("agent.uptime", "s", "Time since the agent started.");
+pub const UPTIME: Instrument =
+    Instrument::gauge("agent.uptime", "s", "Time since the agent started.");
 /// Resident memory of the process.
 pub const MEMORY: Instrument =
     Instrument::gauge("agent.memory.usage", "By", "Resident memory of the agent.");
 /// Devices in the registry.
-pub const DEVICES: Instrument =
-    Instrument::gauge("agent.device.count", "{device}", "Devices in the registry, revoked included.");
+pub const DEVICES: Instrument = Instrument::gauge(
+    "agent.device.count",
+    "{device}",
+    "Devices in the registry, revoked included.",
+);
 /// Live sessions; attribute `intake`.
 pub const SESSIONS: Instrument =
     Instrument::gauge("agent.session.count", "{session}", "Devices connected now.");

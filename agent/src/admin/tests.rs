@@ -94,7 +94,9 @@ async fn a_client_is_answered_over_the_socket_of_a_directory_with_a_long_name() 
         let mut client = Client::connect(&path).unwrap();
         let devices = (0..1000).map(|n| id(&format!("d-{n}"))).collect();
         let added = client.ask(&Request::DevicesAdd { devices }).unwrap();
-        assert!(matches!(added, Response::Credentials { credentials } if credentials.len() == 1000));
+        assert!(
+            matches!(added, Response::Credentials { credentials } if credentials.len() == 1000)
+        );
         let listed = client.ask(&Request::DevicesList { after: Some(id("d-998")) }).unwrap();
         assert!(matches!(listed, Response::Devices { devices } if devices.len() == 1));
         let ledger = client.ask(&Request::Ledger).unwrap();
@@ -115,12 +117,17 @@ async fn what_is_not_understood_is_refused_and_the_next_is_answered() {
     let path = dir.path().join("admin.sock");
     let silent = tokio::task::spawn_blocking(move || {
         let mut stream = UnixStream::connect(&path).unwrap();
-        stream.write_all(b"{\"request\":\"no-such\"}\nnonsense\n{\"request\":\"ledger\"}\n").unwrap();
+        stream
+            .write_all(b"{\"request\":\"no-such\"}\nnonsense\n{\"request\":\"ledger\"}\n")
+            .unwrap();
         stream.shutdown(std::net::Shutdown::Write).unwrap();
         let mut answers = String::new();
         stream.read_to_string(&mut answers).unwrap();
         let lines: Vec<_> = answers.lines().collect();
-        assert!(lines[0].starts_with(r#"{"response":"refused","reason":"not understood"#), "{answers}");
+        assert!(
+            lines[0].starts_with(r#"{"response":"refused","reason":"not understood"#),
+            "{answers}"
+        );
         assert!(lines[1].contains("refused"));
         assert_eq!(lines[2], r#"{"response":"ledger","report":{"balanced":true}}"#);
         UnixStream::connect(&path).unwrap()

@@ -71,7 +71,11 @@ pub(super) fn read(mut section: Section<'_>, notes: &Notes) -> Privacy {
         privacy.pseudonym = Some(Pseudonym {
             key_file: pseudonym.text("key_file").map(PathBuf::from).unwrap_or_default(),
             key_id: u16::try_from(key_id).unwrap_or(1),
-            fields: pseudonym.texts("fields").into_iter().map(|(_, field)| field.to_owned()).collect(),
+            fields: pseudonym
+                .texts("fields")
+                .into_iter()
+                .map(|(_, field)| field.to_owned())
+                .collect(),
         });
         pseudonym.finish();
     }
