@@ -34,7 +34,7 @@ mod tests;
 mod wrap;
 
 pub use entropy::{Entropy, EntropyError, OsEntropy};
-pub use wrap::{KeyFileError, WrappingKey};
+pub use wrap::{KeyFileError, WrappingKey, is_exposed};
 
 use record::Record;
 
