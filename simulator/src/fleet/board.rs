@@ -136,7 +136,7 @@ pub async fn run_vehicle(job: Job) -> Result<(), FleetError> {
     let connect = TcpConnect::new(job.address, control.clone());
     let mut board = Board { flash, source: feed, entropy, connect, clock: clock.clone() };
     let watch = Watch { exchange, gauges, control, clock, flush_asked: Cell::new(false) };
-    drive::run(&mut app, &mut mqtt, &mut board, |app| watch.after_poll(app)).await;
+    drive::run(&mut app, &mut mqtt, &mut board, |_, app, _| watch.after_poll(app)).await;
     watch.stop(&mut app, &mut board.flash)?;
     Ok(())
 }
