@@ -107,8 +107,7 @@ async fn serve(Options { config, hold_unsynced_writes }: Options) -> anyhow::Res
         control: to_control,
     });
 
-    let acceptor =
-        Acceptor::new(journal, rings, registry.clone(), catalogues, counters, random()?);
+    let acceptor = Acceptor::new(journal, rings, registry.clone(), catalogues, counters, random()?);
     let floor = Arc::clone(&sinks);
     let ports = driver::Ports {
         inbound,
@@ -126,7 +125,6 @@ async fn serve(Options { config, hold_unsynced_writes }: Options) -> anyhow::Res
         tracing::info!(address = %http.address(), "metrics and health");
         tasks.spawn(http.serve(reporter.clone(), stop.clone()));
     }
-    tracing::info!(address = %listener.local_addr()?, "listening for devices");
     let listening = tasks.spawn(listener.serve(registry, to_accept, gauges, stop.clone()));
     tasks.spawn(report::keep_ledger(reporter.clone(), stop.clone()));
     tracing::info!(data_dir = %dir.display(), "ready");
@@ -134,7 +132,7 @@ async fn serve(Options { config, hold_unsynced_writes }: Options) -> anyhow::Res
     until_told_to_stop().await?;
     tracing::info!("stopping");
     stop.cancel();
-    listening.await.context("the intake")??;
+    listening.await.context("the intake")?;
     tasks.close();
     tasks.wait().await;
     tokio::task::spawn_blocking(move || settle(acceptor, &sinks, &reporter)).await?

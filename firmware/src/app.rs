@@ -5,26 +5,28 @@
 //! can take is the open batches, and the next boot says how much that was at most.
 
 mod config;
+mod open;
+mod reports;
 mod store;
 mod system;
 mod uplink;
 
 use embedded_storage::nor_flash::NorFlash;
 use protocol::frame::Kind;
-use protocol::health::{Boot, Heartbeat, ResetReason};
 use protocol::hello::Challenge;
 use protocol::record::Record;
-use protocol::{Catalogue, CatalogueId, Clock, Counts, DeviceTime, Lane, RingId, Seq, keys};
+use protocol::{Catalogue, CatalogueId, Clock, Counts, DeviceTime, Lane, RingId, Seq};
 
 use crate::batch::{Batch, BatchConfig, Closed, Limits, NoRoom, RecordBatch};
 use crate::campaign::Schedule;
 use crate::ports::{Deadline, Entropy, Link, Now, Ports, Reading, Source};
-use crate::ring::{Opened, Ring, RingError, RingMeta};
+use crate::ring::RingError;
 use crate::session::Session;
 pub use config::{AppConfig, Counters, Layout, StartError};
+use open::{catalogue_id, open_store};
 use store::{Identity, Store};
-use system::System;
 pub use system::SystemError;
+use system::{System, SystemState};
 
 /// Readings taken in one poll, so that the link is served in between.
 const READINGS_MAX: u32 = 256;
@@ -82,36 +84,17 @@ impl<'a, const SIGNALS: usize, const FRAME: usize> App<'a, SIGNALS, FRAME> {
 
         let mut system = System::open(flash, &layout.system)?;
         let before = system.state();
-        let mut state = system::SystemState {
-            boot: before.boot.saturating_add(1),
-            formats: before.formats,
-            clean: false,
-        };
-        system.write(flash, state)?;
+        let boot = before.boot.saturating_add(1);
+        system.write(flash, SystemState { boot, clean: false, ..before })?;
 
         let mut open = |lane: Lane| {
             let region = layout.rings.get(lane.index()).copied().ok_or(RingError::Region)?;
-            let ring = if let Opened::Existing(ring, _) = Ring::open(flash, region, lane)? {
-                ring
-            } else {
-                let ring = next_ring(&identity, lane, &mut system, flash, entropy)?;
-                Ring::format(flash, region, ring)?
-            };
-            if ring.frame_len_max() < FRAME {
-                return Err(StartError::FrameLen);
-            }
-            // The counter is kept apart so that it outlives the rings; if it did not, they know.
-            state = system.state();
-            if state.formats < ring.meta().format {
-                state.formats = ring.meta().format;
-                system.write(flash, state)?;
-            }
-            Ok(Store::new(&identity, ring))
-        };
-        let mut stores = [open(Lane::Critical)?, open(Lane::Bulk)?, open(Lane::Latest)?];
-        for store in &mut stores {
+            let mut store = open_store(&identity, lane, region, &mut system, flash, entropy)?;
             store.find_front(flash, &mut scratch);
-        }
+            let fits = store.ring.frame_len_max() >= FRAME;
+            if fits { Ok(store) } else { Err(StartError::FrameLen) }
+        };
+        let stores = [open(Lane::Critical)?, open(Lane::Bulk)?, open(Lane::Latest)?];
 
         let signals = u8::try_from(signals).map_err(|_| StartError::Catalogue)?;
         let batches = config.batch.open_samples_max.map(|samples_max| {
@@ -354,60 +337,8 @@ impl<'a, const SIGNALS: usize, const FRAME: usize> App<'a, SIGNALS, FRAME> {
         }
     }
 
-    fn say_boot(&mut self, now: &Now, reset: ResetReason, clean: bool) {
-        let [critical, bulk, latest] = self.batching.open_samples_max.map(u32::from);
-        let events = RecordBatch::<FRAME>::EVENTS_MAX;
-        let (samples, events) =
-            if clean { ([0; 3], [0; 3]) } else { ([critical, bulk, latest], [events, 0, 0]) };
-        let boot = Boot {
-            time: self.device_time(now),
-            reset,
-            unsealed_samples_max: samples,
-            unsealed_events_max: events,
-            next: self.stores.each_ref().map(|store| store.ring.next()),
-        };
-        self.say(&Record::Boot(boot));
-    }
-
-    fn say_heartbeat(&mut self, now: &Now) {
-        if self.heartbeat_ms == 0 || now.uptime_ms < self.heartbeat_due_ms {
-            return;
-        }
-        self.heartbeat_due_ms = now.uptime_ms.saturating_add(u64::from(self.heartbeat_ms));
-        let heartbeat = Heartbeat {
-            time: self.device_time(now),
-            ring_used: self.stores.each_ref().map(|store| share(store.ring.used())),
-            link_up: self.counters.link_up,
-            rejected: self.counters.rejected,
-            refused: self.counters.refused,
-            stack_free: 0,
-            supply_mv: 0,
-        };
-        self.say(&Record::Heartbeat(heartbeat));
-    }
-
-    fn say_catalogue(&mut self) {
-        if !self.catalogue_wanted {
-            return;
-        }
-        // No room beside other records now: at the next poll.
-        if let Ok(len) = self.catalogue.encode(&mut self.scratch)
-            && let Some(encoded) = self.scratch.get(..len)
-            && self.records.push(&Record::Catalogue(encoded)).is_ok()
-        {
-            self.catalogue_wanted = false;
-        }
-    }
-
-    /// Takes a record of the app's own.
-    fn say(&mut self, record: &Record<'_>) {
-        if self.records.push(record).is_ok() {
-            self.accept(Lane::Critical, record.counts());
-        }
-    }
-
     fn mark_clean<F: NorFlash>(&mut self, clean: bool, flash: &mut F) {
-        let state = system::SystemState { clean, ..self.system.state() };
+        let state = SystemState { clean, ..self.system.state() };
         if self.system.write(flash, state).is_err() {
             self.counters.flash_errors = self.counters.flash_errors.saturating_add(1);
         }
@@ -466,39 +397,5 @@ fn store_frame<F: NorFlash>(
     }
 }
 
-/// Names a ring that never was: the counter is raised before it is used.
-fn next_ring<F: NorFlash>(
-    identity: &Identity,
-    lane: Lane,
-    system: &mut System,
-    flash: &mut F,
-    entropy: &mut impl Entropy,
-) -> Result<RingMeta, SystemError<F::Error>> {
-    let state = system.state();
-    let format = state.formats.saturating_add(1);
-    system.write(flash, system::SystemState { formats: format, ..state })?;
-    let mut chance = [0; 16];
-    entropy.fill(&mut chance);
-    let ring = keys::ring_id(&identity.secret, &identity.device, lane, format, &chance);
-    Ok(RingMeta { ring, lane, format })
-}
-
-/// The id of a catalogue that fits: its record must go into one frame.
-fn catalogue_id<const FRAME: usize>(
-    catalogue: &Catalogue<'_>,
-    scratch: &mut [u8; FRAME],
-) -> Option<CatalogueId> {
-    let len = catalogue.encode(scratch).ok()?;
-    let encoded = scratch.get(..len)?;
-    RecordBatch::<FRAME>::new().push(&Record::Catalogue(encoded)).ok()?;
-    Some(Catalogue::id_of(encoded))
-}
-
-/// Percent to 255ths.
-fn share(percent: u8) -> u8 {
-    let share = u16::from(percent.min(100)) * 255 / 100;
-    u8::try_from(share).unwrap_or(u8::MAX)
-}
-
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

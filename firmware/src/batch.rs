@@ -213,3 +213,89 @@ impl<const FRAME: usize> Default for RecordBatch<FRAME> {
         Self::new()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use protocol::event::{Level, Log};
+    use protocol::frame::{self, Binding, Header, Kind};
+    use protocol::{DeviceTime, Generation, Lane, RingId, Sample, Secret, Seq, SignalIndex, keys};
+
+    use super::*;
+
+    const FRAME: usize = 1024;
+
+    fn reading(at: u32, clock: Clock) -> Reading {
+        let (tick, raw) = (i64::from(at), i64::from(at.wrapping_mul(2_654_435_761)));
+        Reading { sample: Sample { tick, signal: SignalIndex(0), raw }, clock }
+    }
+
+    fn batch(frame_len_max: usize, samples_max: u16) -> Batch<4, FRAME> {
+        Batch::new(2, Limits { frame_len_max, samples_max })
+    }
+
+    fn fill(batch: &mut Batch<4, FRAME>) -> u32 {
+        let taken =
+            (0..5_000).take_while(|at| batch.push(5, &reading(*at, Clock::Rtc)).is_ok()).count();
+        u32::try_from(taken).unwrap()
+    }
+
+    #[test]
+    fn a_full_batch_seals_within_its_limit_and_leaves_room_to_be_sealed_anew() {
+        let device = "truck-1".parse().unwrap();
+        let ring = RingId([1; 16]);
+        let key = keys::frame_key(&Secret::new([1; 32]), &device, &ring, Generation::FIRST);
+        let binding = Binding { device, ring, lane: Lane::Bulk };
+        let seq = Seq(u64::MAX);
+        let header = Header { generation: Generation::FIRST, kind: Kind::Samples, seq };
+        for (limit, most) in [(300, 300), (usize::MAX, FRAME - Origin::LEN_MAX)] {
+            let mut batch = batch(limit, u16::MAX);
+            assert!(fill(&mut batch) > 10);
+            let closed = batch.close(CatalogueId(1), u32::MAX).unwrap();
+            let (at, _) =
+                frame::seal(&key, &binding, &header, batch.buffer(), closed.body).unwrap();
+            assert!(at.len() <= most && at.len() + 2 * SAMPLE_BYTES_MAX > most, "{at:?}");
+        }
+    }
+
+    #[test]
+    fn a_batch_ends_with_its_clock_and_with_its_samples() {
+        let mut batch = batch(usize::MAX, 3);
+        batch.push(5, &reading(1, Clock::Rtc)).unwrap();
+        assert_eq!(batch.push(6, &reading(2, Clock::Agent)), Err(MustClose));
+        batch.push(7, &reading(2, Clock::Rtc)).unwrap();
+        batch.push(8, &reading(3, Clock::Rtc)).unwrap();
+        assert!(batch.is_full());
+        assert_eq!(batch.push(9, &reading(4, Clock::Rtc)), Err(MustClose));
+        assert_eq!(batch.opened_ms(), Some(5), "the age of the first");
+        let closed = batch.close(CatalogueId(7), 2).unwrap();
+        assert_eq!(closed.counts, Counts { samples: 3, events: 0 });
+        let (header, _) = SamplesHeader::read(&batch.buffer()[closed.body]).unwrap();
+        let expected =
+            SamplesHeader { catalogue: CatalogueId(7), clock: Clock::Rtc, boot: 2, count: 3 };
+        assert_eq!(header, expected);
+        assert!(batch.is_empty() && batch.close(CatalogueId(7), 2).is_none());
+    }
+
+    #[test]
+    fn a_signal_outside_the_catalogue_is_never_taken() {
+        let mut batch = batch(usize::MAX, 3);
+        let sample = Sample { tick: 0, signal: SignalIndex(2), raw: 0 };
+        let reading = Reading { sample, clock: Clock::Rtc };
+        assert_eq!(batch.push(0, &reading), Err(MustClose));
+        assert!(batch.is_empty());
+    }
+
+    #[test]
+    fn records_share_a_frame_and_do_not_overrun_it() {
+        let mut records = RecordBatch::<FRAME>::new();
+        let message = core::str::from_utf8(&[b'x'; 200]).unwrap();
+        let time = DeviceTime::default();
+        let log = Record::Log(Log { time, level: Level::Info, target: "test", message });
+        let taken = (0..100).take_while(|_| records.push(&log).is_ok()).count();
+        assert_eq!(taken, 4);
+        let closed = records.close().unwrap();
+        assert_eq!(closed.counts.events, 4);
+        assert!(closed.body.end <= FRAME - TAG_LEN - Origin::LEN_MAX);
+        assert!(records.is_empty());
+    }
+}

@@ -286,6 +286,13 @@ impl Session {
         }
     }
 
+    /// The ring has older frames to send after all: go back to what is not acknowledged.
+    pub fn rewind(&mut self, lane: Lane) {
+        if let Some(link) = self.lanes.get_mut(lane.index()) {
+            link.cursor = link.acked.next();
+        }
+    }
+
     /// An authentic acknowledgement of a lane's ring. `own`: the tag of the ring's own frame
     /// `ack.durable`, if it still has it.
     pub fn acknowledged(

@@ -20,7 +20,7 @@ use crate::registry::OsEntropy;
 
 const NAME: &str = "admin.sock";
 /// How long a client waits for an answer.
-const ANSWER_MAX: Duration = Duration::from_secs(120);
+const ANSWER_MAX: Duration = Duration::from_mins(2);
 /// After a failed accept: most likely we are out of file descriptors.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
@@ -71,7 +71,7 @@ impl Server {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 Ok(()) | Err(_) => {}
             }
-            let listener = with_short_path(data_dir, |path| UnixListener::bind(path))?;
+            let listener = with_short_path(data_dir, UnixListener::bind)?;
             fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
             Ok(listener)
         };
@@ -179,7 +179,7 @@ impl Client {
     /// Connects to the agent that owns this data directory.
     pub fn connect(data_dir: &Path) -> Result<Self, SocketError> {
         let connect = || {
-            let stream = with_short_path(data_dir, |path| UnixStream::connect(path))?;
+            let stream = with_short_path(data_dir, UnixStream::connect)?;
             stream.set_read_timeout(Some(ANSWER_MAX))?;
             stream.set_write_timeout(Some(ANSWER_MAX))?;
             Ok(stream)

@@ -29,7 +29,11 @@ struct Mistake<'a> {
 }
 
 impl Check {
-    pub fn execute(self, config: Option<PathBuf>, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+    pub fn execute(
+        self,
+        config: Option<PathBuf>,
+        out: &mut impl Write,
+    ) -> anyhow::Result<ExitCode> {
         let path = self.path.or(config);
         let report = match Config::load_and_check_here(path.as_deref()) {
             Ok(loaded) => {

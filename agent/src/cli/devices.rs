@@ -2,20 +2,20 @@
 
 use std::fs;
 use std::io::{self, BufRead, Write};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail, ensure};
 use clap::{Args, Subcommand};
-use protocol::{DeviceId, Generation};
+use protocol::DeviceId;
 
 use super::reach::{Agent, Missing};
 use super::table::{Table, time};
 use super::write_json;
 use crate::admin::{DEVICES_MAX, Request, Response};
 use crate::config::Config;
-use crate::registry::{Credentials, DeviceEntry};
+use crate::registry::{Credentials, DeviceEntry, is_exposed};
 
 const ANOTHER_ANSWER: &str = "the agent gave another answer than asked for; is it another version?";
 
@@ -63,7 +63,7 @@ pub(super) struct Add {
     #[command(flatten)]
     which: Which,
     /// What the names begin with, with --count
-    #[arg(long, value_name = "TEXT", requires = "count", default_value = "device-")]
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["ids", "from"], default_value = "device-")]
     prefix: String,
     #[command(flatten)]
     keys: Keys,
@@ -100,15 +100,28 @@ impl Devices {
                 // Opened first: a secret that can't be kept must not be made.
                 let mut keys = keys.open()?;
                 let mut agent = Agent::reach(config, Missing::Refuse)?;
-                let credentials = ask_credentials(&mut agent, Request::DevicesRotate { device: id })?;
+                let credentials =
+                    ask_credentials(&mut agent, Request::DevicesRotate { device: id })?;
                 keys.keep(&credentials, out)?;
                 keys.tell(&format!("{id} has a new secret"), out)?;
             }
             Self::Revoke { ids } => {
-                return each(config, &ids, "revoked", |device| Request::DevicesRevoke { device }, out);
+                return each(
+                    config,
+                    &ids,
+                    "revoked",
+                    |device| Request::DevicesRevoke { device },
+                    out,
+                );
             }
             Self::Remove { ids } => {
-                return each(config, &ids, "removed", |device| Request::DevicesRemove { device }, out);
+                return each(
+                    config,
+                    &ids,
+                    "removed",
+                    |device| Request::DevicesRemove { device },
+                    out,
+                );
             }
         }
         Ok(ExitCode::SUCCESS)
@@ -138,7 +151,9 @@ impl Which {
         }
         match self.from.as_deref() {
             None => Ok(self.ids),
-            Some(path) if path == Path::new("-") => read_names(io::stdin().lock(), "standard input"),
+            Some(path) if path == Path::new("-") => {
+                read_names(io::stdin().lock(), "standard input")
+            }
             Some(path) => {
                 let name = path.display().to_string();
                 let file = fs::File::open(path).with_context(|| format!("cannot read {name}"))?;
@@ -175,8 +190,8 @@ impl Keys {
         let mut options = fs::OpenOptions::new();
         let file = options.append(true).create(true).mode(0o600).open(&path);
         let file = file.with_context(|| format!("cannot write {shown}"))?;
-        let mode = file.metadata().with_context(|| format!("cannot write {shown}"))?.mode();
-        ensure!(mode & 0o077 == 0, "{shown} can be read or written by others: chmod 600 {shown}");
+        let found = file.metadata().with_context(|| format!("cannot write {shown}"))?;
+        ensure!(!is_exposed(&found), "{shown} can be read or written by others: chmod 600 {shown}");
         Ok(OpenKeys { file: Some((path, file)) })
     }
 }
@@ -189,10 +204,12 @@ impl OpenKeys {
             lines.push(b'\n');
         }
         match &mut self.file {
-            Some((path, file)) => file
-                .write_all(&lines)
-                .and_then(|()| file.sync_all())
-                .with_context(|| format!("the secrets were made and not kept in {}: rotate the devices named last", path.display())),
+            Some((path, file)) => {
+                file.write_all(&lines).and_then(|()| file.sync_all()).with_context(|| {
+                    let path = path.display();
+                    format!("cannot write {path}: devices were given secrets that are not in it")
+                })
+            }
             None => Ok(out.write_all(&lines)?),
         }
     }
@@ -270,7 +287,7 @@ fn show(config: &Config, device: DeviceId, json: bool, out: &mut impl Write) -> 
     writeln!(out, "added        {}", time(entry.added_ms))?;
     writeln!(out, "last seen    {}", or(entry.last_seen_ms, "never"))?;
     writeln!(out, "revoked      {}", or(entry.revoked_ms, "no"))?;
-    writeln!(out, "current key  {}", Generation::number(entry.current))?;
+    writeln!(out, "current key  {}", entry.current.number())?;
     writeln!(out, "live keys    {}", generations.join(" "))?;
     Ok(())
 }

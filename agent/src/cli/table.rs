@@ -31,7 +31,8 @@ impl<const COLUMNS: usize> Table<COLUMNS> {
         for row in &self.rows {
             let mut line = String::new();
             for (width, cell) in widths.iter().zip(row) {
-                line.push_str(&format!("{cell:<width$}  "));
+                line.push_str(cell);
+                line.extend(std::iter::repeat_n(' ', width + 2 - cell.chars().count()));
             }
             writeln!(out, "{}", line.trim_end())?;
         }

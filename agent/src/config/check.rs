@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::read::{Notes, Section};
 use super::report::{Problem, Report};
 use super::{Config, Sink, SinkKind};
-use crate::registry::WrappingKey;
+use crate::registry::{WrappingKey, is_exposed};
 
 /// Two segments a lane: one being written, one being forwarded.
 const SEGMENTS_MIN: u64 = 6;
@@ -113,7 +112,7 @@ fn readable_key(path: &Path) -> Result<(), String> {
     let found = fs::File::open(path).and_then(|file| file.metadata());
     match found {
         Err(error) => Err(format!("{shown}: {error}")),
-        Ok(found) if found.mode() & 0o077 != 0 => {
+        Ok(found) if is_exposed(&found) => {
             Err(format!("{shown} can be read or written by others: chmod 600 {shown}"))
         }
         Ok(found) if found.len() < 32 => Err(format!("{shown} is too short for a key")),

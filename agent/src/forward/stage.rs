@@ -77,11 +77,19 @@ pub struct Stage<O, C> {
     totals: [Counts; 3],
     /// Received last, in milliseconds since 1970 UTC.
     received_ms: i64,
+    /// Parked rings go on once the journal was read up to here.
+    drain_from: Positions,
 }
 
 impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
-    /// The stage, going on from `state`.
-    pub fn new(parts: Parts<O, C>, tail: JournalTail, state: &CursorState) -> Self {
+    /// The stage, going on from `state`. After a start by identity the journal tells again of
+    /// frames that are parked: parked rings wait until it was read up to `drain_from`.
+    pub fn new(
+        parts: Parts<O, C>,
+        tail: JournalTail,
+        state: &CursorState,
+        drain_from: Positions,
+    ) -> Self {
         let (positions, totals) =
             state.journal.map_or_else(Default::default, |cursor| (cursor.positions, cursor.totals));
         Self {
@@ -95,6 +103,7 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
             positions,
             totals,
             received_ms: 0,
+            drain_from,
         }
     }
 
@@ -194,6 +203,9 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
     /// `bytes_max`; whether one did.
     pub fn drain_parked(&mut self, bytes_max: usize) -> Result<bool, Held> {
         let mut drained = false;
+        if !self.drain_from.within(&self.positions) {
+            return Ok(false);
+        }
         while self.pending_bytes() < bytes_max {
             let catalogues = &self.parts.catalogues;
             let Some(ring) = self.parts.parked.ready(|id| catalogues.get(id).is_some()) else {

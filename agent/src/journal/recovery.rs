@@ -228,25 +228,25 @@ fn find_tip(
 ) -> io::Result<Tip> {
     let file = storage.open(&path_of(lane_dir, segment.base.at), false)?;
     let mut scan = Scan::new(seed);
-    let span = whole_file(segment);
+    let all = whole_file(segment);
     let mut tip = Tip { marked: segment.base, end: segment.base, whole: segment.base.at };
     let mut at = segment.base.at;
     let mut unbroken = true;
     loop {
-        match scan.step(&*file, span, at)? {
+        match scan.step(&*file, all, at)? {
             Step::Record(len) => {
                 let Some(record) = scan.record(at, len) else { break };
-                let end = at.plus(len);
+                let after = at.plus(len);
                 if record.entry.is_none() {
                     // It may not be durable itself: the log ends before it.
                     let marked = Point { at, totals: record.before };
-                    tip = Tip { marked, end: marked, whole: end };
+                    tip = Tip { marked, end: marked, whole: after };
                     unbroken = true;
                 } else if unbroken {
-                    tip.end = Point { at: end, totals: record.after() };
-                    tip.whole = end;
+                    tip.end = Point { at: after, totals: record.after() };
+                    tip.whole = after;
                 }
-                at = end;
+                at = after;
             }
             Step::Damage(to) => (at, unbroken) = (to, false),
             Step::End => break,

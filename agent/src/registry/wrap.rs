@@ -80,7 +80,7 @@ impl WrappingKey {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed(error)),
         };
-        if file.metadata().map_err(failed)?.mode() & 0o077 != 0 {
+        if is_exposed(&file.metadata().map_err(failed)?) {
             return Err(KeyFileError::Exposed { path: path.to_owned() });
         }
         let mut text = Zeroizing::new(String::with_capacity(128));
@@ -155,6 +155,11 @@ impl std::fmt::Debug for WrappingKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("WrappingKey(..)")
     }
+}
+
+/// Whether group or others may read or write a file that only its owner should.
+pub fn is_exposed(file: &fs::Metadata) -> bool {
+    file.mode() & 0o077 != 0
 }
 
 fn associated(device: &DeviceId, generation: Generation) -> Vec<u8> {

@@ -40,7 +40,7 @@ pub struct Reporter {
 }
 
 impl Reporter {
-    fn ledger(&self, declared: Option<Counts>) -> Ledger {
+    fn books(&self, declared: Option<Counts>) -> Ledger {
         let ends = self.tail.ends();
         let reports = self.sinks.each().filter_map(|(_, status)| {
             let mut report = status.ok()?.ledger(&ends);
@@ -53,7 +53,7 @@ impl Reporter {
     /// Keeps the ledger where it can be read while the agent does not run.
     pub fn write_ledger(&self) {
         let path = self.config.agent.data_dir.join(LEDGER_FILE);
-        let written = serde_json::to_vec(&self.ledger(None))
+        let written = serde_json::to_vec(&self.books(None))
             .map_err(std::io::Error::from)
             .and_then(|text| fs::write(&path, text));
         if let Err(error) = written {
@@ -178,12 +178,11 @@ impl Hooks for Reporter {
         }
     }
 
-    fn ledger(&self) -> Result<serde_json::Value, String> {
+    fn ledger(&self) -> Result<Ledger, String> {
         let (reply, sums) = oneshot::channel();
         let asked = self.control.blocking_send(Control::Sums(reply));
         let declared = asked.ok().and_then(|()| sums.blocking_recv().ok()).flatten();
-        let ledger = Self::ledger(self, declared.map(|(declared, _)| declared));
-        serde_json::to_value(ledger).map_err(|error| error.to_string())
+        Ok(self.books(declared.map(|(declared, _)| declared)))
     }
 }
 
@@ -196,14 +195,15 @@ pub async fn keep_ledger(reporter: Arc<Reporter>, stop: CancellationToken) {
 }
 
 /// The ledger of an agent that does not run, as it was last kept.
-pub fn ledger_at_rest(config: &Config) -> anyhow::Result<serde_json::Value> {
+pub fn ledger_at_rest(config: &Config) -> anyhow::Result<Ledger> {
     let path = config.agent.data_dir.join(LEDGER_FILE);
     let text = fs::read(&path)
         .with_context(|| format!("no ledger yet: {} cannot be read", path.display()))?;
-    let mut ledger: Ledger = serde_json::from_slice(&text)
-        .with_context(|| format!("{} is damaged; start the agent to have it anew", path.display()))?;
+    let mut ledger: Ledger = serde_json::from_slice(&text).with_context(|| {
+        format!("{} is damaged; start the agent to have it anew", path.display())
+    })?;
     ledger.running = false;
-    Ok(serde_json::to_value(ledger)?)
+    Ok(ledger)
 }
 
 /// Says what the journal's open found.
@@ -227,9 +227,10 @@ pub fn journal_opened(report: &RecoveryReport, is_old_copy: bool) {
 }
 
 fn resident_bytes() -> Option<u64> {
-    let statm = fs::read_to_string("/proc/self/statm").ok()?;
-    let pages: u64 = statm.split_whitespace().nth(1)?.parse().ok()?;
-    Some(pages.saturating_mul(rustix::param::page_size().try_into().ok()?))
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib.saturating_mul(1024))
 }
 
 #[allow(clippy::disallowed_methods, reason = "driver: stamps reports")]

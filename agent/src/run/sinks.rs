@@ -14,7 +14,8 @@ use crate::catalogues::Catalogues;
 use crate::config::{Config, OnFull, Sink, SinkKind};
 use crate::document::OwnedCatalogue;
 use crate::forward::{
-    CatalogueSource, Forwarder, ForwarderConfig, ForwarderHandle, ForwarderStatus, OpenFrame, Unopened,
+    CatalogueSource, Forwarder, ForwarderConfig, ForwarderHandle, ForwarderStatus, OpenFrame,
+    Unopened,
 };
 use crate::journal::{JournalTail, Positions};
 use crate::open::{OpenError, Opener, Purpose};
@@ -95,9 +96,11 @@ impl Sinks {
 
     /// Up to where no sink needs the journal. If it is full, sinks that may lose do not count.
     pub fn floor(&self, is_full: bool) -> Option<Positions> {
-        let counted = self.slots.iter().enumerate().filter(|(at, slot)| {
-            *at == 0 || !is_full || slot.on_full == OnFull::Block
-        });
+        let counted = self
+            .slots
+            .iter()
+            .enumerate()
+            .filter(|(at, slot)| *at == 0 || !is_full || slot.on_full == OnFull::Block);
         counted.map(|(_, slot)| slot.keep_from()).reduce(|least, other| least.min(&other))
     }
 
@@ -130,9 +133,8 @@ impl Slot {
             return Ok(slot);
         }
         let opening = Arc::clone(&slot);
-        let thread = thread::Builder::new()
-            .name(format!("open {}", slot.name))
-            .spawn(move || {
+        let thread =
+            thread::Builder::new().name(format!("open {}", slot.name)).spawn(move || {
                 while !opening.try_open(&making) {
                     thread::park_timeout(REOPEN);
                 }
@@ -196,7 +198,7 @@ impl Slot {
         let mut state = self.state();
         // The ledger is closed after this and wants to know how far the sink came.
         if let State::Forwarding(forwarder) = &mut *state {
-            return forwarder.join();
+            return forwarder.stop();
         }
         *state = State::Ended;
         drop(state);
@@ -217,8 +219,7 @@ impl Making {
         let sink = self.sink().map_err(|error| error.to_string())?;
         let policy = Policy::from_config(&self.privacy).map_err(|error| error.to_string())?;
         let opener = ForwardOpener(Opener::new(self.registry.clone(), Purpose::Forward));
-        let config =
-            ForwarderConfig::new(&self.sink.name, self.config.agent.data_dir.clone());
+        let config = ForwarderConfig::new(&self.sink.name, self.config.agent.data_dir.clone());
         let parts = (opener, self.catalogues.clone(), policy);
         let forwarder = Forwarder::open(&self.storage, config, self.tail.clone(), sink, parts)
             .map_err(|error| error.to_string())?;
@@ -235,7 +236,8 @@ impl Making {
                     .map_err(|error| failed(format!("{}: {error}", dir.display())))?;
                 let lock = DirLock::take(&dir).map_err(|error| failed(error.to_string()))?;
                 let config = FileSinkConfig { dir, rotate_bytes: *rotate_bytes };
-                let (sink, resume) = FileSink::open(&self.storage, &config, Some(lock), &self.tail)?;
+                let (sink, resume) =
+                    FileSink::open(&self.storage, &config, Some(lock), &self.tail)?;
                 Ok((AnySink::File(sink), resume))
             }
             SinkKind::Stdout => {

@@ -13,41 +13,52 @@
 //!
 //! Safe with one forwarder at a time; the directory is locked.
 
+use std::io;
 use std::path::PathBuf;
 
+use protocol::Lane;
 use serde::{Deserialize, Serialize};
 
 use super::lock::DirLock;
 use super::numbered::{LogEnd, Naming, NumberedLog};
 use super::slots::Slots;
 use super::{CursorState, Reconcile, Resume, Sink, SinkError, scan};
-use crate::journal::{Damage, Item, JournalTail};
+use crate::journal::{Item, JournalTail};
 use crate::privacy::Cleared;
 use crate::storage::SharedStorage;
 
 /// Where the files are and how large they get.
-#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FileSinkConfig {
     /// The directory; nothing else is in it.
     pub dir: PathBuf,
-    /// Size of a file, in MiB, before the next one is begun.
-    #[serde(default = "FileSinkConfig::rotate_mib")]
-    pub rotate_mib: u32,
-}
-
-impl FileSinkConfig {
-    /// The default size of a file, in MiB.
-    pub const fn rotate_mib() -> u32 {
-        1024
-    }
+    /// Size of a file, in bytes, before the next one is begun.
+    pub rotate_bytes: u64,
 }
 
 /// The cursor as it is kept beside the files.
 #[derive(Debug, Serialize, Deserialize)]
 struct FileCursor {
-    state: CursorState,
+    /// Where the files end.
     end: LogEnd,
+    standing: Standing,
+}
+
+/// What the files hold up to their end.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum Standing {
+    /// Nothing.
+    Fresh,
+    /// All that stands before this.
+    At(Box<CursorState>),
+    /// What they say themselves.
+    ByIdentity {
+        /// The last cursor that held, if there was one.
+        last: Option<Box<CursorState>>,
+        /// Nobody vouches for the last frame before the end.
+        ends_anywhere: bool,
+        why: String,
+    },
 }
 
 /// The sink.
@@ -76,49 +87,61 @@ impl FileSink {
         let (slots, record) = Slots::open(storage.clone(), &path).map_err(failed)?;
         let cursor = record.and_then(|record| postcard::from_bytes::<FileCursor>(&record).ok());
         let numbers = naming.numbers(storage).map_err(failed)?;
-        let last = numbers.last().copied().unwrap_or_default();
-        let after_last = LogEnd { file: last.saturating_add(1), len: 0 };
-        let (log, resume) = match cursor {
-            None if numbers.is_empty() => (Self::log(storage, &naming, after_last)?, Resume::Fresh),
-            None => {
-                let why = "there is no cursor, or it is damaged";
-                (
-                    Self::log(storage, &naming, after_last)?,
-                    reconcile(storage, &naming, why, true, None)?,
-                )
-            }
-            Some(FileCursor { state, end })
-                if !vouches(storage, &naming, last, end, &state, journal) =>
-            {
-                let why = "the cursor is not of these files, or older than what the journal keeps";
-                (
-                    Self::log(storage, &naming, after_last)?,
-                    reconcile(storage, &naming, why, true, Some(state))?,
-                )
-            }
-            Some(FileCursor { state, end }) => {
-                let log = Self::log(storage, &naming, end)?;
-                let holds = state.journal.is_none_or(|cursor| journal.validates(&cursor));
-                let resume = if holds {
-                    Resume::At(Box::new(state))
-                } else {
-                    let why = "the journal was replaced or restored from an old copy";
-                    reconcile(storage, &naming, why, false, Some(state))?
-                };
-                (log, resume)
+        let after_last = LogEnd { file: numbers.last().map_or(1, |last| last + 1), len: 0 };
+        let unvouched = |last: Option<Box<CursorState>>, why: &str| FileCursor {
+            end: after_last,
+            standing: Standing::ByIdentity { last, ends_anywhere: true, why: why.to_owned() },
+        };
+        let FileCursor { end, standing } = match cursor {
+            None if numbers.is_empty() => FileCursor { end: after_last, standing: Standing::Fresh },
+            None => unvouched(None, "there is no cursor, or it is damaged"),
+            Some(FileCursor { end, standing }) => {
+                let is_whole = accounts(storage, &naming, after_last, end).map_err(failed)?;
+                match standing {
+                    Standing::At(state) if !is_whole => {
+                        unvouched(Some(state), "the cursor is older than the files, or not of them")
+                    }
+                    _ if !is_whole => unvouched(None, "the cursor is not of these files"),
+                    Standing::At(state) => match holds(&state, journal).map_err(failed)? {
+                        Holds::Yes => FileCursor { end, standing: Standing::At(state) },
+                        Holds::Behind => {
+                            unvouched(Some(state), "the journal has pruned what follows the cursor")
+                        }
+                        Holds::No => {
+                            let why = "the journal was replaced or restored from an old copy";
+                            let (last, why) = (Some(state), why.to_owned());
+                            let standing = Standing::ByIdentity { last, ends_anywhere: false, why };
+                            FileCursor { end, standing }
+                        }
+                    },
+                    standing => FileCursor { end, standing },
+                }
             }
         };
-        let rotate_bytes = u64::from(config.rotate_mib.max(1)) << 20;
+        let log = NumberedLog::open(storage.clone(), naming.clone(), end).map_err(failed)?;
+        // The cursor comes first: from here on it tells where the files end, whatever happens.
+        let mut slots = slots;
+        if !matches!(standing, Standing::At(_)) {
+            put(&mut slots, &FileCursor { end, standing: standing.clone() })?;
+        }
+        let resume = match standing {
+            Standing::Fresh => Resume::Fresh,
+            Standing::At(state) => Resume::At(state),
+            Standing::ByIdentity { last, ends_anywhere, why } => {
+                let delivered = scan::delivered(storage, &naming, ends_anywhere)
+                    .map_err(|error| SinkError::retry("cannot read the sink's files", &error))?;
+                let cursor = last.map(|last| *last);
+                Resume::Reconcile(Box::new(Reconcile { why, cursor, delivered }))
+            }
+        };
+        let rotate_bytes = config.rotate_bytes;
         Ok((Self { log, slots, rotate_bytes, _lock: lock }, resume))
     }
 
-    fn log(
-        storage: &SharedStorage,
-        naming: &Naming,
-        end: LogEnd,
-    ) -> Result<NumberedLog, SinkError> {
-        NumberedLog::open(storage.clone(), naming.clone(), end)
-            .map_err(|error| SinkError::retry("cannot open the sink's files", &error))
+    /// Begins new files after so many bytes.
+    #[cfg(test)]
+    pub(crate) fn rotate_after(&mut self, bytes: u64) {
+        self.rotate_bytes = bytes;
     }
 }
 
@@ -128,49 +151,57 @@ impl Sink for FileSink {
             .log
             .append(batch.lines(), self.rotate_bytes)
             .map_err(|error| SinkError::retry("cannot write the sink's file", &error))?;
-        let record = postcard::to_extend(&FileCursor { state: cursor.clone(), end }, Vec::new())
-            .map_err(|error| SinkError::Stop(format!("cannot encode the cursor: {error}")))?;
-        self.slots
-            .write(&record)
-            .map_err(|error| SinkError::retry("cannot write the sink's cursor", &error))?;
+        put(
+            &mut self.slots,
+            &FileCursor { end, standing: Standing::At(Box::new(cursor.clone())) },
+        )?;
         self.log.commit(end);
         Ok(())
     }
 }
 
-/// Whether a cursor accounts for the files as they are: the file it names is at least as long, at
-/// most one was begun after it (by an append that was not committed), and the journal still has
-/// what follows it. Otherwise it is older than the files, or they are not its files, and lines that
-/// are nowhere else might stand behind its end.
-fn vouches(
-    storage: &SharedStorage,
-    naming: &Naming,
-    last: u32,
-    end: LogEnd,
-    state: &CursorState,
-    journal: &JournalTail,
-) -> bool {
-    let len = storage.open(&naming.path(end.file), false).and_then(|file| file.len());
-    let whole = end.len == 0 || len.is_ok_and(|len| len >= end.len);
-    let Some(cursor) = state.journal.filter(|cursor| journal.validates(cursor)) else {
-        return whole && last <= end.file.saturating_add(1);
-    };
-    let pruned = protocol::Lane::ALL.into_iter().any(|lane| {
-        let from = cursor.positions.get(lane);
-        let mut reader = journal.reader(lane, from);
-        matches!(reader.next(), Ok(Some(Item::Damage(Damage { from: at, .. }))) if at == from)
-    });
-    whole && last <= end.file.saturating_add(1) && !pruned
+fn put(slots: &mut Slots, cursor: &FileCursor) -> Result<(), SinkError> {
+    let record = postcard::to_extend(cursor, Vec::new())
+        .map_err(|error| SinkError::Stop(format!("cannot encode the cursor: {error}")))?;
+    slots.write(&record).map_err(|error| SinkError::retry("cannot write the sink's cursor", &error))
 }
 
-fn reconcile(
+/// Whether an end accounts for the files as they are: the file it names is at least as long, and at
+/// most one was begun after it, by an append that was not committed. Otherwise it is older than the
+/// files, or they are not its files, and lines that are nowhere else might stand behind it.
+fn accounts(
     storage: &SharedStorage,
     naming: &Naming,
-    why: &str,
-    ends_anywhere: bool,
-    cursor: Option<CursorState>,
-) -> Result<Resume, SinkError> {
-    let delivered = scan::delivered(storage, naming, ends_anywhere)
-        .map_err(|error| SinkError::retry("cannot read the sink's files", &error))?;
-    Ok(Resume::Reconcile(Box::new(Reconcile { why: why.to_owned(), cursor, delivered })))
+    after_last: LogEnd,
+    end: LogEnd,
+) -> io::Result<bool> {
+    let is_long_enough = match storage.open(&naming.path(end.file), false) {
+        Ok(file) => file.len()? >= end.len,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => end.len == 0,
+        Err(error) => return Err(error),
+    };
+    Ok(is_long_enough && after_last.file <= end.file.saturating_add(2))
+}
+
+enum Holds {
+    Yes,
+    /// It does, but the journal no longer has what follows it.
+    Behind,
+    No,
+}
+
+fn holds(state: &CursorState, journal: &JournalTail) -> io::Result<Holds> {
+    let Some(cursor) = &state.journal else { return Ok(Holds::Yes) };
+    if !journal.validates(cursor) {
+        return Ok(Holds::No);
+    }
+    for lane in Lane::ALL {
+        let from = cursor.positions.get(lane);
+        match journal.reader(lane, from).next() {
+            Ok(Some(Item::Damage(damage))) if damage.from == from => return Ok(Holds::Behind),
+            Ok(_) => {}
+            Err(error) => return Err(error.source),
+        }
+    }
+    Ok(Holds::Yes)
 }

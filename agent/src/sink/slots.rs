@@ -25,6 +25,7 @@ pub struct Slots {
     storage: SharedStorage,
     path: PathBuf,
     /// None before the first write, and after a failed one: then the file is replaced as a whole.
+    /// What is read at a start may be the pages of a failed sync: they are not built upon.
     file: Option<Box<dyn File>>,
     number: u64,
 }
@@ -50,8 +51,7 @@ impl Slots {
             }
         }
         let (number, record) = latest.map_or((0, None), |(number, record)| (number, Some(record)));
-        let file = file.filter(|_| record.is_some());
-        Ok((Self { storage, path: path.to_owned(), file, number }, record))
+        Ok((Self { storage, path: path.to_owned(), file: None, number }, record))
     }
 
     /// Replaces the record, durably. After an error either the old or the new one is there.
@@ -128,7 +128,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::storage::{Disk, Storage as _};
+    use crate::storage::Disk;
 
     #[test]
     fn the_latest_whole_record_counts() {
@@ -150,6 +150,7 @@ mod tests {
         slots.write(b"six").unwrap();
         assert_eq!(Slots::open(storage.clone(), &path).unwrap().1, Some(b"six".to_vec()));
         // Both torn: no record rather than a wrong one.
+        let file = storage.open(&path, false).unwrap();
         file.write_at(0, b"x").unwrap();
         file.write_at(SLOT_STRIDE, b"x").unwrap();
         assert_eq!(Slots::open(storage, &path).unwrap().1, None);

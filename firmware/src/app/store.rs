@@ -149,6 +149,15 @@ impl Store {
         self.ring.next().0.saturating_sub(from.0)
     }
 
+    /// These frames cannot be read. If the loss that stands for older ones is among them, the older
+    /// ones count again, as far as they are still there; whether that is so.
+    pub fn unreadable(&mut self, gone: &Gone) -> bool {
+        let front = self.superseded;
+        self.superseded =
+            front.filter(|front| front.said_at < gone.first || front.said_at > gone.last);
+        self.superseded.is_none() && front.is_some()
+    }
+
     /// Everything up to here is held elsewhere.
     pub fn release(&mut self, through: Seq) {
         self.ring.release(through);

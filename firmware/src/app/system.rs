@@ -158,3 +158,56 @@ fn decode(bytes: &[u8; ENTRY_LEN]) -> Option<(u32, SystemState)> {
     let (boot, formats, clean) = (fields.next()?, fields.next()?, fields.next()?);
     Some((number, SystemState { boot, formats, clean: clean == 1 }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ring::flash_model::FlashModel;
+
+    type Flash = FlashModel<4, 4, 256>;
+
+    const REGION: Range<u32> = 256..768;
+
+    fn state(boot: u32) -> SystemState {
+        SystemState { boot, formats: boot * 3, clean: boot.is_multiple_of(2) }
+    }
+
+    #[test]
+    fn remembers_the_newest_entry_over_many_turns() {
+        let mut flash = Flash::new(3, 1);
+        for boot in 1..60 {
+            let mut system = System::open(&mut flash, &REGION).unwrap();
+            assert_eq!(system.state().boot, boot - 1);
+            system.write(&mut flash, state(boot)).unwrap();
+            assert_eq!(system.state(), state(boot));
+        }
+        assert!(flash.erases[1].abs_diff(flash.erases[2]) <= 1, "worn alike");
+    }
+
+    #[test]
+    fn a_cut_leaves_the_entry_before_or_the_new_one() {
+        for seed in 0..200 {
+            let mut flash = Flash::new(3, seed);
+            let mut known = SystemState::default();
+            for boot in 1..40 {
+                flash.cut_after(u32::from(!(seed + boot).is_multiple_of(3)));
+                let mut system = System::open(&mut flash, &REGION).unwrap();
+                let next = state(u32::try_from(boot).unwrap());
+                let written = system.write(&mut flash, next).is_ok();
+                flash.power_on();
+                let found = System::open(&mut flash, &REGION).unwrap().state();
+                assert!(found == next || (found == known && !written), "seed {seed}, {boot}");
+                known = found;
+            }
+        }
+    }
+
+    #[test]
+    fn a_region_of_another_size_is_refused() {
+        let mut flash = Flash::new(4, 1);
+        for region in [0..256, 0..768, 4..516] {
+            let opened = System::open(&mut flash, &region);
+            assert!(matches!(opened, Err(SystemError::Layout)), "{region:?}");
+        }
+    }
+}

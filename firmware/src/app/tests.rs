@@ -4,8 +4,8 @@ use protocol::loss::LossReason;
 use protocol::record::Record;
 use protocol::{Clock, Counts, Lane};
 
-mod agent;
-mod world;
+pub(crate) mod agent;
+pub(crate) mod world;
 
 use world::{Weather, World};
 
@@ -33,7 +33,8 @@ fn every_sample_arrives_once_and_in_order() {
 fn a_bad_network_doubles_and_loses_nothing() {
     for seed in 0..12 {
         let mut world = World::new(seed);
-        world.weather = Weather { lose: 5, twice: 5, swap: 10, cut: 1, refuse: 20 };
+        world.weather =
+            Weather { lose: 5, twice: 5, swap: 10, cut: 1, refuse: 20, ..Weather::default() };
         for _ in 0..3_000 {
             world.source.ready += 3;
             world.step(1 + world.random.clone().below(200));
@@ -45,10 +46,65 @@ fn a_bad_network_doubles_and_loses_nothing() {
 }
 
 #[test]
+fn i1_what_is_forged_or_replayed_frees_nothing() {
+    for seed in 200..210 {
+        let mut world = World::new(seed);
+        world.weather = Weather { garble: 10, replay: 30, cut: 1, ..Weather::default() };
+        for _ in 0..1_500 {
+            world.source.ready += 3;
+            world.step(100);
+        }
+        let rejected = world.app.counters().rejected;
+        world.settle();
+        world.check();
+        assert!(rejected > 10, "seed {seed}: {rejected}");
+        assert_eq!(world.app.counters().forks, 0, "seed {seed}");
+        for lane in [Lane::Critical, Lane::Bulk] {
+            let held = world.agent.held(lane);
+            assert_eq!(held.unexplained + held.said_lost, Counts::ZERO, "seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn everything_at_once_still_balances() {
+    for seed in 300..320 {
+        let mut world = World::new(seed);
+        for _ in 0..12 {
+            let random = &mut world.random;
+            let mut some = |most: u64| if random.percent(50) { random.below(most) } else { 0 };
+            world.weather = Weather {
+                lose: some(10),
+                twice: some(10),
+                swap: some(10),
+                cut: some(5),
+                refuse: some(50),
+                garble: some(5),
+                replay: some(20),
+            };
+            (world.offline, world.busy) = (some(2) == 1, some(2) == 1);
+            let (steps, rate) = (some(400), some(60));
+            for _ in 0..steps {
+                world.source.ready += rate;
+                let passed_ms = 1 + world.random.below(300);
+                world.step(passed_ms);
+            }
+            if world.random.percent(50) {
+                let after = world.random.below(40).try_into().unwrap();
+                world.power_cut(Some(after));
+            }
+        }
+        world.settle();
+        world.check();
+    }
+}
+
+#[test]
 fn power_cuts_at_any_point_cost_no_more_than_what_was_open() {
     for seed in 100..130 {
         let mut world = World::new(seed);
-        world.weather = Weather { lose: 2, twice: 2, swap: 2, cut: 1, refuse: 10 };
+        world.weather =
+            Weather { lose: 2, twice: 2, swap: 2, cut: 1, refuse: 10, ..Weather::default() };
         for _ in 0..15 {
             let steps = world.random.below(80);
             for _ in 0..steps {
@@ -61,6 +117,10 @@ fn power_cuts_at_any_point_cost_no_more_than_what_was_open() {
         world.settle();
         world.check();
         assert_eq!(world.app.boot(), 16, "seed {seed}");
+        for lane in Lane::ALL {
+            let held = world.agent.held(lane);
+            assert_eq!(held.gaps, 0, "seed {seed}, {lane:?}: burnt numbers are covered");
+        }
     }
 }
 
@@ -109,7 +169,7 @@ fn the_latest_value_never_waits_behind_older_ones() {
     world.check();
     let held = world.agent.held(Lane::Latest);
     assert!(held.samples.len() <= 20, "{} samples", held.samples.len());
-    assert_eq!(held.unexplained, Counts::ZERO, "superseded is not unexplained");
+    assert_eq!(held.gaps, 0, "superseded is not unexplained");
     assert!(held.said_lost.samples > 500);
     assert!(held.losses.iter().all(|loss| loss.reason == LossReason::Superseded));
     let newest = world.agent.held(Lane::Bulk).samples.iter().rfind(|s| s.signal.0 == 0).unwrap();
@@ -161,6 +221,26 @@ fn a_restored_backup_opens_new_rings_and_everything_arrives() {
         assert_eq!(lost, 0, "seed {seed}");
         let fork = world.agent.records.iter().find(|record| record.starts_with("Fork("));
         assert!(fork.is_some(), "seed {seed}: {:?}", world.agent.records);
+    }
+}
+
+#[test]
+fn no_ring_id_comes_twice_however_often_a_backup_is_restored() {
+    let mut world = World::new(26);
+    run_for(&mut world, 100);
+    world.settle();
+    let backup = world.flash.clone();
+    run_for(&mut world, 100);
+    world.settle();
+    for times in 1..4 {
+        world.flash = backup.clone();
+        world.restart();
+        run_for(&mut world, 100);
+        world.settle();
+        for lane in [Lane::Critical, Lane::Bulk] {
+            let rings = world.agent.of_lane(lane).count();
+            assert_eq!(rings, times + 1, "{lane:?}");
+        }
     }
 }
 
@@ -233,6 +313,34 @@ fn a_damaged_frame_costs_itself_and_no_other() {
     let lost = held.unexplained + held.said_lost;
     assert!((1..=60).contains(&lost.samples), "{lost:?}");
     assert!(held.losses.iter().any(|loss| loss.reason == LossReason::Damaged));
+    assert_eq!(world.agent.repeats, 0, "waits instead of sending what nobody can take");
+}
+
+#[test]
+fn damage_anywhere_in_the_rings_never_stops_the_link() {
+    for seed in 400..430 {
+        let mut world = World::new(seed);
+        for _ in 0..6 {
+            world.offline = world.random.percent(50);
+            run_for(&mut world, 60);
+            let rings = 2 * world::ERASE..world.flash.bytes_mut().len();
+            let len = u64::try_from(rings.len()).unwrap();
+            for _ in 0..world.random.clone().below(3) {
+                let at = rings.start + usize::try_from(world.random.below(len)).unwrap();
+                world.flash.bytes_mut()[at] &= world.random.next().to_be_bytes()[0];
+            }
+            if world.random.percent(30) {
+                world.power_cut(None);
+            }
+        }
+        world.settle();
+        for lane in Lane::ALL {
+            let held = world.agent.held(lane);
+            let lost = held.unexplained + held.said_lost;
+            let delivered = u64::try_from(held.samples.len()).unwrap();
+            assert_eq!(delivered + lost.samples, held.through.samples, "seed {seed}, {lane:?}");
+        }
+    }
 }
 
 #[test]
@@ -312,11 +420,8 @@ fn events_are_stored_with_the_next_poll() {
 
 #[test]
 fn the_core_fits_its_memory() {
-    assert!(
-        size_of::<super::App<'_, 10, 1024>>() <= 12 * 1024,
-        "{}",
-        size_of::<super::App<'_, 10, 1024>>()
-    );
+    let len = size_of::<super::App<'_, 10, 1024>>();
+    assert!(len <= 12 * 1024, "{len} bytes");
 }
 
 fn run_for(world: &mut World, steps: u32) {

@@ -10,10 +10,11 @@ use protocol::hello::{Challenge, Hello};
 use protocol::loss::LossReason;
 use protocol::record::Record;
 use protocol::topic::Channel;
-use protocol::{FrameTag, Lane, Seq, keys};
+use protocol::{DeviceTime, FrameTag, Lane, RingId, Seq, keys};
 
+use super::App;
+use super::open::next_ring;
 use super::store::{Identity, Store};
-use super::{App, next_ring};
 use crate::batch::Closed;
 use crate::ports::{Entropy, Link, LinkEvent, Now, Ports};
 use crate::ring::{Gone, OldFrame, RingError};
@@ -216,6 +217,10 @@ impl<const SIGNALS: usize, const FRAME: usize> App<'_, SIGNALS, FRAME> {
     /// lets the agent pass by its counts, and a loss frame says why.
     fn on_unreadable<F: NorFlash>(&mut self, now: &Now, flash: &mut F, lane: Lane, gone: &Gone) {
         let Some(store) = self.stores.get_mut(lane.index()) else { return };
+        if store.unreadable(gone) {
+            self.session.rewind(lane);
+            return;
+        }
         let cover = store.loss_at(flash, gone.last.next(), &mut self.scratch);
         if cover.is_some_and(|loss| loss.first <= gone.first && loss.last == gone.last) {
             self.session.skip(lane, gone.last);
@@ -272,32 +277,40 @@ impl<const SIGNALS: usize, const FRAME: usize> App<'_, SIGNALS, FRAME> {
         let time = self.device_time(now);
         let mut more = false;
         for store in &mut self.stores {
+            let mut resealed = Ok(());
             for _ in 0..RESEAL_MAX {
-                let Some(fork) = store.ring.fork() else { break };
-                if store.say_losses(ports.flash, time, false).is_err() {
-                    break;
-                }
-                let from =
-                    Binding { device: self.identity.device, ring: fork.old, lane: store.lane };
-                let read = store.ring.read_old(ports.flash, &mut self.scratch);
-                let copied = match read {
-                    Ok(Some(old)) => {
-                        copy(store, ports.flash, &self.identity, &from, &old, &mut self.scratch)
-                    }
-                    Ok(None) => break,
-                    Err(RingError::Damaged(gone)) => {
-                        store.ring.lose_old(ports.flash, &gone).map(|_| ())
-                    }
-                    Err(error) => Err(error),
-                };
-                if copied.is_err() {
-                    self.counters.flash_errors = self.counters.flash_errors.saturating_add(1);
-                    break;
-                }
-                more = store.ring.fork().is_some();
+                let Some(fork) = store.ring.fork().filter(|_| resealed.is_ok()) else { break };
+                let (identity, scratch) = (&self.identity, &mut self.scratch);
+                resealed = reseal_next(store, ports.flash, identity, fork.old, time, scratch);
+            }
+            if resealed.is_err() {
+                // Tried again at the next poll, whenever that is.
+                self.counters.flash_errors = self.counters.flash_errors.saturating_add(1);
+            } else {
+                more |= store.ring.fork().is_some();
             }
         }
         more
+    }
+}
+
+/// Takes the old ring's next frame over.
+fn reseal_next<F: NorFlash>(
+    store: &mut Store,
+    flash: &mut F,
+    identity: &Identity,
+    old_ring: RingId,
+    time: DeviceTime,
+    scratch: &mut [u8],
+) -> Result<(), RingError<F::Error>> {
+    // What was lost on the way is said first.
+    store.say_losses(flash, time, false)?;
+    let from = Binding { device: identity.device, ring: old_ring, lane: store.lane };
+    match store.ring.read_old(flash, scratch) {
+        Ok(Some(old)) => copy(store, flash, identity, &from, &old, scratch),
+        Ok(None) => Ok(()),
+        Err(RingError::Damaged(gone)) => store.ring.lose_old(flash, &gone).map(|_| ()),
+        Err(error) => Err(error),
     }
 }
 
@@ -316,8 +329,7 @@ fn copy<F: NorFlash>(
             store.ring.skip_old(old);
             return Ok(());
         }
-        let through = Gone { first: old.seq, last: old.seq, through: old.adds };
-        return store.ring.lose_old(flash, &through).map(|_| ());
+        return store.ring.lose_old(flash, &old.gone).map(|_| ());
     };
     let closed = Closed { counts: old.adds, body };
     let len = store.sealed_len(&closed);

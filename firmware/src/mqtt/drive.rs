@@ -48,11 +48,13 @@ pub struct Board<F, S, E, C, T> {
     pub clock: T,
 }
 
-/// Runs an app until `until` says so, which is asked after every poll and may give the app records.
+/// Runs an app until `until` says so. It is asked after every poll and may use the app, to record
+/// an event or to flush what is open.
 ///
-/// Cancel safe: what it was doing goes on at the next call, over a new connection; call
+/// Cancel safe: what was going on is taken up at the next call, over a new connection; call
 /// [`App::stop`] to write out open batches.
 pub async fn run<
+    'a,
     F,
     S,
     E,
@@ -63,10 +65,10 @@ pub async fn run<
     const TX: usize,
     const RX: usize,
 >(
-    app: &mut App<'_, SIGNALS, FRAME>,
+    app: &mut App<'a, SIGNALS, FRAME>,
     mqtt: &mut Mqtt<TX, RX>,
     board: &mut Board<F, S, E, C, T>,
-    mut until: impl FnMut(&mut App<'_, SIGNALS, FRAME>) -> bool,
+    mut until: impl FnMut(Now, &mut App<'a, SIGNALS, FRAME>, &mut F) -> bool,
 ) where
     F: NorFlash,
     S: Source,
@@ -79,9 +81,10 @@ pub async fn run<
     // A client that thinks it has a transport has lost it with the last run.
     mqtt.closed();
     let mut poll = |mqtt: &mut Mqtt<TX, RX>| {
-        let deadline = app.poll(clock.now(), &mut Ports { flash, source, link: mqtt, entropy });
+        let now = clock.now();
+        let deadline = app.poll(now, &mut Ports { flash, source, link: mqtt, entropy });
         let wake_ms = earlier(deadline, mqtt.deadline());
-        (!until(app)).then_some(wake_ms)
+        (!until(now, app, flash)).then_some(wake_ms)
     };
     let mut transport: Option<C::Io> = None;
     loop {
@@ -211,3 +214,6 @@ fn poll_read<IO: Read, const TX: usize, const RX: usize>(
     }
     true
 }
+
+#[cfg(test)]
+mod tests;

@@ -36,6 +36,8 @@ pub struct OldFrame {
     pub adds: Counts,
     /// Its tag in the old ring.
     pub tag: FrameTag,
+    /// The frame as one that is gone, for [`Ring::lose_old`] if it cannot be sealed anew.
+    pub gone: Gone,
 }
 
 /// A fork under way.
@@ -149,7 +151,9 @@ impl Ring {
         let seq = takeover.copied.next();
         let (old, place) = (&takeover.chain, &mut takeover.read_at);
         let read = body::read(flash, &self.geometry, old, place, seq, into)?;
-        Ok(Some(OldFrame { seq, len: read.len, adds: read.adds, tag: read.tag }))
+        let through = takeover.copied_through + read.adds;
+        let gone = Gone { first: seq, last: seq, through };
+        Ok(Some(OldFrame { seq, len: read.len, adds: read.adds, tag: read.tag, gone }))
     }
 
     /// Reserves a number for the frame that [`Ring::read_old`] gave, as [`Ring::reserve`] does. It

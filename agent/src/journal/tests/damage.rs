@@ -129,9 +129,9 @@ fn long() -> (Faulty, Vec<PathBuf>, Read) {
 fn missing_segment_is_told_with_what_it_held() {
     let (disk, paths, whole) = long();
     let begin = |index: usize| place(&paths[index], 1024).unwrap().1;
-    for missing in 0..paths.len() - 1 {
+    for (missing, path) in paths.iter().enumerate().take(paths.len() - 1) {
         let disk = disk.copy();
-        disk.lose(&paths[missing]);
+        disk.lose(path);
         let (journal, report, replayed) = open(&disk, 2);
         let range = begin(missing)..begin(missing + 1);
         let is_left = |index: &usize| !range.contains(&whole.ranges[*index].0);
@@ -156,7 +156,9 @@ fn segments_missing_at_the_end_of_an_earlier_life_are_noticed() {
     let ends = open(&disk, 2).0.ends();
     for lost in [&paths[paths.len() - 1..], &paths[..]] {
         let disk = disk.copy();
-        lost.iter().for_each(|path| disk.lose(path));
+        for path in lost {
+            disk.lose(path);
+        }
         let (mut journal, report, replayed) = open(&disk, 3);
         assert_eq!(journal.ends(), ends, "no position is used twice");
         let [(Lane::Bulk, damage)] = report.damages[..] else { panic!("{report:?}") };

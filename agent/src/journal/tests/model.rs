@@ -60,14 +60,16 @@ impl Model {
         for lane in Lane::ALL {
             let (numbers, committed) = self.lanes.get_mut(lane);
             let found = replayed.get(lane);
-            // What was pruned is gone from the front; never the last segment.
-            let begin = found
-                .first()
-                .map_or(0, |first| numbers.iter().position(|number| number == first).unwrap());
-            assert!(begin == 0 || self.pruned.get(lane) > Position::ZERO);
-            let end = begin + found.len();
+            // What was pruned is gone from the front, but for what a failed sync of the directory
+            // brought back.
+            let end = found
+                .last()
+                .map_or(0, |last| numbers.iter().position(|number| number == last).unwrap() + 1);
+            let pairs = found.iter().rev().zip(numbers[..end].iter().rev());
+            let kept = pairs.take_while(|(found, number)| found == number).count();
+            let is_whole = kept == found.len() && kept == end;
+            assert!(is_whole || self.pruned.get(lane) > Position::ZERO, "{found:?} {numbers:?}");
             assert!(end >= *committed, "{lane}: {end} of {committed} committed");
-            assert_eq!(*found, numbers[begin..end], "{lane}");
             numbers.truncate(end);
             *committed = end;
             assert_eq!(journal.ends().get(lane).totals, total(numbers.iter().copied()));
@@ -133,7 +135,8 @@ impl Model {
                     }
                 }
                 Ok(Some(Item::Damage(damage))) => {
-                    assert!(found.is_empty() && damage.from < self.pruned.get(lane), "{damage:?}");
+                    assert!(damage.from < self.pruned.get(lane), "{damage:?}");
+                    found.clear();
                     at = Point { at: damage.to, totals: damage.totals };
                     begin = at;
                 }
@@ -153,7 +156,11 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 300,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn like_a_naive_model(acts in vec(act(), 1..120)) {

@@ -31,6 +31,8 @@ pub struct Held {
     pub samples: Vec<Sample>,
     pub clocks: Vec<Clock>,
     pub losses: Vec<Loss>,
+    /// Hellos that left something out.
+    pub gaps: usize,
     pub origins: Vec<Origin>,
 }
 
@@ -108,11 +110,15 @@ impl Agent {
                 samples: vec![],
                 clocks: vec![],
                 losses: vec![],
+                gaps: 0,
                 origins: vec![],
             });
             if state.first_retained > held.durable.next() {
-                held.unexplained += state.before_first.since(held.through);
-                held.through = state.before_first;
+                // Never backwards: a device whose counters were damaged may claim less.
+                let lost = state.before_first.since(held.through);
+                held.unexplained += lost;
+                held.gaps += 1;
+                held.through += lost;
                 held.durable = state.first_retained.prev();
                 held.tag = FrameTag::default();
             }
@@ -160,10 +166,9 @@ impl Agent {
             return vec![self.ack(ring, true)];
         }
         if let Body::Loss(loss) = &parsed {
-            held.said_lost += loss.through.since(held.through);
-            if loss.last > held.durable {
-                held.through = loss.through;
-            }
+            let lost = loss.through.since(held.through);
+            held.said_lost += lost;
+            held.through += lost;
             held.losses.push(*loss);
         }
         held.through += parsed.counts();

@@ -61,7 +61,9 @@ impl Random {
 
 impl Entropy for Random {
     fn fill(&mut self, bytes: &mut [u8]) {
-        bytes.iter_mut().for_each(|byte| *byte = self.next().to_be_bytes()[0]);
+        for byte in bytes {
+            *byte = self.next().to_be_bytes()[0];
+        }
     }
 }
 
@@ -100,6 +102,10 @@ pub struct Weather {
     pub swap: u64,
     pub cut: u64,
     pub refuse: u64,
+    /// A bit is flipped, either way.
+    pub garble: u64,
+    /// An old message of the agent comes again.
+    pub replay: u64,
 }
 
 /// The way between them; a broker in between may take a message over and lose it.
@@ -109,16 +115,21 @@ pub struct Wire {
     asked: bool,
     uplink: VecDeque<(Channel, Vec<u8>)>,
     downlink: VecDeque<(Channel, Vec<u8>)>,
+    recorded: Vec<(Channel, Vec<u8>)>,
     events: VecDeque<LinkEvent>,
     in_flight: usize,
     pub connects: usize,
 }
 
 impl Wire {
+    fn reset(&mut self) {
+        let (connects, recorded) = (self.connects, core::mem::take(&mut self.recorded));
+        *self = Self { recorded, connects, ..Self::default() };
+    }
+
     pub fn cut(&mut self, busy: bool) {
-        let connects = self.connects;
         if self.up || self.asked {
-            *self = Self { connects, ..Self::default() };
+            self.reset();
             self.events.push_back(LinkEvent::Down { busy });
         }
     }
@@ -132,7 +143,7 @@ impl Link for Wire {
     }
 
     fn disconnect(&mut self, _now_ms: u64) {
-        *self = Self { connects: self.connects, ..Self::default() };
+        self.reset();
     }
 
     fn is_ready(&self) -> bool {
@@ -271,20 +282,32 @@ impl World {
             if self.wire.uplink.len() > 1 && self.random.percent(weather.swap) {
                 self.wire.uplink.swap(0, 1);
             }
-            let Some((channel, bytes)) = self.wire.uplink.pop_front() else { break };
+            let Some((channel, mut bytes)) = self.wire.uplink.pop_front() else { break };
             self.wire.in_flight -= 1;
             self.wire.events.push_back(LinkEvent::Published);
             if self.random.percent(weather.lose) {
                 continue;
             }
+            let original = bytes.clone();
+            garble(&mut self.random, weather, &mut bytes);
+            if channel == Channel::Hello && bytes != original {
+                continue;
+            }
             let times = if self.random.percent(weather.twice) { 2 } else { 1 };
             for _ in 0..times {
-                for answer in self.agent.take(channel, bytes.clone()) {
+                for (channel, mut answer) in self.agent.take(channel, bytes.clone()) {
+                    self.wire.recorded.push((channel, answer.clone()));
+                    garble(&mut self.random, weather, &mut answer);
                     if !self.random.percent(weather.lose) {
-                        self.wire.downlink.push_back(answer);
+                        self.wire.downlink.push_back((channel, answer));
                     }
                 }
             }
+        }
+        if self.wire.up && self.random.percent(weather.replay) && !self.wire.recorded.is_empty() {
+            let all = u64::try_from(self.wire.recorded.len()).unwrap();
+            let at = usize::try_from(self.random.below(all)).unwrap();
+            self.wire.downlink.push_back(self.wire.recorded[at].clone());
         }
     }
 
@@ -308,7 +331,7 @@ impl World {
         self.flash.power_on();
         let counters = self.app.counters();
         self.add(&counters);
-        self.wire = Wire { connects: self.wire.connects, ..Wire::default() };
+        self.wire.reset();
         self.now = Now::default();
         self.app =
             App::start(config(), &self.now, &mut self.flash, &mut self.random).expect("starts");
@@ -359,5 +382,13 @@ impl World {
             );
             assert!(held.through.samples <= accepted.samples, "{lane:?}");
         }
+    }
+}
+
+fn garble(random: &mut Random, weather: Weather, bytes: &mut [u8]) {
+    if random.percent(weather.garble) {
+        let bits = u64::try_from(bytes.len() * 8).unwrap();
+        let bit = usize::try_from(random.below(bits)).unwrap();
+        bytes[bit / 8] ^= 1 << (bit % 8);
     }
 }
