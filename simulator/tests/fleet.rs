@@ -99,7 +99,7 @@ fn a_later_run_goes_on_where_the_state_says() {
     let folder = tempfile::tempdir().unwrap();
     let vehicles = SCENARIO.vehicles();
     let double = double_for(&vehicles);
-    double.go_deaf_after(100);
+    double.go_deaf_after(6);
     let state = Some(folder.path().to_owned());
     let patient = FleetConfig { state, ..config(&double) };
     let hasty = FleetConfig {
@@ -142,4 +142,29 @@ fn a_fleet_cut_off_at_any_moment_accounts_for_what_was_open() {
     let verdict = verdict(&vehicles, &double, Some(folder.path()));
     assert!(verdict.is_clean(), "{verdict}");
     assert!(verdict.samples.unsealed > 0, "{verdict}");
+}
+
+#[test]
+fn what_full_rings_drop_is_told_and_explains_what_is_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let vehicles = Scenario { length_ms: 10_800_000, ..SCENARIO }.vehicles();
+    let double = double_for(&vehicles);
+    double.go_deaf_after(20);
+    let patient = FleetConfig { state: Some(folder.path().to_owned()), ..config(&double) };
+    // Nothing holds this pace back, so the rings overflow.
+    let reckless = FleetConfig {
+        pace: Pace::Times(1_000_000),
+        drain_for: Duration::from_millis(200),
+        ..patient.clone()
+    };
+    let (outcome, first) = run(&vehicles, &reckless);
+    assert_eq!(outcome, Outcome::Left, "{first}");
+    assert!(first.dropped_frames > 0, "{first}");
+    double.go_deaf_after(u64::MAX);
+    let (outcome, second) = run(&vehicles, &patient);
+    assert_eq!(outcome, Outcome::Drained, "{second}");
+    let verdict = verdict(&vehicles, &double, Some(folder.path()));
+    assert!(verdict.is_clean(), "{verdict}");
+    assert!(verdict.samples.lost > 0, "{verdict}");
+    assert!(verdict.losses.contains_key("superseded"), "{verdict}");
 }

@@ -28,7 +28,7 @@ pub struct Args {
 /// What can be done.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Name the devices of recordings, one a line: pipe it into `milepost devices add --from -`
+    /// Name the devices of recordings, or of `run`, one a line: pipe it into `milepost devices add --from -`
     Devices(DevicesArgs),
     /// Replay recordings through a fleet of device cores
     #[command(after_help = EXIT_CODES)]
@@ -44,10 +44,10 @@ pub enum Command {
 /// See [`Command::Devices`].
 #[derive(Debug, ClapArgs)]
 pub struct DevicesArgs {
-    /// Recordings: taxi, OBD car or EV CSV; plain, .gz or .zst
-    #[arg(required = true)]
+    /// Recordings: taxi, OBD car or EV CSV; plain, .gz or .zst. None: the devices of `run`
+    #[arg(required_unless_present = "vehicles")]
     pub files: Vec<PathBuf>,
-    /// Repeat the set, or cut it, to this many vehicles
+    /// Repeat the set, or cut it, to this many vehicles; of `run`, as many
     #[arg(long, value_name = "N")]
     pub vehicles: Option<usize>,
 }

@@ -50,7 +50,10 @@ pub fn run() -> ExitCode {
 
 fn devices(files: &[PathBuf], count: Option<usize>) -> anyhow::Result<u8> {
     use std::io::Write as _;
-    let vehicles = read_traces(files, count)?;
+    let vehicles = match count {
+        Some(count) if files.is_empty() => vehicle::synthetic(count, 0, 0, 0),
+        _ => read_traces(files, count)?,
+    };
     let mut out = std::io::stdout().lock();
     for vehicle in vehicles {
         writeln!(out, "{}", vehicle.device).context("cannot write to standard output")?;

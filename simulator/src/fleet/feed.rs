@@ -127,3 +127,84 @@ impl ports::Source for Feed {
         Some(anchor_ms.saturating_add(since.checked_div(u64::from(times)).unwrap_or_default()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use firmware::app::Counters;
+    use firmware::ports::Source as _;
+    use protocol::Sample;
+
+    use super::*;
+    use crate::trace::{Recording, taxi};
+
+    fn now(uptime_ms: u64) -> Now {
+        Now { uptime_ms, wall: None }
+    }
+
+    /// Four samples at 0, 60, 30 and 120 seconds.
+    fn feed(pace: Pace, position: u64) -> (Feed, Rc<Exchange>, Rc<Gauges>) {
+        let mut recording = Recording::new(&taxi::CATALOGUE);
+        for (tick, raw) in [(1000, 1), (1060, 2), (1030, 3), (1120, 4)] {
+            recording.push(Sample { tick, signal: SignalIndex(0), raw }).unwrap();
+        }
+        let gauges = Rc::new(Gauges {
+            device: "a".parse().unwrap(),
+            admitted: Rc::new(Cell::new(position)),
+            resumed_at: position,
+            exhausted: Cell::new(false),
+            counters: Cell::new(Counters::default()),
+            outstanding: Cell::new([0; 3]),
+        });
+        let (exchange, control) = (Rc::new(Exchange::default()), Rc::new(Control::default()));
+        let source = Source::Recorded(Arc::new(recording));
+        (Feed::new(source, pace, exchange.clone(), gauges.clone(), control), exchange, gauges)
+    }
+
+    fn raws(feed: &mut Feed, uptime_ms: u64) -> Vec<i64> {
+        std::iter::from_fn(|| feed.next(&now(uptime_ms)))
+            .map(|reading| reading.sample.raw)
+            .collect()
+    }
+
+    #[test]
+    fn a_pace_divides_the_sources_time_and_steps_back_are_due_at_once() {
+        let (mut feed, exchange, gauges) = feed(Pace::Times(10), 0);
+        assert_eq!(exchange.unix_ms.get(), Some(1_000_000));
+        assert_eq!(raws(&mut feed, 500), [1]);
+        assert_eq!(feed.due(), Some(6500));
+        assert!(raws(&mut feed, 6499).is_empty());
+        assert_eq!(raws(&mut feed, 6500), [2, 3]);
+        assert_eq!((exchange.unix_ms.get(), feed.due()), (Some(1_030_000), Some(12_500)));
+        assert!(!gauges.exhausted.get());
+        assert_eq!(raws(&mut feed, 20_000), [4]);
+        assert!(gauges.exhausted.get());
+        assert_eq!((gauges.admitted.get(), feed.due()), (4, None));
+    }
+
+    #[test]
+    fn at_full_speed_only_a_full_ring_holds_it_back() {
+        let (mut feed, exchange, gauges) = feed(Pace::Max, 0);
+        exchange.ring_used.set(RING_USED_MAX);
+        assert_eq!((raws(&mut feed, 0), exchange.held_back.get()), (vec![], true));
+        exchange.ring_used.set(RING_USED_MAX - 1);
+        assert_eq!((raws(&mut feed, 0), exchange.held_back.get()), (vec![1, 2, 3, 4], false));
+        assert!(gauges.exhausted.get());
+    }
+
+    #[test]
+    fn it_goes_on_where_it_was() {
+        let (mut feed, _, gauges) = feed(Pace::Max, 3);
+        assert_eq!((raws(&mut feed, 0), gauges.admitted.get()), (vec![4], 4));
+        let (_, exchange, gauges) = self::feed(Pace::Max, 4);
+        assert!(gauges.exhausted.get() && exchange.unix_ms.get().is_none());
+    }
+
+    #[test]
+    fn the_end_of_sampling_ends_it() {
+        let (mut feed, _, gauges) = feed(Pace::Max, 0);
+        feed.control.end_sampling();
+        assert_eq!((raws(&mut feed, 0), gauges.admitted.get()), (vec![], 0));
+    }
+}

@@ -75,10 +75,11 @@ impl Nor {
         let mut bytes = vec![0xff; size(sectors)];
         let wanted = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         let len = backing.file.metadata()?.len();
-        if len == 0 {
-            backing.file.write_all_at(&bytes, 0)?;
-        } else if len == wanted {
+        if len == wanted {
             backing.file.read_exact_at(&mut bytes, 0)?;
+        } else if len < wanted && is_erased(&backing.file, len)? {
+            // New, or killed while it was new.
+            backing.file.write_all_at(&bytes, 0)?;
         } else {
             let text =
                 format!("a flash of {len} bytes, wanted are {wanted}: keep --flash-kib as it was");
@@ -110,6 +111,12 @@ impl Nor {
         }
         Ok(())
     }
+}
+
+fn is_erased(file: &File, len: u64) -> io::Result<bool> {
+    let mut bytes = vec![0; usize::try_from(len).map_err(io::Error::other)?];
+    file.read_exact_at(&mut bytes, 0)?;
+    Ok(bytes.iter().all(|byte| *byte == 0xff))
 }
 
 fn size(sectors: u32) -> usize {

@@ -223,12 +223,21 @@ async fn supervise(
     let mut progress = Progress::new(config.terminal);
     let mut drain_ends: Option<Instant> = None;
     let mut outcome = Outcome::Drained;
+    let mut failed = None;
     loop {
         tokio::select! {
             ended = tasks.join_next() => match ended {
                 None => break,
-                Some(Ok(result)) => result?,
-                Some(Err(error)) => return Err(FleetError::Process(io::Error::other(error))),
+                Some(Ok(Ok(()))) => {}
+                // The others stop in order, so that what they hold is not lost with it.
+                Some(Ok(Err(error))) => {
+                    failed.get_or_insert(error);
+                    control.stop();
+                }
+                Some(Err(error)) => {
+                    failed.get_or_insert(FleetError::Process(io::Error::other(error)));
+                    control.stop();
+                }
             },
             _ = tick.tick() => {
                 progress.show(begun.elapsed(), gauges, control);
@@ -255,6 +264,9 @@ async fn supervise(
         }
     }
     progress.end();
+    if let Some(error) = failed {
+        return Err(error);
+    }
     if Totals::outstanding(gauges) == 0 && outcome == Outcome::Left {
         outcome = Outcome::Drained;
     }
