@@ -11,6 +11,7 @@
 use protocol::DeviceId;
 use serde::{Deserialize, Serialize};
 
+use crate::ledger::Ledger;
 use crate::registry::{Credentials, DeviceEntry, Entropy, Registry, RegistryError};
 
 mod socket;
@@ -85,8 +86,8 @@ pub enum Response {
     Done,
     /// The ledger.
     Ledger {
-        /// [`crate::ledger`]'s report.
-        report: serde_json::Value,
+        /// Of all sinks.
+        ledger: Ledger,
     },
     /// No, and why.
     Refused {
@@ -100,7 +101,7 @@ pub trait Hooks: Send + Sync + 'static {
     /// This device was revoked or removed: close its session, if it has one, and forget its keys.
     fn shut_out(&self, device: DeviceId);
     /// The ledger's report, or why there is none. May block.
-    fn ledger(&self) -> Result<serde_json::Value, String>;
+    fn ledger(&self) -> Result<Ledger, String>;
 }
 
 /// Answers an operator.
@@ -163,7 +164,7 @@ impl Admin {
                 Response::Done
             }
             Request::Ledger => match self.hooks.ledger() {
-                Ok(report) => Response::Ledger { report },
+                Ok(ledger) => Response::Ledger { ledger },
                 Err(reason) => Response::Refused { reason },
             },
         })

@@ -1,1 +1,451 @@
-//! TODO(module)
+//! Forward: from the journal to one sink, and the only retry loop.
+//!
+//! One forwarder per sink, on a thread of its own, with plain blocking I/O. It reads the lanes by
+//! urgency, opens each frame, follows up each ring ([`continuity`]), clears what leaves
+//! ([`crate::privacy`]) and offers the sink batches, each with the cursor behind it. A batch that
+//! fails is offered again, the same, after a wait; nothing else is read meanwhile, so an outage of
+//! any length costs no memory.
+//!
+//! What cannot be read goes to the [`dead_letters`]; what cannot be read yet is [`parked`]; neither
+//! holds up the sink. Everything that is set aside becomes true with the sink's cursor.
+//!
+//! Memory: one batch, the journal's read buffers, 56 bytes per ring, 64 per parked frame. One frame
+//! is never split, so a batch may exceed its size by one frame's documents.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use protocol::frame::Header;
+use protocol::{CatalogueId, DeviceId, Lane, RingId};
+
+use crate::document::OwnedCatalogue;
+use crate::journal::{Item, JournalCursor, JournalTail, Positions, ReadError, Reader};
+use crate::privacy::Policy;
+use crate::sink::{AnySink, Resume, Sink as _, SinkError};
+use crate::storage::SharedStorage;
+
+mod backoff;
+pub mod continuity;
+pub mod dead_letters;
+mod origins;
+pub mod parked;
+mod stage;
+mod start;
+mod status;
+#[cfg(test)]
+mod tests;
+
+pub use parked::ParkedBounds;
+pub use status::{Condition, ForwarderStatus, Lag, Snapshot};
+
+use backoff::Backoff;
+use continuity::Snapshots;
+use stage::{Held, Parts, Stage};
+
+/// Opens frames; implemented by [`crate::open`].
+pub trait OpenFrame: Send {
+    /// Opens a frame in place: its header and body.
+    fn open<'a>(
+        &mut self,
+        device: DeviceId,
+        ring: RingId,
+        lane: Lane,
+        frame: &'a mut [u8],
+    ) -> Result<(Header, &'a [u8]), Unopened>;
+}
+
+/// Why a frame was not opened.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unopened {
+    /// Peer: it never will be: no such key, or not authentic.
+    #[error("{0}")]
+    Unopenable(String),
+    /// Resource: the registry cannot be read at the moment.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// Knows catalogues; implemented by [`crate::catalogues`].
+pub trait CatalogueSource: Send {
+    /// The catalogue with this id, once it is known.
+    fn get(&self, id: CatalogueId) -> Option<Arc<OwnedCatalogue>>;
+}
+
+/// How one forwarder works.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ForwarderConfig {
+    /// The sink's name: part of file names, so made of `A-Z a-z 0-9 _ -`.
+    pub name: String,
+    /// The agent's own directory: for what is set aside and for snapshots.
+    pub data_dir: PathBuf,
+    /// Bytes after which a batch is offered, 1 to 4 MiB.
+    pub batch_bytes: usize,
+    /// Longest time that something waits for its batch to fill.
+    pub batch_age: Duration,
+    /// Longest wait between two attempts.
+    pub backoff_max: Duration,
+    /// Bytes of dead letters kept; older ones go.
+    pub dead_letter_bytes_max: u64,
+    /// How much may wait for catalogues.
+    pub parked: ParkedBounds,
+    /// Seeds the jitter.
+    pub seed: u64,
+}
+
+impl ForwarderConfig {
+    /// The defaults, for a sink of this name.
+    pub fn new(name: &str, data_dir: PathBuf) -> Self {
+        Self {
+            name: name.to_owned(),
+            data_dir,
+            batch_bytes: 1 << 20,
+            batch_age: Duration::from_millis(200),
+            backoff_max: Duration::from_secs(30),
+            dead_letter_bytes_max: 64 << 20,
+            parked: ParkedBounds { ring_bytes: 4 << 20, bytes: 64 << 20 },
+            seed: 1,
+        }
+    }
+}
+
+/// Why a forwarder cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum ForwardError {
+    /// Resource: its own files.
+    #[error("the forwarder's files: {0}")]
+    Io(#[from] io::Error),
+    /// Resource: the journal.
+    #[error(transparent)]
+    Journal(#[from] ReadError),
+}
+
+/// What to do after a step.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// Step again at once.
+    Again,
+    /// Nothing to do before this much time has passed, or more has come.
+    Wait(Duration),
+    /// It has ended.
+    Ended,
+}
+
+/// How often an empty journal is looked at.
+const POLL: Duration = Duration::from_millis(20);
+/// Journal bytes after which the rings' state is kept anew: what a start reads again at most.
+const SNAPSHOT_BYTES: u64 = 32 << 20;
+/// Or time.
+const SNAPSHOT_AGE: Duration = Duration::from_secs(60);
+/// Failed reads in a row after which a block of the journal counts as damaged.
+const READS_MAX: u32 = 8;
+
+/// Entries of a lane that are read before the lanes are looked at by urgency again.
+const fn quota(lane: Lane) -> u32 {
+    match lane {
+        Lane::Critical | Lane::Latest => 64,
+        Lane::Bulk => 16,
+    }
+}
+
+/// The value of one lane.
+fn lane_mut<T>(all: &mut [T; 3], lane: Lane) -> &mut T {
+    let [critical, bulk, latest] = all;
+    match lane {
+        Lane::Critical => critical,
+        Lane::Bulk => bulk,
+        Lane::Latest => latest,
+    }
+}
+
+/// From the journal to one sink.
+#[derive(Debug)]
+pub struct Forwarder<O, C> {
+    config: ForwarderConfig,
+    stage: Stage<O, C>,
+    sink: AnySink,
+    tail: JournalTail,
+    readers: [Reader; 3],
+    status: Arc<ForwarderStatus>,
+    snapshots: Snapshots,
+    /// What the sink has.
+    committed: JournalCursor,
+    /// Where and when the rings' state was kept last.
+    kept: (Positions, Duration),
+    /// When the batch at hand got its first entry.
+    begun: Option<Duration>,
+    /// The batch at hand was offered and not taken: nothing is added to it.
+    offered: bool,
+    backoff: Backoff,
+    /// Not before this.
+    wait_until: Duration,
+}
+
+impl<O: OpenFrame, C: CatalogueSource> Forwarder<O, C> {
+    /// A forwarder from `tail` to a sink that was opened with `resume`.
+    pub fn open(
+        storage: &SharedStorage,
+        config: ForwarderConfig,
+        tail: JournalTail,
+        (sink, resume): (AnySink, Resume),
+        (opener, catalogues, policy): (O, C, Policy),
+    ) -> Result<Self, ForwardError> {
+        let begun = start::begin(storage, &config, &tail, resume)?;
+        let (dead_letters, parked) = (begun.dead_letters, begun.parked);
+        let continuity = begun.continuity;
+        let parts = Parts { opener, catalogues, policy, continuity, dead_letters, parked };
+        let drain_from = if begun.reconciled { tail.ends().positions } else { Positions::ZERO };
+        let stage = Stage::new(parts, tail.clone(), &begun.state, drain_from);
+        let positions = stage.positions();
+        let status = ForwarderStatus::new(&config.name, begun.state, positions, begun.reconciled);
+        Ok(Self {
+            readers: Lane::ALL.map(|lane| tail.reader(lane, positions.get(lane))),
+            backoff: Backoff::new(config.backoff_max, config.seed),
+            config,
+            stage,
+            sink,
+            tail,
+            status: Arc::new(status),
+            snapshots: begun.snapshots,
+            committed: begun.at,
+            kept: (positions, Duration::ZERO),
+            begun: None,
+            offered: false,
+            wait_until: Duration::ZERO,
+        })
+    }
+
+    /// What the outside may know of it.
+    pub fn status(&self) -> Arc<ForwarderStatus> {
+        Arc::clone(&self.status)
+    }
+
+    /// One step at `now`, on any clock that only goes forward. Once it is to `finish`, it ends when
+    /// all that is durable in the journal has been forwarded.
+    pub fn step(&mut self, now: Duration, finish: bool) -> Step {
+        if now < self.wait_until {
+            return Step::Wait(self.wait_until.saturating_sub(now));
+        }
+        if self.offered {
+            return self.commit(now);
+        }
+        let more = match self.fill() {
+            Ok(more) => more,
+            // What was read before that can go out.
+            Err(held) if self.stage.positions() == self.committed.positions => {
+                return self.fail(now, &held.to_string());
+            }
+            Err(held) => {
+                tracing::warn!(sink = %self.config.name, %held, "cannot go on reading");
+                return self.commit(now);
+            }
+        };
+        if !self.holds_something() {
+            self.status.running();
+            self.keep_rings(now, finish);
+            return if finish { Step::Ended } else { Step::Wait(POLL) };
+        }
+        let begun = *self.begun.get_or_insert(now);
+        let age = now.saturating_sub(begun);
+        if more || finish || age >= self.config.batch_age {
+            return self.commit(now);
+        }
+        Step::Wait(POLL.min(self.config.batch_age.saturating_sub(age)))
+    }
+
+    /// Ends it: keeps the rings' state, so that the next start reads little.
+    pub fn end(&mut self, reason: Option<&str>) {
+        self.keep_rings(Duration::MAX, true);
+        self.status.stopped(reason);
+    }
+
+    fn holds_something(&self) -> bool {
+        self.stage.pending_bytes() > 0 || self.stage.positions() != self.committed.positions
+    }
+
+    /// Reads into the batch; whether it is full.
+    fn fill(&mut self) -> Result<bool, Held> {
+        self.stage.drain_parked(self.config.batch_bytes)?;
+        loop {
+            let mut read = 0;
+            for lane in Lane::BY_URGENCY {
+                for _ in 0..quota(lane) {
+                    if self.stage.pending_bytes() >= self.config.batch_bytes {
+                        return Ok(true);
+                    }
+                    if !self.read(lane)? {
+                        break;
+                    }
+                    read += 1;
+                }
+            }
+            if read == 0 {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Takes the next entry of a lane; whether there was one.
+    fn read(&mut self, lane: Lane) -> Result<bool, Held> {
+        let reader = lane_mut(&mut self.readers, lane);
+        let held = match reader.next() {
+            Ok(None) => return Ok(false),
+            Ok(Some(Item::Damage(damage))) => {
+                self.stage.damage(lane, &damage);
+                return Ok(true);
+            }
+            Ok(Some(Item::Entry { entry, at, end, totals })) => {
+                match self.stage.entry(lane, &entry, end, totals) {
+                    Ok(()) => return Ok(true),
+                    Err(held) => (held, at),
+                }
+            }
+            Err(error) => {
+                if self.backoff.failures() >= READS_MAX {
+                    reader.pass_unreadable();
+                }
+                return Err(Held::Storage(error.to_string()));
+            }
+        };
+        *reader = self.tail.reader(lane, held.1);
+        Err(held.0)
+    }
+
+    /// Offers the batch to the sink.
+    fn commit(&mut self, now: Duration) -> Step {
+        self.offered = true;
+        let sealed = self
+            .stage
+            .seal()
+            .map_err(|error| SinkError::Retry(format!("cannot set frames aside: {error}")));
+        let written =
+            sealed.and_then(|state| self.sink.write(self.stage.batch(), &state).map(|()| state));
+        match written {
+            Ok(state) => {
+                self.stage.committed(&state, self.config.batch_bytes);
+                self.committed = state.journal.unwrap_or(self.committed);
+                let received_ms = self.stage.received_ms();
+                let (parked, rings) = (self.stage.parked_frames(), self.stage.continuity().len());
+                self.status.committed(state, received_ms, parked, rings);
+                self.offered = false;
+                self.begun = None;
+                self.backoff.reset();
+                self.keep_rings(now, false);
+                Step::Again
+            }
+            Err(SinkError::Retry(reason)) => self.fail(now, &reason),
+            Err(SinkError::Stop(reason)) => {
+                tracing::error!(sink = %self.config.name, %reason, "the sink is given up");
+                self.end(Some(&reason));
+                Step::Ended
+            }
+        }
+    }
+
+    fn fail(&mut self, now: Duration, reason: &str) -> Step {
+        let wait = self.backoff.next();
+        if self.backoff.failures() == 1 {
+            tracing::warn!(sink = %self.config.name, %reason, "an attempt failed; trying again");
+        }
+        self.status.retrying(reason);
+        self.wait_until = now.saturating_add(wait);
+        Step::Wait(wait)
+    }
+
+    /// Keeps the rings' state if it is time, or `due` and anything happened; only ever as of the
+    /// cursor.
+    fn keep_rings(&mut self, now: Duration, due: bool) {
+        let committed = self.committed.positions;
+        let (at, when) = self.kept;
+        if committed == at || self.stage.positions() != committed {
+            return;
+        }
+        let passed: u64 = committed.0.iter().zip(at.0).map(|(to, from)| to.since(from)).sum();
+        if !due && passed < SNAPSHOT_BYTES && now.saturating_sub(when) < SNAPSHOT_AGE {
+            return;
+        }
+        self.kept.1 = now;
+        match self.snapshots.write(self.stage.continuity(), &self.committed) {
+            Ok(()) => {
+                self.kept.0 = committed;
+                self.status.keep(committed);
+            }
+            Err(error) => tracing::warn!(sink = %self.config.name, %error, "cannot keep the rings"),
+        }
+    }
+}
+
+/// A forwarder that runs.
+#[derive(Debug)]
+pub struct ForwarderHandle {
+    status: Arc<ForwarderStatus>,
+    finish: Arc<AtomicBool>,
+    give_up: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl ForwarderHandle {
+    /// Starts a forwarder on a thread of its own.
+    pub fn spawn<O, C>(mut forwarder: Forwarder<O, C>) -> io::Result<Self>
+    where
+        O: OpenFrame + 'static,
+        C: CatalogueSource + 'static,
+    {
+        let status = forwarder.status();
+        let (finish, give_up) =
+            (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (finishes, gives_up) = (Arc::clone(&finish), Arc::clone(&give_up));
+        let name = format!("forward {}", status.name());
+        let thread = thread::Builder::new().name(name).spawn(move || {
+            #[allow(clippy::disallowed_methods, reason = "driver: the forwarder's clock")]
+            let origin = Instant::now();
+            while !gives_up.load(Ordering::Acquire) {
+                match forwarder.step(origin.elapsed(), finishes.load(Ordering::Acquire)) {
+                    Step::Again => {}
+                    Step::Wait(wait) => thread::park_timeout(wait),
+                    Step::Ended => break,
+                }
+            }
+            let reason = match forwarder.status.condition() {
+                Condition::Running => None,
+                Condition::Retrying(reason) => Some(reason),
+                Condition::Stopped(reason) => reason,
+            };
+            forwarder.end(reason.as_deref());
+        })?;
+        Ok(Self { status, finish, give_up, thread: Some(thread) })
+    }
+
+    /// What the outside may know of it.
+    pub fn status(&self) -> Arc<ForwarderStatus> {
+        Arc::clone(&self.status)
+    }
+
+    /// From now on it ends as soon as all that is durable in the journal has been forwarded.
+    pub fn finish(&self) {
+        self.finish.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Whether it has ended.
+    pub fn is_finished(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Ends it after the attempt at hand, whatever is left: the next start goes on from the cursor.
+    /// Blocks until then; whether it ended without a panic.
+    pub fn stop(&mut self) -> bool {
+        self.give_up.store(true, Ordering::Release);
+        self.wake();
+        self.thread.take().is_none_or(|thread| thread.join().is_ok())
+    }
+
+    fn wake(&self) {
+        if let Some(thread) = &self.thread {
+            thread.thread().unpark();
+        }
+    }
+}

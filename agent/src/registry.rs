@@ -24,6 +24,7 @@ use redb::{Database, ReadableDatabase as _, ReadableTable as _, ReadableTableMet
 use redb::{TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
+use crate::intake::{Admission, Admit};
 use crate::state::{self, StateError};
 
 mod entropy;
@@ -168,19 +169,6 @@ impl TryFrom<KeyLine> for Credentials {
         let KeyLine { device, generation, .. } = line;
         Ok(Self { device, generation, secret: Secret::new(secret) })
     }
-}
-
-/// Whether a device may connect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Admission {
-    /// Yes.
-    Admitted,
-    /// Nobody knows it.
-    Unknown,
-    /// It was shut out.
-    Revoked,
-    /// None of its live generations has this password.
-    WrongPassword,
 }
 
 impl Registry {
@@ -483,5 +471,14 @@ fn some_of(devices: &[DeviceId]) -> String {
     match devices.len().saturating_sub(SHOWN) {
         0 => names.join(", "),
         more => format!("{} and {more} more", names.join(", ")),
+    }
+}
+
+impl Admit for Registry {
+    fn admit(&self, device: &DeviceId, password: &[u8]) -> Admission {
+        self.authenticate(*device, password).unwrap_or_else(|error| {
+            tracing::warn!(%device, %error, "cannot tell whether a device may connect");
+            Admission::Unavailable
+        })
     }
 }

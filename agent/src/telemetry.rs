@@ -227,22 +227,55 @@ pub const SESSIONS: Instrument =
 /// Connections turned away; attribute `reason`.
 pub const REFUSED: Instrument =
     Instrument::counter("agent.session.refused", "{session}", "Connections turned away.");
+/// Sessions that ended; attribute `reason`.
+pub const SESSIONS_ENDED: Instrument =
+    Instrument::counter("agent.session.ended", "{session}", "Sessions that ended.");
+/// Connections closed because what they sent is not MQTT.
+pub const MALFORMED: Instrument = Instrument::counter(
+    "agent.session.malformed",
+    "{session}",
+    "Connections closed because what they sent is not MQTT 5.",
+);
 /// Bytes read from devices; attribute `intake`.
 pub const RECEIVED: Instrument =
     Instrument::counter("agent.intake.received", "By", "Bytes read from devices.");
 /// Frames journaled; attribute `lane`.
 pub const FRAMES_ACCEPTED: Instrument =
     Instrument::counter("agent.frame.accepted", "{frame}", "Frames journaled.");
-/// Frames received again; attribute `lane`.
+/// Frames received again.
 pub const FRAMES_DUPLICATE: Instrument =
     Instrument::counter("agent.frame.duplicate", "{frame}", "Frames already held and sent again.");
 /// Frames not accepted; attribute `reason`.
 pub const FRAMES_REJECTED: Instrument =
     Instrument::counter("agent.frame.rejected", "{frame}", "Frames not accepted.");
-/// Samples in journaled frames; attribute `lane`.
+/// Frames that came before one that is missing.
+pub const FRAMES_AHEAD: Instrument = Instrument::counter(
+    "agent.frame.ahead",
+    "{frame}",
+    "Frames that came before one that is missing; their device goes back.",
+);
+/// Sealed bytes journaled.
+pub const FRAME_BYTES: Instrument =
+    Instrument::counter("agent.frame.size", "By", "Sealed bytes of the frames journaled.");
+/// Hellos answered.
+pub const HELLOS: Instrument =
+    Instrument::counter("agent.hello.count", "{hello}", "Hellos answered.");
+/// Gaps written down.
+pub const GAPS: Instrument = Instrument::counter(
+    "agent.gap.count",
+    "{gap}",
+    "Gaps that a hello showed, written down as lost or acknowledged elsewhere.",
+);
+/// Catalogues not taken.
+pub const CATALOGUES_REFUSED: Instrument = Instrument::counter(
+    "agent.catalogue.refused",
+    "{catalogue}",
+    "Signal catalogues that were malformed or too many.",
+);
+/// Samples in journaled frames.
 pub const SAMPLES_ACCEPTED: Instrument =
     Instrument::counter("agent.sample.accepted", "{sample}", "Samples in journaled frames.");
-/// Events in journaled frames; attribute `lane`.
+/// Events in journaled frames.
 pub const EVENTS_ACCEPTED: Instrument =
     Instrument::counter("agent.event.accepted", "{event}", "Events in journaled frames.");
 /// Bytes of the journal on disk.
@@ -263,6 +296,18 @@ pub const SINK_FAILED: Instrument =
 /// Journal bytes that a sink has not got yet; attribute `sink`.
 pub const SINK_LAG: Instrument =
     Instrument::gauge("agent.sink.lag", "By", "Journal that a sink has not got yet.");
+/// Samples that a sink has not got yet; attribute `sink`.
+pub const SINK_LAG_SAMPLES: Instrument = Instrument::gauge(
+    "agent.sink.lag.samples",
+    "{sample}",
+    "Samples in the journal that a sink has not got yet.",
+);
+/// Age of the latest entry that a sink has, while it is behind; attribute `sink`.
+pub const SINK_LAG_AGE: Instrument = Instrument::gauge(
+    "agent.sink.lag.age",
+    "s",
+    "Age of the latest entry that a sink has, while it is behind.",
+);
 
 #[cfg(test)]
 mod tests {

@@ -28,7 +28,7 @@ fn a_million_random_bytes_on_the_port_harm_nobody() {
         drop(client.stream.read_to_end(&mut rest));
         sent += noise.len();
     }
-    assert!(world.home.metric("milepost_listen_malformed_total").unwrap() > 0.0);
+    assert!(world.home.metric("agent_session_malformed_total").unwrap() > 0.0);
     assert!(fleet.wait(std::time::Duration::from_mins(1)).unwrap().success());
     world.verify();
     World::stop(agent);
@@ -69,6 +69,6 @@ fn unknown_and_revoked_devices_are_turned_away() {
     assert!(client.is_closed(), "a revoked device's connection is closed");
     let (_, code) = RawClient::connect(world.home.listen, &device, &secret);
     assert!(code >= 0x80, "a revoked device got {code:#x}");
-    assert!(world.home.metric("milepost_listen_refused_total").unwrap() >= 3.0);
+    assert!(world.home.metric("agent_session_refused_total").unwrap() >= 3.0);
     World::stop(agent);
 }

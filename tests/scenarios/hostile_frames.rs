@@ -124,7 +124,7 @@ fn only_real_frames_count_and_each_once() {
     assert_eq!(client.read().unwrap().0, 0x90, "SUBACK");
 
     let rejected = |reason: &str| {
-        let name = format!("milepost_accept_rejected_total{{reason=\"{reason}\"}}");
+        let name = format!("agent_frame_rejected_total{{reason=\"{reason}\"}}");
         world.home.metric(&name).unwrap()
     };
     device.send(&mut client, 1, &device.frame(1));
@@ -157,8 +157,8 @@ fn only_real_frames_count_and_each_once() {
     assert!(rejected("malformed") >= 4.0);
     assert!(rejected("unauthentic") >= 1.0);
     assert!(rejected("version") >= 1.0);
-    assert!(world.home.metric("milepost_accept_duplicates_total").unwrap() >= 1.0);
-    assert!(world.home.metric("milepost_accept_ahead_total").unwrap() >= 1.0);
+    assert!(world.home.metric("agent_frame_duplicate_total").unwrap() >= 1.0);
+    assert!(world.home.metric("agent_frame_ahead_total").unwrap() >= 1.0);
 
     device.send(&mut client, 12, &good);
     assert_eq!(device.durable(&mut client, 13).durable, Seq(2), "the real one still is");

@@ -69,7 +69,7 @@ fn watch(demo: &Demo, home: &AgentHome, vehicles: &mut Process) -> Result<()> {
             bail!("the fleet does not end");
         }
         std::thread::sleep(Duration::from_millis(500));
-        if live && let Ok(samples) = home.metric("milepost_accept_samples_total") {
+        if live && let Ok(samples) = home.metric("agent_sample_accepted_total") {
             print!("\r{:6} s  {samples:.0} samples accepted ", start.elapsed().as_secs());
             std::io::stdout().flush()?;
         }

@@ -15,6 +15,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use super::Acceptor;
 use crate::intake::Inbound;
 use crate::journal::Positions;
+use crate::telemetry::Gauge;
 
 /// Messages taken before a commit, at most: bounds what a crash lets devices send again.
 const GROUP_MAX: usize = 1024;
@@ -36,12 +37,18 @@ pub enum Control {
 #[derive(Clone, Debug, Default)]
 pub struct AcceptStatus {
     blocked: Arc<Mutex<Option<String>>>,
+    journal_bytes: Gauge,
 }
 
 impl AcceptStatus {
     /// The reason, if it stands still.
     pub fn blocked(&self) -> Option<String> {
         self.blocked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Bytes of the journal's files.
+    pub fn journal_bytes(&self) -> u64 {
+        self.journal_bytes.get()
     }
 
     fn set(&self, reason: Option<String>) {
@@ -63,8 +70,8 @@ pub struct Ports {
     pub inbound: mpsc::Receiver<Inbound>,
     /// From the operator.
     pub control: mpsc::Receiver<Control>,
-    /// Up to where the journal is needed by nobody any more.
-    pub floor: Box<dyn Fn() -> Option<Positions> + Send>,
+    /// Up to where the journal is needed by nobody any more; told whether the journal is full, when sinks that may lose do not count.
+    pub floor: Box<dyn Fn(bool) -> Option<Positions> + Send>,
     /// Where it says why it stands still.
     pub status: AcceptStatus,
 }
@@ -94,7 +101,8 @@ async fn drive(mut acceptor: Acceptor, mut ports: Ports) -> Acceptor {
             },
             Some(control) = ports.control.recv() => obey(&mut acceptor, control),
             _ = tick.tick() => {
-                if let Some(positions) = (ports.floor)()
+                ports.status.journal_bytes.set(acceptor.journal().usage_bytes());
+                if let Some(positions) = (ports.floor)(held.is_some())
                     && let Err(error) = acceptor.journal().prune(&positions)
                 {
                     tracing::warn!(%error, "cannot remove old journal segments; trying again");
@@ -155,8 +163,9 @@ fn obey(acceptor: &mut Acceptor, control: Control) {
             if let Err(error) = &sums {
                 tracing::warn!(%error, "cannot sum up the rings");
             }
-            // Whoever asked may have given up.
-            drop(reply.send(sums.ok()));
+            if reply.send(sums.ok()).is_err() {
+                tracing::debug!("whoever asked for the sums has given up");
+            }
         }
     }
 }

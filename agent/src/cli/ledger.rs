@@ -13,7 +13,7 @@ use crate::config::Config;
 
 #[derive(Args, Debug)]
 pub(super) struct Ledger {
-    /// One JSON object for each sink
+    /// One JSON object
     #[arg(long)]
     json: bool,
 }
@@ -21,10 +21,14 @@ pub(super) struct Ledger {
 impl Ledger {
     pub fn execute(self, config: &Config, out: &mut impl Write) -> anyhow::Result<ExitCode> {
         let mut agent = Agent::reach(config, Missing::Refuse)?;
-        let Response::Ledger { report } = agent.ask(Request::Ledger)? else {
+        let Response::Ledger { ledger } = agent.ask(Request::Ledger)? else {
             bail!("the agent gave another answer than asked for; is it another version?");
         };
-        write_json(out, &report)?;
-        Ok(ExitCode::SUCCESS)
+        if self.json {
+            write_json(out, &ledger)?;
+        } else {
+            write!(out, "{}", ledger.table())?;
+        }
+        Ok(if ledger.balanced { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }

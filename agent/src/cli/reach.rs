@@ -10,6 +10,7 @@ use protocol::DeviceId;
 
 use crate::admin::{Admin, Client, Hooks, Request, Response};
 use crate::config::Config;
+use crate::ledger::Ledger;
 use crate::registry::{OsEntropy, Registry};
 use crate::run;
 use crate::state::{self, DirLock, StateError};
@@ -92,7 +93,7 @@ struct Resting {
 impl Hooks for Resting {
     fn shut_out(&self, _: DeviceId) {}
 
-    fn ledger(&self) -> Result<serde_json::Value, String> {
+    fn ledger(&self) -> Result<Ledger, String> {
         run::ledger_at_rest(&self.config).map_err(|error| format!("{error:#}"))
     }
 }

@@ -5,9 +5,9 @@
 //! before and after its CONNECT, and what one peer does harms no other. An idle device costs a few
 //! KiB. Nothing here knows what a frame holds.
 //!
-//! A connection is one task: [`connection`] drives socket and channels, [`greeting`] and
-//! [`session`] are the pure rules of MQTT, [`deadlines`] those of time, [`directory`] knows who is
-//! there, [`reason`] names every way in which it ends.
+//! A connection is one task: `connection` drives socket and channels, `greeting` and `session` are
+//! the pure rules of MQTT, `deadlines` those of time, `directory` knows who is there, `presence`
+//! vouches for `Opened` and `Closed`, and `reason` names every way in which it ends.
 
 use std::io;
 use std::net::SocketAddr;
@@ -31,6 +31,7 @@ mod deadlines;
 mod directory;
 mod gauges;
 mod greeting;
+mod presence;
 mod reason;
 mod session;
 #[cfg(test)]
@@ -305,7 +306,8 @@ impl Summary {
         let new = Refusal::ALL
             .into_iter()
             .zip(self.refused.iter().zip(last.refused))
-            .filter(|(_, (now, then))| *now > then)
+            // Who connects and says nothing is a health check, mostly.
+            .filter(|(reason, (now, then))| *now > then && *reason != Refusal::Left)
             .map(|(reason, (now, then))| format!("{reason} {}", now - then));
         let refused = new.collect::<Vec<_>>().join(", ");
         let malformed = self.malformed - last.malformed;

@@ -247,3 +247,56 @@ fn a_bad_policy_is_refused_at_the_start() {
     let key = PseudonymKey::parse(&[7; 32]).unwrap();
     assert!(matches!(Names::new(&key, 10_000, Vec::new()), Err(KeyError::Id)));
 }
+
+/// A poller's recording: ten signals in turn, each sample at its own time.
+fn obd_like(signals: u8, count: u16) -> (SamplesHeader, Vec<u8>) {
+    let mut buffer = vec![0; 100 + usize::from(count) * 24];
+    let mut encoder = Encoder::<10>::new(signals);
+    for at in 0..i64::from(count) {
+        let signal = u8::try_from(at % i64::from(signals)).unwrap();
+        let tick = 1_500_000_000_000 + at * 9 + (at * 7919) % 3;
+        let raw = 800 * i64::from(signal) + (at * at / 977) % 61;
+        encoder.push(&mut buffer, Sample { tick, signal: SignalIndex(signal), raw }).unwrap();
+    }
+    let header = SamplesHeader { catalogue: CatalogueId(1), clock: Clock::Agent, boot: 3, count };
+    let len = encoder.finish(&mut buffer).unwrap();
+    buffer.truncate(len);
+    (header, buffer)
+}
+
+#[test]
+#[ignore = "measures; run with --ignored --nocapture, optimised"]
+#[allow(
+    clippy::disallowed_methods,
+    clippy::cast_precision_loss,
+    reason = "a measurement reads the clock"
+)]
+fn measure_decoding_clearing_and_writing() {
+    let mut wide = catalogue();
+    wide.signals = (0..10)
+        .map(|at| OwnedSignal {
+            path: format!("Vehicle.OBD.Signal{at}"),
+            ..wide.signals[0].clone()
+        })
+        .collect();
+    let (header, columns) = obd_like(10, 1000);
+    let config =
+        PrivacyConfig { drop: vec!["Vehicle.Cabin.*".to_owned()], ..PrivacyConfig::default() };
+    let mut policy = Policy::from_config(&config).unwrap();
+    let lens = policy.lens(&wide);
+    let mut cleared = Cleared::default();
+    let (mut samples, mut bytes) = (0_u64, 0_usize);
+    let begun = std::time::Instant::now();
+    while samples < 2_000_000 {
+        samples += policy.samples(&source(), &header, &columns, &lens, &mut cleared).unwrap();
+        bytes += cleared.lines().len();
+        cleared.clear(1 << 20);
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    println!(
+        "{:.0} ns/sample, {:.0} bytes/sample, {} bytes/frame in",
+        seconds * 1e9 / samples as f64,
+        bytes as f64 / samples as f64,
+        columns.len()
+    );
+}

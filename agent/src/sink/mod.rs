@@ -1,1 +1,107 @@
-//! TODO(module)
+//! Sinks: one attempt each. What waits, retries and gives up is [`crate::forward`].
+//!
+//! A sink keeps its own cursor, together with what it was given, so that it alone knows how far it
+//! has got: a batch and the cursor behind it are one. `Ok` means that both are durable upstream.
+
+use std::collections::HashMap;
+use std::io;
+
+use protocol::{RingId, Seq};
+use serde::{Deserialize, Serialize};
+
+use crate::journal::JournalCursor;
+use crate::ledger::Tallies;
+use crate::privacy::Cleared;
+
+mod file;
+mod lock;
+mod numbered;
+mod scan;
+mod slots;
+mod stdout;
+
+pub use file::{FileSink, FileSinkConfig};
+pub use lock::{DirLock, LockError};
+pub use numbered::{LogEnd, Naming, NumberedLog};
+pub use stdout::StdoutSink;
+
+/// How far a sink has got, in the journal and in the files beside it.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct CursorState {
+    /// Where in the journal; none before anything of it was read.
+    pub journal: Option<JournalCursor>,
+    /// What became of what stood before that.
+    pub tallies: Tallies,
+    /// The end of the dead letters.
+    pub dead_letters: LogEnd,
+    /// The end of the parked frames.
+    pub parked: LogEnd,
+}
+
+/// What a sink holds when it is opened.
+#[derive(Debug)]
+pub enum Resume {
+    /// Nothing: it begins.
+    Fresh,
+    /// Exactly what stands before this cursor.
+    At(Box<CursorState>),
+    /// Something, and no cursor says what in terms of this journal: go by identity.
+    Reconcile(Box<Reconcile>),
+}
+
+/// What a sink can say of itself where no cursor holds.
+#[derive(Debug, Default)]
+pub struct Reconcile {
+    /// Why.
+    pub why: String,
+    /// The last cursor, if there is one: what it says of files other than the journal is right.
+    pub cursor: Option<CursorState>,
+    /// Per ring, the highest sequence number that was delivered.
+    pub delivered: HashMap<RingId, Seq>,
+}
+
+/// Why an attempt failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SinkError {
+    /// Resource: may succeed later; nothing was taken in effect.
+    #[error("{0}")]
+    Retry(String),
+    /// Peer: will not succeed in this life of the agent.
+    #[error("{0}")]
+    Stop(String),
+}
+
+impl SinkError {
+    fn retry(doing: &str, error: &io::Error) -> Self {
+        if error.kind() == io::ErrorKind::StorageFull {
+            Self::Retry(format!("{doing}: the disk is full"))
+        } else {
+            Self::Retry(format!("{doing}: {error}"))
+        }
+    }
+}
+
+/// An upstream.
+pub trait Sink {
+    /// Takes a batch, and remembers that all that stands before `cursor` is done with. One attempt;
+    /// after [`SinkError::Retry`] the same batch is offered again.
+    fn write(&mut self, batch: &Cleared, cursor: &CursorState) -> Result<(), SinkError>;
+}
+
+/// The sinks there are.
+#[derive(Debug)]
+pub enum AnySink {
+    /// NDJSON files in a directory.
+    File(FileSink),
+    /// NDJSON on standard output.
+    Stdout(StdoutSink),
+}
+
+impl Sink for AnySink {
+    fn write(&mut self, batch: &Cleared, cursor: &CursorState) -> Result<(), SinkError> {
+        match self {
+            Self::File(sink) => sink.write(batch, cursor),
+            Self::Stdout(sink) => sink.write(batch, cursor),
+        }
+    }
+}

@@ -12,8 +12,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 mod disk;
+mod held;
+#[cfg(test)]
+pub mod faulty;
 
 pub use disk::Disk;
+pub use held::Held;
 
 /// A directory tree of files.
 pub trait Storage: Send + Sync + Debug {

@@ -15,11 +15,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
-use protocol::DeviceId;
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
-use tokio::runtime::Handle;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -30,10 +28,11 @@ use super::deadlines::Deadlines;
 use super::directory::Directory;
 use super::gauges::ListenGauges;
 use super::greeting::{Claim, Greeting};
+use super::presence::{Presence, enter};
 use super::reason::{End, Refusal};
 use super::session::{Published, Session, disconnect};
 use super::{ListenConfig, keep_alive_s};
-use crate::intake::{Admission, Admit, Inbound, Message, Outbound, Room, SessionId};
+use crate::intake::{Admit, Inbound, Message, Outbound, Room};
 
 /// The most messages of the acceptor that wait for one session.
 pub const OUTBOUND_MESSAGES_MAX: usize = 64;
@@ -129,64 +128,6 @@ async fn greet(
                 }
             }
             Ok(None) | Err(_) => return Err(Refusal::Left),
-        }
-    }
-}
-
-/// Makes a session of a claim that holds: first its place in the acceptor's queue, then in the
-/// directory, so that `Opened` is said of every session in it.
-fn enter<A: Admit>(
-    hub: &Arc<Hub>,
-    admit: &A,
-    claim: &Claim,
-) -> Result<(Presence, mpsc::Receiver<Outbound>, oneshot::Receiver<End>), Refusal> {
-    match admit.admit(&claim.device, &claim.password) {
-        Admission::Admitted => {}
-        Admission::Unknown => return Err(Refusal::Unknown),
-        Admission::Revoked => return Err(Refusal::Revoked),
-        Admission::WrongPassword => return Err(Refusal::WrongPassword),
-        Admission::Unavailable => return Err(Refusal::Unavailable),
-    }
-    let queued = hub.inbound.try_reserve().map_err(|error| match error {
-        TrySendError::Full(()) => Refusal::Busy,
-        TrySendError::Closed(()) => Refusal::Unavailable,
-    })?;
-    let session = SessionId(hub.sessions.fetch_add(1, Relaxed));
-    let ended = hub.directory.enter(claim.device, session)?;
-    let (to_session, outbound) = mpsc::channel(OUTBOUND_MESSAGES_MAX);
-    let presence = Presence { hub: Arc::clone(hub), device: claim.device, session };
-    hub.gauges.accepted.fetch_add(1, Relaxed);
-    hub.gauges.connections.fetch_add(1, Relaxed);
-    queued.send(presence.says(Message::Opened(to_session), None));
-    Ok((presence, outbound, ended))
-}
-
-/// A session's entry in the directory and with the acceptor. Dropped, whatever the reason, it
-/// leaves the one and says `Closed` to the other.
-struct Presence {
-    hub: Arc<Hub>,
-    device: DeviceId,
-    session: SessionId,
-}
-
-impl Presence {
-    fn says(&self, message: Message, room: Option<Room>) -> Inbound {
-        Inbound { session: self.session, device: self.device, message, room }
-    }
-}
-
-impl Drop for Presence {
-    fn drop(&mut self) {
-        self.hub.directory.leave(&self.device, self.session);
-        self.hub.gauges.connections.fetch_sub(1, Relaxed);
-        let closed = self.hub.inbound.try_send(self.says(Message::Closed, None));
-        // Said later rather than never; bounded by the number of sessions.
-        if let (Err(TrySendError::Full(closed)), Ok(runtime)) = (closed, Handle::try_current()) {
-            let inbound = self.hub.inbound.clone();
-            runtime.spawn(async move {
-                // An error means that the acceptor is gone.
-                drop(inbound.send(closed).await);
-            });
         }
     }
 }
@@ -342,11 +283,6 @@ async fn converse(
                 desk.deadlines.heard(Instant::now());
                 queueing = desk.take_unread(out)?;
             }
-            taken = read(reader, |input| desk.take_read(input, out)),
-                if queueing.is_none() && may_write_more =>
-            {
-                queueing = taken.map_err(|_| End::Lost)?.ok_or(End::Lost)??;
-            }
             () = timer.as_mut() => {
                 let now = Instant::now();
                 if queueing.is_some() || !may_write_more {
@@ -357,6 +293,11 @@ async fn converse(
                     return Err(end);
                 }
                 timer.as_mut().reset(desk.deadlines.next());
+            }
+            taken = read(reader, |input| desk.take_read(input, out)),
+                if queueing.is_none() && may_write_more =>
+            {
+                queueing = taken.map_err(|_| End::Lost)?.ok_or(End::Lost)??;
             }
         }
     }

@@ -61,7 +61,8 @@ impl Refusal {
     /// For the CONNACK; none where nothing is to be said.
     pub(super) const fn code(self) -> Option<ConnectReasonCode> {
         match self {
-            Self::Left | Self::Late | Self::Malformed => None,
+            Self::Left | Self::Late => None,
+            Self::Malformed => Some(ConnectReasonCode::MalformedPacket),
             Self::Version => Some(ConnectReasonCode::UnsupportedProtocolVersion),
             Self::Unsupported => Some(ConnectReasonCode::ImplementationSpecificError),
             Self::Identity | Self::Unknown | Self::WrongPassword => {

@@ -109,7 +109,8 @@ impl Session {
             first if first & 0xf0 == PUBLISH => return self.published(packet).map(Some),
             SUBSCRIBE => self.subscribe(&parse(packet, v5_0::Subscribe::parse)?, out)?,
             UNSUBSCRIBE => self.unsubscribe(&parse(packet, v5_0::Unsubscribe::parse)?, out)?,
-            PINGREQ if packet.remaining_length() == 0 => {
+            PINGREQ => {
+                parse(packet, v5_0::Pingreq::parse)?;
                 write(v5_0::Pingresp::builder().build(), out);
             }
             DISCONNECT => {

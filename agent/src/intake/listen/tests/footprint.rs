@@ -19,7 +19,8 @@ fn resident() -> usize {
 async fn bytes_per_idle_connection() {
     let mut listening = Listening::start(config());
     // Warm: the first device pays for what all share.
-    let mut held = vec![listening.device("dev").await.2];
+    let (_first, _, outbound) = listening.device("dev").await;
+    let mut held = vec![outbound];
     let before = resident();
     let address = listening.address;
     // The devices' ends are plain sockets in another thread: memory of the system, not ours.

@@ -6,7 +6,7 @@ use protocol::frame::FRAME_LEN_MAX;
 use tokio::net::TcpSocket;
 
 use super::super::session::RECEIVE_MAXIMUM;
-use super::super::{End, OUTBOUND_MESSAGES_MAX, Refusal};
+use super::super::{End, LOBBY_MAX, OUTBOUND_MESSAGES_MAX, Refusal};
 use super::*;
 
 #[tokio::test]
@@ -25,6 +25,20 @@ async fn no_more_sessions_than_allowed() {
     again.send(&[0xe0, 0]).await;
     listening.closed(again_session).await;
     listening.device("dev2").await;
+}
+
+#[tokio::test]
+async fn sockets_beyond_the_lobby_are_turned_away() {
+    let mut listening = Listening::start(ListenConfig { connections_max: 1, ..config() });
+    let (mut device, _, _outbound) = listening.device("dev1").await;
+    let mut silent = Vec::new();
+    for _ in 0..LOBBY_MAX {
+        silent.push(listening.socket().await);
+    }
+    listening.socket().await.ended().await;
+    assert_eq!(listening.gauges.turned_away.load(Relaxed), 1);
+    assert_eq!(listening.gauges.healthy(), Ok(()));
+    device.ping().await;
 }
 
 #[tokio::test]
@@ -145,7 +159,7 @@ async fn a_keep_alive_that_is_kept_keeps_the_session() {
     let (mut client, session, _outbound) = listening.device("dev1").await;
     tokio::time::pause();
     for _ in 0..10 {
-        tokio::time::sleep(Duration::from_secs(59)).await;
+        tokio::time::sleep(Duration::from_secs(30)).await;
         client.ping().await;
     }
     client.disconnected(0x8d).await;

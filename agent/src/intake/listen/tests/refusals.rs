@@ -57,6 +57,16 @@ async fn features_that_we_do_not_have_are_refused() {
 }
 
 #[tokio::test]
+async fn a_malformed_connect_is_told_so() {
+    let listening = Listening::start(config());
+    let truncated = [text("MQTT"), vec![5, 0b1100_0010, 0, 60, 0], text("dev1"), text("dev1")];
+    let mut client = listening.socket().await;
+    client.send(&packet(0x10, &truncated.concat())).await;
+    client.refused(0x81).await;
+    assert_eq!(listening.gauges.malformed(), 1);
+}
+
+#[tokio::test]
 async fn older_clients_are_told_in_their_own_version() {
     let listening = Listening::start(config());
     let tail = [vec![0, 60], text("dev1")].concat();
@@ -111,7 +121,7 @@ async fn a_forbidden_packet_ends_the_session_with_its_reason() {
         client.send(&bytes).await;
         client.disconnected(code).await;
         listening.closed(session).await;
-        assert_eq!(listening.gauges.ended(end), before + 1, "{end}");
+        assert_eq!(listening.gauges.ended(end), before + 1, "{end} after {bytes:02x?}");
     }
     assert!(listening.gauges.malformed() > 0);
 }

@@ -1,0 +1,285 @@
+//! Where each ring stands in what was forwarded: a hole between two entries that no loss record
+//! explains is itself a loss, and gets said with its exact counts.
+//!
+//! Each entry carries what its ring had taken in all, so the hole in front of it is known by
+//! subtraction, whatever it was that is missing.
+//!
+//! The map is kept in a file, from time to time, with the positions that it holds for. It may be
+//! older than the sink's cursor: the journal in between is read again, by heads. 56 bytes per ring
+//! that ever was.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use protocol::{Counts, RingId, Seq};
+use serde::{Deserialize, Serialize};
+
+use crate::journal::JournalCursor;
+use crate::storage::SharedStorage;
+
+const MAGIC: [u8; 4] = *b"MPr1";
+
+/// One ring, as far as it was forwarded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RingState {
+    /// The last frame, or the last one covered by a loss.
+    pub last: Seq,
+    /// What the ring had taken up to there; unknown if only the sink remembers the ring.
+    pub through: Option<Counts>,
+}
+
+/// An entry as continuity sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Advance {
+    /// Whose.
+    pub ring: RingId,
+    /// The first sequence number it speaks for: its own, or the first one a loss covers.
+    pub first: Seq,
+    /// Its own, or the last one a gap covers.
+    pub seq: Seq,
+    /// What it adds.
+    pub adds: Counts,
+    /// What the ring had taken, it included.
+    pub through: Counts,
+}
+
+/// A part of a ring that is missing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Hole {
+    /// First sequence number.
+    pub first: Seq,
+    /// Last sequence number.
+    pub last: Seq,
+    /// What was in it.
+    pub lost: Counts,
+}
+
+/// How an entry follows on what was forwarded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// It was forwarded before.
+    Repeat,
+    /// It is new.
+    New {
+        /// What is missing before it.
+        hole: Option<Hole>,
+        /// How much of what it adds is new; less than all only for a loss that covers what was
+        /// forwarded.
+        fresh: Counts,
+    },
+}
+
+/// Where every ring stands.
+#[derive(Debug, Default)]
+pub struct Continuity {
+    rings: HashMap<RingId, RingState>,
+    /// The journal's beginning is gone: a ring met for the first time may have an earlier part.
+    begins_midway: bool,
+}
+
+impl Continuity {
+    /// From here on a ring that is not known is taken as it comes.
+    pub fn begin_midway(&mut self) {
+        self.begins_midway = true;
+    }
+
+    /// Where a ring stands.
+    pub fn get(&self, ring: &RingId) -> Option<RingState> {
+        self.rings.get(ring).copied()
+    }
+
+    /// How many rings there are.
+    pub fn len(&self) -> usize {
+        self.rings.len()
+    }
+
+    /// The sink holds this ring up to `last`.
+    pub fn delivered(&mut self, ring: RingId, last: Seq) {
+        let known = self.rings.entry(ring).or_insert(RingState { last, through: None });
+        if known.last < last {
+            *known = RingState { last, through: None };
+        }
+    }
+
+    /// How the entry follows. Changes nothing: see [`Continuity::advance`].
+    pub fn judge(&self, entry: &Advance) -> Verdict {
+        let state = self.rings.get(&entry.ring).copied().unwrap_or(RingState {
+            last: if self.begins_midway { entry.first.prev() } else { Seq::ZERO },
+            through: (!self.begins_midway).then_some(Counts::ZERO),
+        });
+        if entry.seq <= state.last {
+            return Verdict::Repeat;
+        }
+        let before = entry.through.since(entry.adds);
+        let lost = state.through.map_or(Counts::ZERO, |through| before.since(through));
+        let is_explained = entry.first <= state.last.next() && lost.is_zero();
+        let first = state.last.next();
+        let last =
+            if entry.first > first { entry.first.prev() } else { entry.seq.prev().max(first) };
+        let fresh = state.through.map_or(entry.adds, |through| {
+            let beyond = entry.through.since(through);
+            Counts {
+                samples: beyond.samples.min(entry.adds.samples),
+                events: beyond.events.min(entry.adds.events),
+            }
+        });
+        Verdict::New { hole: (!is_explained).then_some(Hole { first, last, lost }), fresh }
+    }
+
+    /// Takes note that the entry was forwarded.
+    pub fn advance(&mut self, entry: &Advance) {
+        let state = RingState { last: entry.seq, through: Some(entry.through) };
+        let known = self.rings.entry(entry.ring).or_insert(state);
+        if known.last <= entry.seq {
+            *known = state;
+        }
+    }
+}
+
+/// The file that keeps it.
+#[derive(Clone, Debug)]
+pub struct Snapshots {
+    storage: SharedStorage,
+    path: PathBuf,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Snapshot {
+    at: JournalCursor,
+    begins_midway: bool,
+    rings: Vec<(RingId, RingState)>,
+}
+
+impl Snapshots {
+    /// Kept at `path`.
+    pub fn new(storage: SharedStorage, path: PathBuf) -> Self {
+        Self { storage, path }
+    }
+
+    /// Replaces the file, durably.
+    pub fn write(&self, continuity: &Continuity, at: &JournalCursor) -> io::Result<()> {
+        let rings = continuity.rings.iter().map(|(ring, state)| (*ring, *state)).collect();
+        let snapshot = Snapshot { at: *at, begins_midway: continuity.begins_midway, rings };
+        let body = postcard::to_extend(&snapshot, Vec::new()).map_err(io::Error::other)?;
+        let dir = self.path.parent().unwrap_or(Path::new(""));
+        self.storage.create_dir_all(dir)?;
+        let new = self.path.with_extension("rings-new");
+        match self.storage.remove(&new) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let file = self.storage.open(&new, true)?;
+        let checksum = crc32c::crc32c(&body).to_le_bytes();
+        file.write_at(0, &[&MAGIC[..], &checksum, &body].concat())?;
+        file.sync()?;
+        self.storage.rename(&new, &self.path)?;
+        self.storage.sync_dir(dir)
+    }
+
+    /// Reads the file; nothing if there is none or it is damaged.
+    pub fn read(&self) -> io::Result<Option<(Continuity, JournalCursor)>> {
+        let file = match self.storage.open(&self.path, false) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let mut bytes = vec![0; usize::try_from(file.len()?).unwrap_or(0)];
+        let read = file.read_at(0, &mut bytes)?;
+        bytes.truncate(read);
+        Ok(decode(&bytes))
+    }
+}
+
+fn decode(bytes: &[u8]) -> Option<(Continuity, JournalCursor)> {
+    let (magic, rest) = bytes.split_first_chunk::<4>()?;
+    let (checksum, body) = rest.split_first_chunk::<4>()?;
+    if *magic != MAGIC || crc32c::crc32c(body) != u32::from_le_bytes(*checksum) {
+        return None;
+    }
+    let snapshot: Snapshot = postcard::from_bytes(body).ok()?;
+    let rings = snapshot.rings.into_iter().collect();
+    Some((Continuity { rings, begins_midway: snapshot.begins_midway }, snapshot.at))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::storage::Disk;
+
+    const RING: RingId = RingId([1; 16]);
+
+    fn samples(samples: u64) -> Counts {
+        Counts { samples, events: 0 }
+    }
+
+    fn entry(first: u64, seq: u64, adds: u64, through: u64) -> Advance {
+        let (adds, through) = (samples(adds), samples(through));
+        Advance { ring: RING, first: Seq(first), seq: Seq(seq), adds, through }
+    }
+
+    fn after(entries: &[Advance]) -> Continuity {
+        let mut continuity = Continuity::default();
+        for entry in entries {
+            continuity.advance(entry);
+        }
+        continuity
+    }
+
+    fn new(hole: Option<(u64, u64, u64)>, fresh: u64) -> Verdict {
+        let hole = hole.map(|(first, last, lost)| Hole {
+            first: Seq(first),
+            last: Seq(last),
+            lost: samples(lost),
+        });
+        Verdict::New { hole, fresh: samples(fresh) }
+    }
+
+    #[test]
+    fn a_hole_has_its_range_and_exact_counts() {
+        let continuity = after(&[entry(1, 1, 10, 10), entry(2, 2, 10, 20)]);
+        assert_eq!(continuity.judge(&entry(2, 2, 10, 20)), Verdict::Repeat);
+        assert_eq!(continuity.judge(&entry(3, 3, 10, 30)), new(None, 10));
+        assert_eq!(continuity.judge(&entry(5, 5, 10, 57)), new(Some((3, 4, 27)), 10));
+        assert_eq!(continuity.judge(&entry(5, 5, 10, 30)), new(Some((3, 4, 0)), 10), "burnt");
+        assert_eq!(continuity.judge(&entry(3, 9, 70, 90)), new(None, 70), "a loss explains");
+        assert_eq!(continuity.judge(&entry(2, 9, 60, 90)), new(Some((3, 8, 10)), 60));
+        assert_eq!(continuity.judge(&entry(1, 9, 85, 90)), new(None, 70), "a loss overlaps");
+    }
+
+    #[test]
+    fn a_ring_begins_at_one_unless_the_beginning_is_gone() {
+        let mut continuity = Continuity::default();
+        assert_eq!(continuity.judge(&entry(4, 4, 10, 40)), new(Some((1, 3, 30)), 10));
+        continuity.begin_midway();
+        assert_eq!(continuity.judge(&entry(4, 4, 10, 40)), new(None, 10));
+        continuity.delivered(RING, Seq(3));
+        assert_eq!(continuity.judge(&entry(3, 3, 10, 30)), Verdict::Repeat);
+        assert_eq!(continuity.judge(&entry(4, 4, 10, 40)), new(None, 10));
+        assert_eq!(continuity.judge(&entry(5, 5, 10, 50)), new(Some((4, 4, 0)), 10));
+    }
+
+    #[test]
+    fn a_snapshot_comes_back_whole_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("cursors/files.rings");
+        let snapshots = Snapshots::new(Arc::new(Disk), path.clone());
+        assert!(snapshots.read().unwrap().is_none());
+        let continuity = after(&[entry(1, 7, 10, 10)]);
+        let at = JournalCursor {
+            journal: [3; 16],
+            epoch: crate::journal::Epoch::default(),
+            positions: crate::journal::Positions::ZERO,
+            totals: [samples(1); 3],
+        };
+        snapshots.write(&continuity, &at).unwrap();
+        let (back, kept_at) = snapshots.read().unwrap().unwrap();
+        assert_eq!((back.rings, kept_at), (continuity.rings, at));
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[20] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        assert!(snapshots.read().unwrap().is_none());
+    }
+}

@@ -1,0 +1,98 @@
+//! Frames that nobody can read: kept sealed, counted, and never in the way.
+//!
+//! `DATA/dead-letters/SINK-000001.ndjson`, one line each, bounded: of the files, each half the
+//! bound, the last two are kept. Their end is committed with the sink's cursor, so that a frame
+//! stands there once.
+
+use std::fmt::Write as _;
+use std::io;
+use std::path::Path;
+
+use protocol::Counts;
+
+use crate::journal::Entry;
+use crate::sink::{LogEnd, Naming, NumberedLog};
+use crate::storage::SharedStorage;
+
+/// The dead letters of one sink.
+#[derive(Debug)]
+pub struct DeadLetters {
+    log: NumberedLog,
+    storage: SharedStorage,
+    pending: String,
+    file_bytes: u64,
+}
+
+impl DeadLetters {
+    /// Opens those of the sink `name`, which end at `end`.
+    pub fn open(
+        storage: &SharedStorage,
+        data_dir: &Path,
+        name: &str,
+        end: LogEnd,
+        bytes_max: u64,
+    ) -> io::Result<Self> {
+        let dir = data_dir.join("dead-letters");
+        let naming = Naming { dir, stem: name.to_owned(), suffix: "ndjson" };
+        let log = NumberedLog::open(storage.clone(), naming, end)?;
+        Ok(Self {
+            log,
+            storage: storage.clone(),
+            pending: String::new(),
+            file_bytes: bytes_max.div_ceil(2),
+        })
+    }
+
+    /// Adds a frame of which `counts` could not be read.
+    pub fn add(&mut self, lane: protocol::Lane, entry: &Entry<'_>, counts: Counts, reason: &str) {
+        let mut line = serde_json::json!({
+            "device": entry.device.as_str(),
+            "ring": entry.ring.to_string(),
+            "seq": entry.seq.0,
+            "lane": lane.name(),
+            "receivedms": entry.received_ms,
+            "samples": counts.samples,
+            "events": counts.events,
+            "reason": reason,
+        })
+        .to_string();
+        line.pop();
+        line.push_str(",\"frame\":\"");
+        for byte in entry.payload {
+            let written = write!(line, "{byte:02x}");
+            debug_assert!(written.is_ok(), "a string takes every write");
+        }
+        line.push_str("\"}\n");
+        self.pending.push_str(&line);
+    }
+
+    /// Bytes that wait for a commit.
+    pub fn pending_bytes(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Makes what was added durable; where the log then ends, for the cursor.
+    pub fn flush(&mut self) -> io::Result<LogEnd> {
+        self.log.append(self.pending.as_bytes(), self.file_bytes)
+    }
+
+    /// The cursor with this end is durable.
+    pub fn commit(&mut self, end: LogEnd) {
+        let begun = end.file != self.log.end().file;
+        self.log.commit(end);
+        self.pending.clear();
+        self.pending.shrink_to(64 * 1024);
+        if begun && let Err(error) = self.remove_old(end.file) {
+            tracing::warn!(%error, "cannot remove old dead letters");
+        }
+    }
+
+    fn remove_old(&self, current: u32) -> io::Result<()> {
+        for number in self.log.naming().numbers(&self.storage)? {
+            if number.saturating_add(1) < current {
+                self.log.remove(number)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,517 @@
+//! What becomes of each entry: opened, followed up, decoded, cleared; or set aside.
+//!
+//! A state machine: entries in, a batch with its tallies and its cursor out. It waits for nothing;
+//! what cannot be decided now ([`Held`]) changes nothing and is offered again.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+
+use protocol::frame::{Body, FRAME_LEN_MAX, Origin};
+use protocol::loss::{Loss, LossReason};
+use protocol::record::{Record, Records};
+use protocol::{CatalogueId, Counts, Lane};
+
+use super::continuity::{Advance, Continuity, Hole, Verdict};
+use super::dead_letters::DeadLetters;
+use super::origins::Origins;
+use super::parked::{Parked, ParkedFrame};
+use super::{CatalogueSource, OpenFrame, Unopened, lane_mut};
+use crate::document::{Claimant, LossReport};
+use crate::journal::{Damage, Entry, EntryKind, JournalCursor, JournalTail, Position, Positions};
+use crate::ledger::Tallies;
+use crate::privacy::{Cleared, Lens, Policy, Source};
+use crate::sink::CursorState;
+
+/// The most catalogues whose views are kept; about 10 KiB each.
+const LENSES_MAX: usize = 32;
+
+/// Why an entry cannot be decided now.
+#[derive(Debug, thiserror::Error)]
+pub enum Held {
+    /// Resource: the registry cannot be asked.
+    #[error("cannot open frames: {0}")]
+    Opener(String),
+    /// Resource: the journal, or what is beside it, cannot be read.
+    #[error("{0}")]
+    Storage(String),
+}
+
+/// An opened frame's content, or why there is none.
+type Content<'a> = Result<(Body<'a>, Option<Origin>), String>;
+
+/// What became of a frame.
+enum Settled {
+    Done,
+    Awaits(CatalogueId),
+}
+
+/// What the stage works with; made at the start.
+#[derive(Debug)]
+pub struct Parts<O, C> {
+    /// Opens frames.
+    pub opener: O,
+    /// Knows catalogues.
+    pub catalogues: C,
+    /// Clears what leaves.
+    pub policy: Policy,
+    /// Where the rings stand.
+    pub continuity: Continuity,
+    /// Keeps what cannot be read.
+    pub dead_letters: DeadLetters,
+    /// Keeps what cannot be read yet.
+    pub parked: Parked,
+}
+
+/// The stage between journal and sink.
+#[derive(Debug)]
+pub struct Stage<O, C> {
+    parts: Parts<O, C>,
+    tail: JournalTail,
+    lenses: HashMap<CatalogueId, Arc<Lens>>,
+    origins: Origins,
+    scratch: Vec<u8>,
+    batch: Cleared,
+    tallies: Tallies,
+    positions: Positions,
+    totals: [Counts; 3],
+    /// Received last, in milliseconds since 1970 UTC.
+    received_ms: i64,
+    /// Parked rings go on once the journal was read up to here.
+    drain_from: Positions,
+}
+
+impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
+    /// The stage, going on from `state`. After a start by identity the journal tells again of
+    /// frames that are parked: parked rings wait until it was read up to `drain_from`.
+    pub fn new(
+        parts: Parts<O, C>,
+        tail: JournalTail,
+        state: &CursorState,
+        drain_from: Positions,
+    ) -> Self {
+        let (positions, totals) =
+            state.journal.map_or_else(Default::default, |cursor| (cursor.positions, cursor.totals));
+        Self {
+            parts,
+            tail,
+            lenses: HashMap::new(),
+            origins: Origins::default(),
+            scratch: Vec::with_capacity(FRAME_LEN_MAX),
+            batch: Cleared::default(),
+            tallies: state.tallies.clone(),
+            positions,
+            totals,
+            received_ms: 0,
+            drain_from,
+        }
+    }
+
+    /// The batch so far.
+    pub fn batch(&self) -> &Cleared {
+        &self.batch
+    }
+
+    /// Bytes that the batch so far holds in memory.
+    pub fn pending_bytes(&self) -> usize {
+        let beside = self.parts.dead_letters.pending_bytes() + self.parts.parked.pending_bytes();
+        self.batch.lines().len() + beside
+    }
+
+    /// How far the batch so far reaches.
+    pub fn positions(&self) -> Positions {
+        self.positions
+    }
+
+    /// When the latest entry in it was received, in milliseconds since 1970 UTC.
+    pub fn received_ms(&self) -> i64 {
+        self.received_ms
+    }
+
+    /// Where the rings stand.
+    pub fn continuity(&self) -> &Continuity {
+        &self.parts.continuity
+    }
+
+    /// Frames that wait for a catalogue.
+    pub fn parked_frames(&self) -> usize {
+        self.parts.parked.len()
+    }
+
+    /// Makes durable what was set aside; the cursor behind the batch.
+    pub fn seal(&mut self) -> io::Result<CursorState> {
+        let dead_letters = self.parts.dead_letters.flush()?;
+        let parked = self.parts.parked.flush()?;
+        let mut tallies = self.tallies.clone();
+        tallies.documents += self.batch.documents();
+        let journal = JournalCursor {
+            journal: self.tail.id(),
+            epoch: self.tail.epoch(),
+            positions: self.positions,
+            totals: self.totals,
+        };
+        Ok(CursorState { journal: Some(journal), tallies, dead_letters, parked })
+    }
+
+    /// The sink has the batch and the cursor; the next one begins, with this much room.
+    pub fn committed(&mut self, state: &CursorState, room: usize) {
+        self.tallies.documents = state.tallies.documents;
+        self.parts.dead_letters.commit(state.dead_letters);
+        self.parts.parked.commit(state.parked);
+        self.batch.clear(room);
+    }
+
+    /// Takes an entry into the batch.
+    pub fn entry(
+        &mut self,
+        lane: Lane,
+        entry: &Entry<'_>,
+        end: Position,
+        totals: Counts,
+    ) -> Result<(), Held> {
+        match entry.kind {
+            EntryKind::Gap => self.gap(lane, entry),
+            EntryKind::Frame => {
+                let mut scratch = std::mem::take(&mut self.scratch);
+                let framed = self.frame(lane, entry, end, &mut scratch);
+                self.scratch = scratch;
+                framed?;
+            }
+        }
+        self.received_ms = entry.received_ms;
+        self.positions.set(lane, end);
+        *lane_mut(&mut self.totals, lane) = totals;
+        Ok(())
+    }
+
+    /// Passes over a damaged part of the journal. Whose it was shows when those rings go on.
+    pub fn damage(&mut self, lane: Lane, damage: &Damage) {
+        let gone = damage.totals.since(*lane_mut(&mut self.totals, lane));
+        if damage.from == Position::ZERO {
+            // Pruned before this sink began.
+            self.tallies.before += gone;
+            self.parts.continuity.begin_midway();
+        } else {
+            tracing::error!(%lane, from = damage.from.0, to = damage.to.0, ?gone, "journal damaged");
+            *lane_mut(&mut self.tallies.unnamed, lane) += gone;
+        }
+        self.positions.set(lane, damage.to);
+        *lane_mut(&mut self.totals, lane) = damage.totals;
+    }
+
+    /// Lets parked rings go on whose catalogue is known by now, while the batch is below
+    /// `bytes_max`; whether one did.
+    pub fn drain_parked(&mut self, bytes_max: usize) -> Result<bool, Held> {
+        let mut drained = false;
+        if !self.drain_from.within(&self.positions) {
+            return Ok(false);
+        }
+        while self.pending_bytes() < bytes_max {
+            let catalogues = &self.parts.catalogues;
+            let Some(ring) = self.parts.parked.ready(|id| catalogues.get(id).is_some()) else {
+                break;
+            };
+            let first = self.parts.parked.first(&ring, |_| true);
+            let frame = match first {
+                Ok(Some(frame)) => frame,
+                Ok(None) => break,
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    self.lose_parked(&ring);
+                    continue;
+                }
+                Err(error) => return Err(Held::Storage(format!("parked frames: {error}"))),
+            };
+            let mut scratch = std::mem::take(&mut self.scratch);
+            let settled = self.settle_parked(&frame, &mut scratch);
+            self.scratch = scratch;
+            if !settled? {
+                break;
+            }
+            drained = true;
+        }
+        Ok(drained)
+    }
+
+    fn settle_parked(&mut self, frame: &ParkedFrame, scratch: &mut Vec<u8>) -> Result<bool, Held> {
+        let entry = frame.entry();
+        let content = open(&mut self.parts.opener, frame.lane, &entry, scratch)?;
+        match self.settle(frame.lane, &entry, content, frame.adds) {
+            Settled::Awaits(_) => Ok(false),
+            Settled::Done => {
+                self.parts.parked.gone(&frame.ring);
+                self.tallies.quarantined = self.tallies.quarantined.since(frame.adds);
+                Ok(true)
+            }
+        }
+    }
+
+    /// A parked frame's bytes are damaged: nothing is left to put among the dead letters.
+    fn lose_parked(&mut self, ring: &protocol::RingId) {
+        if let Some((seq, adds)) = self.parts.parked.gone(ring) {
+            tracing::error!(%ring, %seq, "a parked frame is damaged");
+            self.tallies.quarantined = self.tallies.quarantined.since(adds);
+            self.tallies.dead_lettered += adds;
+        }
+    }
+
+    fn gap(&mut self, lane: Lane, entry: &Entry<'_>) {
+        let loss = postcard::from_bytes::<Loss>(entry.payload).ok();
+        let first = loss.map_or(entry.seq, |loss| loss.first.min(entry.seq));
+        let reason = loss.map_or(LossReason::Unexplained, |loss| loss.reason);
+        let advance = advance(entry, first);
+        match self.parts.continuity.judge(&advance) {
+            Verdict::Repeat => self.tally_loss(reason, entry.adds),
+            Verdict::New { hole, fresh } => {
+                if let Some(hole) = hole {
+                    self.hole(lane, entry, &hole);
+                }
+                let (last, by) = (entry.seq, Claimant::Agent);
+                let report = LossReport { first, last, lost: fresh, reason: reason.name(), by };
+                self.parts.policy.loss(&source(lane, entry, None), &report, &mut self.batch);
+                self.tally_loss(reason, fresh);
+                self.tallies.delivered += entry.adds.since(fresh);
+                self.parts.continuity.advance(&advance);
+            }
+        }
+    }
+
+    fn frame(
+        &mut self,
+        lane: Lane,
+        entry: &Entry<'_>,
+        end: Position,
+        scratch: &mut Vec<u8>,
+    ) -> Result<(), Held> {
+        let content = open(&mut self.parts.opener, lane, entry, scratch)?;
+        let first = match &content {
+            Ok((Body::Loss(loss), None)) if loss.last >= entry.seq.prev() => {
+                loss.first.min(entry.seq)
+            }
+            _ => entry.seq,
+        };
+        let advance = advance(entry, first);
+        let Verdict::New { hole, fresh } = self.parts.continuity.judge(&advance) else {
+            self.repeat(entry, &content);
+            return Ok(());
+        };
+        let is_resealed = match &content {
+            Ok((_, Some(origin))) => self.is_forwarded(lane, end, origin)?,
+            _ => false,
+        };
+        // From here on nothing can fail.
+        if let Some(hole) = hole {
+            self.hole(lane, entry, &hole);
+        }
+        self.parts.continuity.advance(&advance);
+        if is_resealed {
+            self.tallies.exclude("resealed", entry.adds);
+        } else if self.parts.parked.holds(&entry.ring) {
+            self.park(lane, entry, self.awaits(&content));
+        } else if let Settled::Awaits(catalogue) = self.settle(lane, entry, content, fresh) {
+            self.park(lane, entry, Some(catalogue));
+        }
+        Ok(())
+    }
+
+    fn is_forwarded(&mut self, lane: Lane, until: Position, origin: &Origin) -> Result<bool, Held> {
+        let passed =
+            self.parts.continuity.get(&origin.ring).is_some_and(|at| origin.seq <= at.last);
+        if !passed {
+            return Ok(false);
+        }
+        let held = self.origins.is_held(&self.tail, lane, until, origin);
+        held.map_err(|error| Held::Storage(error.to_string()))
+    }
+
+    /// The sink has it already, from an earlier life of the journal.
+    fn repeat(&mut self, entry: &Entry<'_>, content: &Content<'_>) {
+        if self.parts.parked.holds_frame(&entry.ring, entry.seq) {
+            self.tallies.elsewhere = self.tallies.elsewhere.since(entry.adds);
+        } else if let Ok((Body::Loss(loss), _)) = content {
+            self.tally_loss(loss.reason, entry.adds);
+        } else {
+            self.tallies.delivered += entry.adds;
+        }
+    }
+
+    /// What is missing in front of an entry, said under this agent's name.
+    fn hole(&mut self, lane: Lane, entry: &Entry<'_>, hole: &Hole) {
+        let reason = LossReason::Journal;
+        let report = LossReport {
+            first: hole.first,
+            last: hole.last,
+            lost: hole.lost,
+            reason: reason.name(),
+            by: Claimant::Agent,
+        };
+        let before = Source { seq: hole.last, ..source(lane, entry, None) };
+        self.parts.policy.loss(&before, &report, &mut self.batch);
+        let unnamed = lane_mut(&mut self.tallies.unnamed, lane);
+        // What exceeds the known damages was lost with another journal.
+        self.tallies.elsewhere += hole.lost.since(*unnamed);
+        *unnamed = unnamed.since(hole.lost);
+        self.tallies.lose(reason, hole.lost);
+    }
+
+    fn settle(
+        &mut self,
+        lane: Lane,
+        entry: &Entry<'_>,
+        content: Content<'_>,
+        fresh: Counts,
+    ) -> Settled {
+        match content {
+            Err(reason) => self.dead_letter(lane, entry, entry.adds, &reason),
+            Ok((Body::Samples(header, columns), origin)) => {
+                let Some(lens) = self.lens(header.catalogue) else {
+                    return Settled::Awaits(header.catalogue);
+                };
+                let source = source(lane, entry, origin.as_ref());
+                let policy = &mut self.parts.policy;
+                match policy.samples(&source, &header, columns, &lens, &mut self.batch) {
+                    Ok(passed) => {
+                        self.tallies.delivered.samples += passed;
+                        for (rule, taken) in policy.rules().iter().zip(policy.taken()) {
+                            if *taken > 0 {
+                                self.tallies.exclude(rule, Counts { samples: *taken, events: 0 });
+                            }
+                        }
+                    }
+                    Err(error) => self.dead_letter(lane, entry, entry.adds, &error.to_string()),
+                }
+            }
+            Ok((Body::Records(records), origin)) => {
+                self.records(lane, entry, origin.as_ref(), records);
+            }
+            Ok((Body::Loss(loss), origin)) => {
+                let report = LossReport {
+                    first: loss.first,
+                    last: loss.last,
+                    lost: fresh,
+                    reason: loss.reason.name(),
+                    by: Claimant::Device(loss.time),
+                };
+                let source = source(lane, entry, origin.as_ref());
+                self.parts.policy.loss(&source, &report, &mut self.batch);
+                self.tally_loss(loss.reason, fresh);
+                self.tallies.delivered += entry.adds.since(fresh);
+            }
+        }
+        Settled::Done
+    }
+
+    fn records(
+        &mut self,
+        lane: Lane,
+        entry: &Entry<'_>,
+        origin: Option<&Origin>,
+        records: Records<'_>,
+    ) {
+        let source = source(lane, entry, origin);
+        let mut unread = Counts::ZERO;
+        for (ordinal, record) in (0..).zip(records) {
+            let Ok(record) = record else {
+                unread.events += 1;
+                continue;
+            };
+            if let Record::Boot(boot) = &record {
+                let total = |per_lane: [u32; 3]| per_lane.into_iter().map(u64::from).sum();
+                self.tallies.unsealed_max += Counts {
+                    samples: total(boot.unsealed_samples_max),
+                    events: total(boot.unsealed_events_max),
+                };
+            }
+            let counts = self.parts.policy.record(&source, ordinal, &record, &mut self.batch);
+            self.tallies.delivered += counts;
+        }
+        if !unread.is_zero() {
+            self.dead_letter(lane, entry, unread, "unknown or malformed record");
+        }
+    }
+
+    fn tally_loss(&mut self, reason: LossReason, counts: Counts) {
+        if reason.is_exclusion() {
+            self.tallies.exclude(reason.name(), counts);
+        } else {
+            self.tallies.lose(reason, counts);
+        }
+    }
+
+    fn dead_letter(&mut self, lane: Lane, entry: &Entry<'_>, counts: Counts, reason: &str) {
+        self.parts.dead_letters.add(lane, entry, counts, reason);
+        self.tallies.dead_lettered += counts;
+    }
+
+    fn park(&mut self, lane: Lane, entry: &Entry<'_>, awaits: Option<CatalogueId>) {
+        let frame = ParkedFrame {
+            device: entry.device,
+            ring: entry.ring,
+            lane,
+            seq: entry.seq,
+            received_ms: entry.received_ms,
+            adds: entry.adds,
+            awaits,
+            payload: entry.payload.to_vec(),
+        };
+        if self.parts.parked.park(frame) {
+            self.tallies.quarantined += entry.adds;
+        } else {
+            let name = awaits.map_or_else(|| "another".to_owned(), |id| id.to_string());
+            let reason = format!("no room to wait for catalogue {name}");
+            self.dead_letter(lane, entry, entry.adds, &reason);
+        }
+    }
+
+    /// The catalogue that a frame waits for, if it is not known.
+    fn awaits(&self, content: &Content<'_>) -> Option<CatalogueId> {
+        let Ok((Body::Samples(header, _), _)) = content else { return None };
+        self.parts.catalogues.get(header.catalogue).is_none().then_some(header.catalogue)
+    }
+
+    fn lens(&mut self, id: CatalogueId) -> Option<Arc<Lens>> {
+        if let Some(lens) = self.lenses.get(&id) {
+            return Some(Arc::clone(lens));
+        }
+        let lens = Arc::new(self.parts.policy.lens(&*self.parts.catalogues.get(id)?));
+        if self.lenses.len() >= LENSES_MAX {
+            self.lenses.clear();
+        }
+        self.lenses.insert(id, Arc::clone(&lens));
+        Some(lens)
+    }
+}
+
+/// Opens a frame in `scratch`.
+fn open<'a>(
+    opener: &mut impl OpenFrame,
+    lane: Lane,
+    entry: &Entry<'_>,
+    scratch: &'a mut Vec<u8>,
+) -> Result<Content<'a>, Held> {
+    scratch.clear();
+    scratch.extend_from_slice(entry.payload);
+    let (header, body) = match opener.open(entry.device, entry.ring, lane, scratch) {
+        Ok(opened) => opened,
+        Err(Unopened::Unavailable(why)) => return Err(Held::Opener(why)),
+        Err(Unopened::Unopenable(why)) => return Ok(Err(why)),
+    };
+    if header.seq != entry.seq {
+        return Ok(Err("another number than it was journaled under".to_owned()));
+    }
+    Ok(Body::read(header.kind, body).map_err(|error| error.to_string()))
+}
+
+fn advance(entry: &Entry<'_>, first: protocol::Seq) -> Advance {
+    Advance { ring: entry.ring, first, seq: entry.seq, adds: entry.adds, through: entry.through }
+}
+
+fn source<'a>(lane: Lane, entry: &Entry<'_>, origin: Option<&'a Origin>) -> Source<'a> {
+    Source {
+        device: entry.device,
+        ring: entry.ring,
+        seq: entry.seq,
+        lane,
+        received_ms: entry.received_ms,
+        origin,
+    }
+}

@@ -1,0 +1,198 @@
+//! Where a forwarder begins: at its cursor, at the journal's oldest entry, or by identity.
+
+use std::io;
+use std::path::Path;
+
+use protocol::{Counts, Lane};
+
+use super::continuity::{Advance, Continuity, Snapshots};
+use super::dead_letters::DeadLetters;
+use super::parked::Parked;
+use super::{ForwardError, ForwarderConfig};
+use crate::journal::{Item, JournalCursor, JournalTail, Position, Positions};
+use crate::ledger::Tallies;
+use crate::sink::{CursorState, LogEnd, Naming, Reconcile, Resume};
+use crate::storage::SharedStorage;
+
+/// What a forwarder begins with.
+#[derive(Debug)]
+pub(super) struct Start {
+    pub state: CursorState,
+    /// Where in the journal it begins.
+    pub at: JournalCursor,
+    pub continuity: Continuity,
+    pub snapshots: Snapshots,
+    pub dead_letters: DeadLetters,
+    pub parked: Parked,
+    /// The start went by identity.
+    pub reconciled: bool,
+}
+
+pub(super) fn begin(
+    storage: &SharedStorage,
+    config: &ForwarderConfig,
+    tail: &JournalTail,
+    resume: Resume,
+) -> Result<Start, ForwardError> {
+    let path = config.data_dir.join("cursors").join(format!("{}.rings", config.name));
+    let snapshots = Snapshots::new(storage.clone(), path);
+    let kept = snapshots.read()?;
+    let mut start = match resume {
+        Resume::Fresh => {
+            let state = CursorState::default();
+            Start::new(storage, config, tail, snapshots, state, Continuity::default())?
+        }
+        Resume::At(state) => {
+            let usable = kept.filter(|(_, at)| precedes(at, state.journal));
+            let (mut continuity, from) =
+                usable.map_or_else(Default::default, |(continuity, at)| (continuity, at.positions));
+            if let Some(cursor) = &state.journal {
+                reread(tail, from, cursor.positions, &mut continuity)?;
+            }
+            Start::new(storage, config, tail, snapshots, *state, continuity)?
+        }
+        Resume::Reconcile(reconcile) => {
+            by_identity(storage, config, tail, snapshots, kept, *reconcile)?
+        }
+    };
+    start.at = start.state.journal.unwrap_or(start.at);
+    start.state.journal = Some(start.at);
+    // Before anything is committed that a later start would have to know the rings for.
+    start.snapshots.write(&start.continuity, &start.at)?;
+    Ok(start)
+}
+
+impl Start {
+    fn new(
+        storage: &SharedStorage,
+        config: &ForwarderConfig,
+        tail: &JournalTail,
+        snapshots: Snapshots,
+        state: CursorState,
+        continuity: Continuity,
+    ) -> io::Result<Self> {
+        let (dir, name) = (&config.data_dir, &config.name);
+        let (letters, parked) = (state.dead_letters, state.parked);
+        Ok(Self {
+            dead_letters: DeadLetters::open(
+                storage,
+                dir,
+                name,
+                letters,
+                config.dead_letter_bytes_max,
+            )?,
+            parked: Parked::open(storage, dir, name, parked, config.parked)?,
+            state,
+            at: beginning(tail),
+            continuity,
+            snapshots,
+            reconciled: false,
+        })
+    }
+}
+
+/// Begins at the journal's oldest entry, past everything that the sink holds.
+fn by_identity(
+    storage: &SharedStorage,
+    config: &ForwarderConfig,
+    tail: &JournalTail,
+    snapshots: Snapshots,
+    kept: Option<(Continuity, JournalCursor)>,
+    reconcile: Reconcile,
+) -> Result<Start, ForwardError> {
+    let Reconcile { why, cursor, delivered } = reconcile;
+    tracing::error!(
+        sink = %config.name, %why, rings = delivered.len(),
+        "the sink's cursor does not hold in this journal: reading it again from its oldest entry, \
+         past what the sink has"
+    );
+    let mut state = CursorState::default();
+    let mut continuity = Continuity::default();
+    let has_cursor = cursor.is_some();
+    if let Some(cursor) = cursor {
+        (state.dead_letters, state.parked) = (cursor.dead_letters, cursor.parked);
+        if let Some((known, at)) = kept
+            && precedes(&at, cursor.journal)
+        {
+            continuity = known;
+        }
+    } else {
+        // Nothing tells where these end: they stay as they are, and go on in a new file.
+        let dir = &config.data_dir;
+        state.dead_letters =
+            after_last(storage, &dir.join("dead-letters"), &config.name, "ndjson")?;
+        state.parked = after_last(storage, &dir.join("parked"), &config.name, "log")?;
+    }
+    for (ring, last) in &delivered {
+        continuity.delivered(*ring, *last);
+    }
+    let mut start = Start::new(storage, config, tail, snapshots, state, continuity)?;
+    if !has_cursor {
+        for (ring, last) in &delivered {
+            start.parked.forget_through(ring, *last);
+        }
+    }
+    for (ring, last) in start.parked.rings() {
+        start.continuity.delivered(ring, last);
+    }
+    let quarantined = start.parked.counts();
+    start.state.tallies = Tallies { quarantined, elsewhere: quarantined, ..Tallies::default() };
+    start.reconciled = true;
+    Ok(start)
+}
+
+/// Whether what was kept at `at` belongs to the time before the cursor.
+fn precedes(at: &JournalCursor, cursor: Option<JournalCursor>) -> bool {
+    cursor.is_some_and(|cursor| {
+        at.journal == cursor.journal && at.positions.within(&cursor.positions)
+    })
+}
+
+/// The journal's beginning.
+fn beginning(tail: &JournalTail) -> JournalCursor {
+    JournalCursor {
+        journal: tail.id(),
+        epoch: tail.epoch(),
+        positions: Positions::ZERO,
+        totals: <[Counts; 3]>::default(),
+    }
+}
+
+/// Brings the rings from `from` up to `to`, by what the entries say of themselves.
+fn reread(
+    tail: &JournalTail,
+    from: Positions,
+    to: Positions,
+    continuity: &mut Continuity,
+) -> Result<(), ForwardError> {
+    for lane in Lane::ALL {
+        let mut reader = tail.reader(lane, from.get(lane));
+        while reader.position() < to.get(lane)
+            && let Some(item) = reader.next()?
+        {
+            match item {
+                Item::Entry { entry, .. } => continuity.advance(&Advance {
+                    ring: entry.ring,
+                    first: entry.seq,
+                    seq: entry.seq,
+                    adds: entry.adds,
+                    through: entry.through,
+                }),
+                Item::Damage(damage) if damage.from == Position::ZERO => continuity.begin_midway(),
+                Item::Damage(_) => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+fn after_last(
+    storage: &SharedStorage,
+    dir: &Path,
+    stem: &str,
+    suffix: &'static str,
+) -> io::Result<LogEnd> {
+    let naming = Naming { dir: dir.to_owned(), stem: stem.to_owned(), suffix };
+    let last = naming.numbers(storage)?.last().copied().unwrap_or_default();
+    Ok(LogEnd { file: last.saturating_add(1), len: 0 })
+}

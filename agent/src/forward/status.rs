@@ -1,0 +1,179 @@
+//! What the outside may know of a forwarder: health, metrics, the ledger, how far to prune.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use protocol::Counts;
+use serde::Serialize;
+
+use crate::journal::{Ends, Positions};
+use crate::ledger::LedgerReport;
+use crate::sink::CursorState;
+
+/// The longest reason kept, in characters.
+const REASON_MAX: usize = 200;
+
+/// How a forwarder fares.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "lowercase", tag = "state", content = "reason")]
+pub enum Condition {
+    /// It forwards, or has nothing to.
+    Running,
+    /// An attempt failed; the same again after a wait.
+    Retrying(String),
+    /// It has ended: as asked for, without a reason, or for good.
+    Stopped(Option<String>),
+}
+
+/// A forwarder's state, shared with whoever reports it.
+#[derive(Debug)]
+pub struct ForwarderStatus {
+    name: String,
+    inner: Mutex<Snapshot>,
+}
+
+/// One moment of it.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// How it fares.
+    pub condition: Condition,
+    /// The cursor last committed.
+    pub cursor: CursorState,
+    /// What the journal must keep for this sink: its cursor, and what a start reads again.
+    pub keep_from: Positions,
+    /// Attempts that failed, in this life.
+    pub retries: u64,
+    /// Batches committed, in this life.
+    pub batches: u64,
+    /// Starts that had to go by identity: 0 or 1.
+    pub reconciled: u64,
+    /// When the latest entry forwarded was received, in milliseconds since 1970 UTC; 0 for none.
+    pub received_ms: i64,
+    /// Frames that wait for a catalogue.
+    pub parked_frames: usize,
+    /// Rings known.
+    pub rings: usize,
+}
+
+/// How far a sink is behind the journal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct Lag {
+    /// Bytes of the journal.
+    pub bytes: u64,
+    /// Samples.
+    pub samples: u64,
+    /// Events.
+    pub events: u64,
+    /// Since the latest forwarded entry was received, if more is waiting.
+    pub seconds: u64,
+}
+
+impl ForwarderStatus {
+    pub(super) fn new(
+        name: &str,
+        cursor: CursorState,
+        keep_from: Positions,
+        reconciled: bool,
+    ) -> Self {
+        Self {
+            name: name.to_owned(),
+            inner: Mutex::new(Snapshot {
+                condition: Condition::Running,
+                cursor,
+                keep_from,
+                retries: 0,
+                batches: 0,
+                reconciled: u64::from(reconciled),
+                received_ms: 0,
+                parked_frames: 0,
+                rings: 0,
+            }),
+        }
+    }
+
+    /// The sink's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// This moment.
+    pub fn snapshot(&self) -> Snapshot {
+        self.lock().clone()
+    }
+
+    /// How it fares.
+    pub fn condition(&self) -> Condition {
+        self.lock().condition.clone()
+    }
+
+    /// What the journal must keep for this sink.
+    pub fn keep_from(&self) -> Positions {
+        self.lock().keep_from
+    }
+
+    /// The sink's ledger, as of its cursor.
+    pub fn ledger(&self, ends: &Ends) -> LedgerReport {
+        LedgerReport::new(&self.name, ends, &self.lock().cursor)
+    }
+
+    /// How far it is behind.
+    pub fn lag(&self, ends: &Ends, now_ms: i64) -> Lag {
+        let inner = self.lock();
+        let (positions, totals) = inner
+            .cursor
+            .journal
+            .map_or_else(Default::default, |cursor| (cursor.positions, cursor.totals));
+        let bytes = ends.positions.0.iter().zip(positions.0).map(|(end, at)| end.since(at)).sum();
+        let waiting =
+            ends.totals.iter().zip(totals).fold(Counts::ZERO, |sum, (end, at)| sum + end.since(at));
+        let is_behind = bytes > 0 && inner.received_ms > 0;
+        let age_ms = if is_behind { now_ms.saturating_sub(inner.received_ms) } else { 0 };
+        let seconds = u64::try_from(age_ms / 1000).unwrap_or(0);
+        Lag { bytes, samples: waiting.samples, events: waiting.events, seconds }
+    }
+
+    pub(super) fn retrying(&self, reason: &str) {
+        let mut inner = self.lock();
+        inner.condition = Condition::Retrying(capped(reason));
+        inner.retries += 1;
+    }
+
+    pub(super) fn running(&self) {
+        let mut inner = self.lock();
+        if inner.condition != Condition::Running {
+            inner.condition = Condition::Running;
+        }
+    }
+
+    pub(super) fn stopped(&self, reason: Option<&str>) {
+        self.lock().condition = Condition::Stopped(reason.map(capped));
+    }
+
+    pub(super) fn committed(
+        &self,
+        cursor: CursorState,
+        received_ms: i64,
+        parked_frames: usize,
+        rings: usize,
+    ) {
+        let mut inner = self.lock();
+        inner.cursor = cursor;
+        inner.received_ms = received_ms;
+        inner.parked_frames = parked_frames;
+        inner.rings = rings;
+        inner.batches += 1;
+        inner.condition = Condition::Running;
+    }
+
+    pub(super) fn keep(&self, from: Positions) {
+        self.lock().keep_from = from;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Snapshot> {
+        // Every change is whole: a panic elsewhere leaves nothing half done here.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn capped(reason: &str) -> String {
+    reason.chars().take(REASON_MAX).collect()
+}

@@ -1,0 +1,245 @@
+//! What is missing is said, once, with its counts.
+
+use std::path::PathBuf;
+
+use protocol::frame::tag_of;
+use protocol::loss::LossReason;
+use protocol::{Counts, FrameTag, Lane};
+use serde_json::json;
+
+use super::world::{KNOWN, Ring, World, open_journal, samples, samples_body};
+use crate::storage::faulty::Faulty;
+
+fn segments(world: &World) -> Vec<PathBuf> {
+    let files = world.journal_disk.files().into_iter().map(|(path, _)| path);
+    files.filter(|path| path.to_string_lossy().contains("bulk")).collect()
+}
+
+/// Two rings, thirty frames each of ten samples, over several segments.
+fn thirty_frames() -> (World, Ring, Ring) {
+    let mut world = World::new();
+    let (mut one, mut other) = (Ring::new(1, Lane::Bulk), Ring::new(2, Lane::Bulk));
+    for _ in 0..30 {
+        world.samples(&mut one, 10);
+        world.samples(&mut other, 10);
+        world.commit();
+    }
+    assert!(segments(&world).len() > 3);
+    (world, one, other)
+}
+
+/// Sum of what loss documents say.
+fn said(world: &World) -> u64 {
+    let losses = world.of_type("loss");
+    losses.iter().map(|document| document["data"]["samples"].as_u64().unwrap()).sum()
+}
+
+#[test]
+fn a_flipped_bit_in_the_journal_costs_one_frame_and_is_said() {
+    let (mut world, one, other) = thirty_frames();
+    let second = segments(&world)[1].clone();
+    world.journal_disk.edit(&second, |content| content[1024 + 100] ^= 4);
+    let report = world.forward();
+    assert_eq!(world.delivered(&one).len() + world.delivered(&other).len(), 590);
+    let losses = world.of_type("loss");
+    assert_eq!(losses.len(), 1);
+    let data = &losses[0]["data"];
+    assert_eq!(data["first"], data["last"]);
+    assert_eq!((&data["samples"], &data["reason"]), (&json!(10), &json!("journal")));
+    assert_eq!(data["by"], "agent");
+    assert!(losses[0]["id"].as_str().unwrap().ends_with("/loss"));
+    assert_eq!(report.lost, samples(10));
+    assert_eq!(report.lost_by_reason, [("journal".to_owned(), samples(10))]);
+}
+
+#[test]
+fn a_missing_segment_is_said_ring_by_ring_with_exact_counts() {
+    let (mut world, one, other) = thirty_frames();
+    let third = segments(&world)[2].clone();
+    world.journal_disk.lose(&third);
+    let report = world.forward();
+    let delivered = (world.delivered(&one).len() + world.delivered(&other).len()) as u64;
+    assert_eq!(world.of_type("loss").len(), 2);
+    assert_eq!((delivered + said(&world), report.lost.samples), (600, said(&world)));
+    assert_eq!(report.lost_by_reason.len(), 1, "all of it is named");
+}
+
+#[test]
+fn damage_at_the_end_is_counted_before_it_can_be_named() {
+    let (mut world, one, mut other) = thirty_frames();
+    let newest = segments(&world).pop().unwrap();
+    world.journal_disk.edit(&newest, |content| {
+        let at = content.len() - 60;
+        content[at] ^= 1;
+    });
+    let report = world.forward();
+    let unnamed = ("journal, not yet named".to_owned(), report.lost);
+    assert_eq!(report.lost_by_reason, [unnamed]);
+    assert_eq!(report.lost, samples(10));
+    assert!(world.of_type("loss").is_empty());
+    // The ring goes on, after a restart, and it is named.
+    world.reopen_journal();
+    world.samples(&mut other, 10);
+    world.commit();
+    let report = world.forward();
+    assert_eq!(report.lost_by_reason, [("journal".to_owned(), samples(10))]);
+    assert_eq!((said(&world), world.delivered(&one).len()), (10, 300));
+}
+
+#[test]
+fn overlapping_claims_are_lost_once() {
+    let mut world = World::new();
+    let mut ring = Ring::new(1, Lane::Bulk);
+    world.samples(&mut ring, 10);
+    world.gap(&mut ring, 4, samples(50));
+    world.samples(&mut ring, 10);
+    // The device's own word for the same frames comes later and adds nothing.
+    world.loss(&mut ring, 2, 0, Counts::ZERO, LossReason::Full);
+    // A loss that is a superseded value is excluded, not lost.
+    world.loss(&mut ring, 8, 2, samples(7), LossReason::Superseded);
+    world.commit();
+    let report = world.forward();
+    assert_eq!((report.lost, report.excluded), (samples(50), samples(7)));
+    assert_eq!(report.excluded_by_rule, [("superseded".to_owned(), samples(7))]);
+    let losses = world.of_type("loss");
+    assert_eq!(losses.len(), 3);
+    assert_eq!(
+        (&losses[0]["data"]["by"], &losses[1]["data"]["by"]),
+        (&json!("agent"), &json!("device"))
+    );
+    assert_eq!((&losses[0]["data"]["first"], &losses[0]["data"]["last"]), (&json!(2), &json!(5)));
+    assert_eq!(losses[1]["data"]["samples"], 0);
+    assert_eq!(said(&world), 57);
+}
+
+#[test]
+fn a_journal_restored_from_an_old_copy_doubles_nothing() {
+    let mut world = World::new();
+    let mut ring = Ring::new(1, Lane::Bulk);
+    for _ in 0..5 {
+        world.samples(&mut ring, 10);
+    }
+    world.commit();
+    world.forward();
+    let (copy, old_ring): (Faulty, Ring) = (world.journal_disk.copy(), ring.clone());
+    for _ in 0..5 {
+        world.samples(&mut ring, 10);
+    }
+    world.commit();
+    world.forward();
+    assert_eq!(world.delivered(&ring).len(), 100);
+    // The copy is put back; the device says what it still has, from frame 9 on.
+    world.journal_disk = copy;
+    world.lives += 10;
+    world.journal = open_journal(&world.journal_disk, world.lives);
+    let mut back = old_ring;
+    world.gap(&mut back, 2, samples(20));
+    assert_eq!(back.next, 8);
+    world.raw = 70;
+    for _ in 0..4 {
+        world.samples(&mut back, 10);
+    }
+    world.commit();
+    let forwarder = world.open().unwrap();
+    assert_eq!(forwarder.status().snapshot().reconciled, 1);
+    drop(forwarder);
+    let report = world.forward();
+    assert_eq!(world.delivered(&ring), (0..110).collect::<Vec<i64>>());
+    assert!(world.of_type("loss").is_empty(), "what the sink has is not lost");
+    assert_eq!(report.accepted, samples(110));
+    // And from here on the cursor holds again.
+    world.samples(&mut back, 10);
+    world.commit();
+    let forwarder = world.open().unwrap();
+    assert_eq!(forwarder.status().snapshot().reconciled, 0);
+    drop(forwarder);
+    world.forward();
+    assert_eq!(world.delivered(&ring).len(), 120);
+}
+
+#[test]
+fn a_lost_cursor_doubles_nothing() {
+    let (mut world, mut one, other) = thirty_frames();
+    world.forward();
+    world.disk.lose("/out/.milepost-cursor".as_ref());
+    world.disk.lose("/data/cursors/files.rings".as_ref());
+    world.samples(&mut one, 10);
+    world.commit();
+    // Nobody vouches for the last frame in the files: it may come again, under the same ids.
+    let last = world.documents().pop().unwrap()["id"].clone();
+    world.forward();
+    let again: Vec<_> =
+        world.documents().into_iter().filter(|document| document["id"] == last).collect();
+    assert_eq!(again.len(), 2);
+    let mut ids: Vec<String> =
+        world.documents().iter().map(|document| document["id"].to_string()).collect();
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), 610);
+    assert_eq!(world.documents().len(), 620, "one frame of ten twice");
+    drop(other);
+}
+
+#[test]
+fn a_replaced_journal_goes_on_by_identity() {
+    let mut world = World::new();
+    let mut ring = Ring::new(1, Lane::Bulk);
+    world.samples(&mut ring, 10);
+    world.samples(&mut ring, 10);
+    world.commit();
+    world.forward();
+    // A new journal, and an acceptor that knows the ring: it goes on at 5; 3 and 4 were journaled
+    // and never forwarded.
+    world.journal_disk = Faulty::default();
+    world.reopen_journal();
+    ring.next = 5;
+    ring.through += samples(33);
+    world.raw = 100;
+    world.samples(&mut ring, 10);
+    world.commit();
+    let report = world.forward();
+    assert_eq!(said(&world), 33);
+    assert_eq!(
+        (report.accepted, report.delivered, report.lost),
+        (samples(43), samples(10), samples(33))
+    );
+}
+
+#[test]
+fn a_sink_that_begins_late_takes_what_there_is() {
+    let (mut world, one, other) = thirty_frames();
+    let ends = world.journal.ends();
+    world.journal.prune(&ends.positions).unwrap();
+    let report = world.forward();
+    assert!(report.accepted.samples < 600 && report.lost.is_zero(), "{}", report.table());
+    let delivered = world.delivered(&one).len() + world.delivered(&other).len();
+    assert_eq!(report.accepted.samples, delivered as u64);
+    assert!(world.of_type("loss").is_empty());
+}
+
+#[test]
+fn a_frame_sealed_anew_is_not_doubled() {
+    let mut world = World::new();
+    let (mut old, mut new) = (Ring::new(1, Lane::Bulk), Ring::new(4, Lane::Bulk));
+    world.samples(&mut old, 10);
+    let frame = world.samples(&mut old, 10);
+    let body = samples_body(KNOWN, 10..20);
+    world.resealed(&mut new, &old, 2, tag_of(&frame), &body, samples(10));
+    // Same number, another frame: the device was rolled back and this is news.
+    let news = samples_body(KNOWN, 100..110);
+    world.resealed(&mut new, &old, 2, FrameTag([5; 8]), &news, samples(10));
+    // Never came under its first identity.
+    let more = samples_body(KNOWN, 110..120);
+    world.resealed(&mut new, &old, 3, FrameTag([6; 8]), &more, samples(10));
+    world.commit();
+    let report = world.forward();
+    assert_eq!(report.excluded_by_rule, [("resealed".to_owned(), samples(10))]);
+    assert_eq!(world.delivered(&new), (100..120).collect::<Vec<i64>>());
+    let origins: Vec<_> = world
+        .documents()
+        .iter()
+        .filter_map(|document| document["origin"].as_str().map(str::to_owned))
+        .collect();
+    assert_eq!(origins.len(), 20);
+    assert!(origins[0].ends_with("/2") && origins[19].ends_with("/3"));
+}

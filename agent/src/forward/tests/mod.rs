@@ -1,0 +1,4 @@
+mod losses;
+mod set_aside;
+mod torture;
+mod world;

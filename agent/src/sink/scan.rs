@@ -1,0 +1,119 @@
+//! What a sink's files hold, by identity: per ring the highest sequence number.
+
+use std::collections::HashMap;
+use std::io;
+
+use protocol::{RingId, Seq};
+
+use super::numbered::Naming;
+use crate::storage::SharedStorage;
+
+const CHUNK: usize = 64 * 1024;
+/// What every line begins with, up to the device in the id.
+const OPENING: &[u8] = b"{\"specversion\":\"1.0\",\"id\":\"";
+/// Longer than any id, so that what is kept of a line is bounded.
+const KEPT: usize = OPENING.len() + 128;
+
+/// Per ring, the highest sequence number of which there is a document.
+///
+/// With `ends_anywhere` nobody vouches for the end of the last file: the frame of its last line may
+/// lack documents, so it counts as not delivered.
+pub fn delivered(
+    storage: &SharedStorage,
+    naming: &Naming,
+    ends_anywhere: bool,
+) -> io::Result<HashMap<RingId, Seq>> {
+    let mut delivered = HashMap::new();
+    let mut last = None;
+    for number in naming.numbers(storage)? {
+        let file = storage.open(&naming.path(number), false)?;
+        let mut chunk = vec![0; CHUNK];
+        let mut line: Vec<u8> = Vec::with_capacity(KEPT);
+        let mut at = 0;
+        loop {
+            let read = file.read_at(at, &mut chunk)?;
+            at += u64::try_from(read).unwrap_or(0);
+            for part in chunk.get(..read).unwrap_or_default().split_inclusive(|byte| *byte == b'\n')
+            {
+                let room = KEPT.saturating_sub(line.len());
+                line.extend_from_slice(part.get(..room).unwrap_or(part));
+                if part.ends_with(b"\n") {
+                    note(&line, &mut delivered, &mut last);
+                    line.clear();
+                }
+            }
+            if read < CHUNK {
+                break;
+            }
+        }
+    }
+    if let Some((ring, seq, before)) = last
+        && ends_anywhere
+    {
+        debug_assert!(before <= seq, "order holds within a ring");
+        delivered.insert(ring, before);
+    }
+    Ok(delivered)
+}
+
+/// Takes note of a line; `last` is its frame, and what its ring was at before that frame.
+fn note(line: &[u8], delivered: &mut HashMap<RingId, Seq>, last: &mut Option<(RingId, Seq, Seq)>) {
+    let Some((ring, seq)) = identity(line) else { return };
+    let highest = delivered.entry(ring).or_default();
+    let before = (*highest).min(seq.prev());
+    if last.is_none_or(|(of, frame, _)| (of, frame) != (ring, seq)) {
+        *last = Some((ring, seq, before));
+    }
+    *highest = (*highest).max(seq);
+}
+
+/// Ring and sequence number from the id that a line begins with.
+fn identity(line: &[u8]) -> Option<(RingId, Seq)> {
+    let id = std::str::from_utf8(line.strip_prefix(OPENING)?.split(|byte| *byte == b'"').next()?);
+    let mut parts = id.ok()?.split('/').skip(1);
+    let ring = parts.next()?.parse().ok()?;
+    let seq = parts.next()?.parse().ok()?;
+    Some((ring, Seq(seq)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::storage::Disk;
+
+    #[test]
+    fn ids_are_read_back_over_files_and_chunks() {
+        let dir = tempfile::tempdir().unwrap();
+        let naming = Naming { dir: dir.path().to_owned(), stem: "m".to_owned(), suffix: "ndjson" };
+        let ring = |byte| RingId([byte; 16]);
+        let line = |byte, seq, index: &str, filler: usize| {
+            let tail = "x".repeat(filler);
+            format!(
+                "{{\"specversion\":\"1.0\",\"id\":\"d/{}/{seq}/{index}\",\"x\":\"{tail}\"}}\n",
+                ring(byte)
+            )
+        };
+        let mut text = String::new();
+        for seq in 1..3000 {
+            text += &line(1, seq, "0", seq % 97);
+        }
+        std::fs::write(naming.path(1), text).unwrap();
+        let torn = line(3, 5, "0", 0);
+        let text = [
+            line(2, 7, "0", CHUNK * 2),
+            "no document\n".to_owned(),
+            line(2, 9, "loss", 0),
+            line(2, 9, "0", 0),
+            torn[..torn.len() - 1].to_owned(),
+        ]
+        .concat();
+        std::fs::write(naming.path(2), text).unwrap();
+        let storage: SharedStorage = Arc::new(Disk);
+        let found = delivered(&storage, &naming, false).unwrap();
+        assert_eq!(found, HashMap::from([(ring(1), Seq(2999)), (ring(2), Seq(9))]));
+        let found = delivered(&storage, &naming, true).unwrap();
+        assert_eq!(found[&ring(2)], Seq(7), "the last frame may lack documents");
+    }
+}
