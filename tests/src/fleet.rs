@@ -71,8 +71,10 @@ impl Fleet {
 
     /// The names of its devices, one a line.
     pub fn names(&self) -> Result<String> {
-        let mut command = self.command("devices");
-        self.synthetic_flag(&mut command);
+        let mut command = Command::new(&self.binaries.simulator);
+        // Names depend on the recordings or the number of vehicles, not on what they do.
+        let said = if self.verb == "run" { 2 } else { self.what.len() };
+        command.arg("devices").args(self.what.iter().take(said));
         let output = command.output().context("running milepost-sim")?;
         if !output.status.success() {
             bail!("milepost-sim devices: {}", String::from_utf8_lossy(&output.stderr));
