@@ -3,7 +3,7 @@
 //! Every command but `run` and `check` works on a data directory whether an agent runs on it or
 //! not: see [`reach`]. Tables are for people; `--json` gives one object a line instead.
 
-use std::io::{self, Write};
+use std::io::{self, BufWriter, StdoutLock, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -107,19 +107,29 @@ impl Cli {
 
     /// Does as told; the exit code says whether the answer is yes.
     pub fn execute(self) -> anyhow::Result<ExitCode> {
-        let out = &mut io::stdout().lock();
-        let done = match self.command {
-            Command::Run(run) => self.place.load().and_then(|config| run.execute(config)),
-            Command::Check(check) => check.execute(self.place.config, out),
-            Command::Devices(devices) => devices.execute(&self.place.load()?, out),
-            Command::Ledger(ledger) => ledger.execute(&self.place.load()?, out),
-            Command::Version(version) => version.execute(out),
-        };
-        match done {
-            // Whoever read our output has seen enough.
-            Err(error) if is_broken_pipe(&error) => Ok(ExitCode::SUCCESS),
-            done => done,
+        let Self { place, command } = self;
+        match command {
+            // Standard output is left alone: a sink may write to it, from another thread.
+            Command::Run(run) => run.execute(place.load()?),
+            Command::Check(check) => on_stdout(|out| check.execute(place.config, out)),
+            Command::Devices(devices) => on_stdout(|out| devices.execute(&place.load()?, out)),
+            Command::Ledger(ledger) => on_stdout(|out| ledger.execute(&place.load()?, out)),
+            Command::Version(version) => on_stdout(|out| version.execute(out)),
         }
+    }
+}
+
+/// Answers on standard output; that whoever reads it has seen enough is no failure.
+fn on_stdout(
+    answer: impl FnOnce(&mut BufWriter<StdoutLock<'static>>) -> anyhow::Result<ExitCode>,
+) -> anyhow::Result<ExitCode> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    let answered = answer(&mut out);
+    // What was said before a failure is said, too.
+    let flushed = out.flush();
+    match answered.and_then(|code| Ok(flushed.map(|()| code)?)) {
+        Err(error) if is_broken_pipe(&error) => Ok(ExitCode::SUCCESS),
+        done => done,
     }
 }
 

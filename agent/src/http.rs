@@ -1,6 +1,7 @@
 //! HTTP for operators: `/metrics` (Prometheus), `/healthz`, and `/`, which names the two.
 //!
-//! Reads only, and bounded: [`CONNECTIONS_MAX`] at once, the others wait to be accepted.
+//! Reads only, and bounded: [`CONNECTIONS_MAX`] at once, the others wait to be accepted; one that
+//! says nothing for [`SILENCE_MAX`] is closed, so that they do not wait for ever.
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,12 +20,16 @@ use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::telemetry::{self, Metric};
 
 /// Most connections at once.
 pub const CONNECTIONS_MAX: usize = 32;
+
+/// How long a connection may say nothing.
+pub const SILENCE_MAX: Duration = Duration::from_mins(1);
 
 /// How long a request under way may take when the agent stops.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -152,7 +157,8 @@ impl axum::serve::Listener for Limited {
     async fn accept(&mut self) -> (Connection, SocketAddr) {
         let permit = self.permits.clone().acquire_owned().await.ok();
         let (stream, address) = axum::serve::Listener::accept(&mut self.listener).await;
-        (Connection { stream, _permit: permit }, address)
+        let silence = Box::pin(tokio::time::sleep(SILENCE_MAX));
+        (Connection { stream, silence, _permit: permit }, address)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -160,9 +166,10 @@ impl axum::serve::Listener for Limited {
     }
 }
 
-/// A connection and its permit.
+/// A connection, its permit, and how long it has left to say something.
 struct Connection {
     stream: TcpStream,
+    silence: Pin<Box<Sleep>>,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -172,7 +179,14 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, into)
+        let read = Pin::new(&mut self.stream).poll_read(context, into);
+        if read.is_ready() {
+            let end = Instant::now() + SILENCE_MAX;
+            self.silence.as_mut().reset(end);
+            return read;
+        }
+        let silence = self.silence.as_mut().poll(context);
+        silence.map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -278,6 +292,20 @@ mod tests {
         assert!(!waiting.is_finished());
         silent.pop();
         assert!(waiting.await.unwrap().starts_with("HTTP/1.1 200"));
+        serving.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_says_nothing_is_closed() {
+        let http = Http::bind(ANY).await.unwrap();
+        let address = http.address();
+        let serving = http.serve(Arc::new(Parts(AtomicBool::new(false))), CancellationToken::new());
+        let serving = tokio::spawn(serving);
+        let mut silent = TcpStream::connect(address).await.unwrap();
+        let mut answer = Vec::new();
+        // Time is paused: it goes on to whatever is waited for.
+        silent.read_to_end(&mut answer).await.unwrap();
+        assert_eq!(answer, b"");
         serving.abort();
     }
 

@@ -218,7 +218,7 @@ impl LedgerReport {
         }
         line("never sealed, at most", self.unsealed_max);
         if let Some(declared) = self.declared {
-            line("declared by devices", declared);
+            line("declared at the last hellos", declared);
         }
         let verdict = if self.balanced() { "balanced" } else { "NOT BALANCED" };
         format!("{:<32}{:>16}{:>16}\n{table}{verdict}\n", self.sink, "samples", "events")

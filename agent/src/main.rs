@@ -1,5 +1,6 @@
 //! Arguments, logging, exit code; nothing else.
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use agent::cli::{Cli, Log};
@@ -23,7 +24,10 @@ fn main() -> ExitCode {
 /// To standard error: standard output is for answers and documents.
 fn start_logging(log: &Log) -> Result<(), tracing_subscriber::filter::ParseError> {
     let filter = EnvFilter::try_new(&log.filter)?;
-    let logging = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let logging = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     if log.json {
         logging.json().flatten_event(true).init();
     } else {

@@ -253,6 +253,6 @@ fn what_is_not_there_is_not_made_by_looking() {
     assert!(!dir.path().join("milepost-data").exists());
     answer(dir.path(), &["devices", "add", "a", "--data-dir", "elsewhere"]);
     assert!(
-        answer(dir.path(), &["--data-dir", "elsewhere", "devices", "list"]).contains("1 devices")
+        answer(dir.path(), &["--data-dir", "elsewhere", "devices", "list"]).contains("1 device\n")
     );
 }

@@ -123,7 +123,7 @@ impl AgentHome {
         until("delivery to the file sink", at_most, || {
             let ledger = self.ledger()?;
             let buffered = |unit: &str| {
-                ledger.pointer(&format!("/sinks/0/{unit}/buffered")).and_then(Value::as_u64)
+                ledger.pointer(&format!("/sinks/0/buffered/{unit}")).and_then(Value::as_u64)
             };
             Ok(buffered("samples") == Some(0) && buffered("events") == Some(0))
         })

@@ -137,7 +137,7 @@ impl Add {
             let request = Request::DevicesAdd { devices: devices.to_vec() };
             keys.keep(&ask_credentials(&mut agent, request)?, out)?;
         }
-        keys.tell(&format!("added {} devices", devices.len()), out)
+        keys.tell(&format!("added {}", counted(devices.len())), out)
     }
 }
 
@@ -210,7 +210,8 @@ impl OpenKeys {
                     format!("cannot write {path}: devices were given secrets that are not in it")
                 })
             }
-            None => Ok(out.write_all(&lines)?),
+            // Nobody can show them again: they leave at once, whatever comes next.
+            None => Ok(out.write_all(&lines).and_then(|()| out.flush())?),
         }
     }
 
@@ -237,6 +238,10 @@ fn ask_devices(agent: &mut Agent, request: Request) -> anyhow::Result<Vec<Device
     }
 }
 
+fn counted(devices: usize) -> String {
+    if devices == 1 { "1 device".to_owned() } else { format!("{devices} devices") }
+}
+
 fn list(config: &Config, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
     let mut agent = Agent::reach(config, Missing::Refuse)?;
     let mut after = None;
@@ -255,7 +260,7 @@ fn list(config: &Config, json: bool, out: &mut impl Write) -> anyhow::Result<()>
         }
     }
     if !json {
-        writeln!(out, "{count} devices")?;
+        writeln!(out, "{}", counted(count))?;
     }
     Ok(())
 }

@@ -25,6 +25,8 @@ const LOSS_DELAY_MS: u64 = 1_000;
 const LOSS_LEN_MAX: usize = 88;
 /// How many frames a boot looks through for the loss at the front of the latest-value lane.
 const FRONT_SEARCH_MAX: u64 = 16;
+/// How many gaps in a row are taken as one.
+const GAP_SEARCH_MAX: u32 = 16;
 
 /// Who seals: the same in every lane.
 #[derive(Clone, Debug)]
@@ -147,6 +149,23 @@ impl Store {
     pub fn outstanding(&self) -> u64 {
         let from = self.view().first.max(self.ring.released().next());
         self.ring.next().0.saturating_sub(from.0)
+    }
+
+    /// A gap with the gaps right behind it: what a boot found burnt may have been followed by a
+    /// loss that was cut short, too. The buffer's content is used up.
+    pub fn whole_gap<F: NorFlash>(
+        &mut self,
+        flash: &mut F,
+        mut gone: Gone,
+        buffer: &mut [u8],
+    ) -> Gone {
+        for _ in 0..GAP_SEARCH_MAX {
+            match self.ring.read(flash, gone.last.next(), buffer) {
+                Err(RingError::Damaged(more)) => gone = Gone { first: gone.first, ..more },
+                _ => break,
+            }
+        }
+        gone
     }
 
     /// These frames cannot be read. If the loss that stands for older ones is among them, the older

@@ -217,7 +217,8 @@ impl<const SIGNALS: usize, const FRAME: usize> App<'_, SIGNALS, FRAME> {
     /// lets the agent pass by its counts, and a loss frame says why.
     fn on_unreadable<F: NorFlash>(&mut self, now: &Now, flash: &mut F, lane: Lane, gone: &Gone) {
         let Some(store) = self.stores.get_mut(lane.index()) else { return };
-        if store.unreadable(gone) {
+        let gone = store.whole_gap(flash, *gone, &mut self.scratch);
+        if store.unreadable(&gone) {
             self.session.rewind(lane);
             return;
         }
@@ -225,8 +226,8 @@ impl<const SIGNALS: usize, const FRAME: usize> App<'_, SIGNALS, FRAME> {
         if cover.is_some_and(|loss| loss.first <= gone.first && loss.last == gone.last) {
             self.session.skip(lane, gone.last);
         } else if self.session.acked(lane).next() >= gone.first {
-            store.ring.give_up(gone);
-            store.lost(*gone, LossReason::Damaged, now.uptime_ms);
+            store.ring.give_up(&gone);
+            store.lost(gone, LossReason::Damaged, now.uptime_ms);
         } else {
             self.session.hold(lane, gone.first);
         }
