@@ -49,6 +49,8 @@ pub struct Acceptor {
     /// Drawn at each start: with it every downlink key is new.
     downlink_salt: [u8; 16],
     downlinks: u64,
+    /// Devices that said hello since the last checkpoint, and when.
+    seen: HashMap<DeviceId, i64>,
     /// Reused for each frame that is opened.
     scratch: Vec<u8>,
 }
@@ -138,6 +140,7 @@ impl Acceptor {
             waiting: Vec::new(),
             downlink_salt,
             downlinks: 0,
+            seen: HashMap::new(),
             scratch: Vec::new(),
         }
     }
@@ -197,7 +200,7 @@ impl Acceptor {
         !self.waiting.is_empty()
     }
 
-    /// Writes the watermarks' checkpoint; everything taken must be committed.
+    /// Writes the watermarks' checkpoint, and who was heard of; everything taken must be committed.
     pub fn checkpoint(&mut self) -> Result<(), RingsError> {
         let ends = self.journal.ends();
         let cursor = JournalCursor {
@@ -206,7 +209,12 @@ impl Acceptor {
             positions: ends.positions,
             totals: ends.totals,
         };
-        self.rings.save(&cursor)
+        self.rings.save(&cursor)?;
+        let seen: Vec<(DeviceId, i64)> = self.seen.drain().collect();
+        if let Err(error) = self.registry.seen(&seen) {
+            tracing::warn!(%error, "cannot note when devices were last heard of");
+        }
+        Ok(())
     }
 
     /// Closes a device's sessions and forgets its keys: it was revoked, rotated or removed.
@@ -295,6 +303,7 @@ impl Acceptor {
             wants_catalogue: self.catalogues.get(hello.catalogue).is_none(),
         });
         self.waiting.push(id);
+        self.seen.insert(device, now_ms);
         self.counters.hellos.add(1);
         Ok(())
     }

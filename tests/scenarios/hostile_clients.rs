@@ -11,7 +11,7 @@ use crate::world_of_one::World;
 fn a_million_random_bytes_on_the_port_harm_nobody() {
     let world = World::synthetic(3, 11, "");
     let agent = world.home.start().unwrap();
-    let mut fleet = world.start_fleet(&["--for", "4s"]);
+    let mut fleet = world.start_fleet(&[]);
     let mut chance = Chance::new(5);
     let mut sent = 0;
     while sent < 1_000_000 {
@@ -41,7 +41,7 @@ fn silent_and_slow_clients_are_put_out_and_the_others_served() {
     let mut silent: Vec<RawClient> = (0..50).map(|_| RawClient::open(world.home.listen)).collect();
     let mut slow = RawClient::open(world.home.listen);
     slow.stream.write_all(b"\x10").unwrap();
-    world.drive(&["--for", "3s"]);
+    world.drive(&[]);
     world.verify();
     for client in &mut silent {
         assert!(client.is_closed());

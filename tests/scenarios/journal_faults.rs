@@ -80,7 +80,10 @@ fn a_flipped_bit_costs_one_frame_and_is_named() {
     unblock_sink(&world, &aside);
     let agent = world.home.start().unwrap();
     let verdict = world.verify();
-    assert!(verdict["lost"].as_u64().unwrap() > 0, "the damage must be named: {verdict}");
+    assert!(
+        verdict["samples"]["lost"].as_u64().unwrap() > 0,
+        "the damage must be named: {verdict}"
+    );
     World::stop(agent);
 }
 
@@ -101,7 +104,7 @@ fn a_missing_segment_is_named() {
     let agent = world.home.start().unwrap();
     world.drive(&["--speed", "max"]);
     let verdict = world.verify();
-    assert!(verdict["lost"].as_u64().unwrap() > 0, "the hole must be named: {verdict}");
+    assert!(verdict["samples"]["lost"].as_u64().unwrap() > 0, "the hole must be named: {verdict}");
     World::stop(agent);
 }
 

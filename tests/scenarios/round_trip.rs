@@ -10,7 +10,7 @@ fn the_small_recordings_come_through_whole() {
     let agent = world.home.start().unwrap();
     world.drive(&["--speed", "max"]);
     let verdict = world.verify();
-    assert_eq!(verdict["lost"], 0, "{verdict}");
+    assert_eq!(verdict["samples"]["lost"], 0, "{verdict}");
     World::stop(agent);
 }
 
@@ -18,7 +18,7 @@ fn the_small_recordings_come_through_whole() {
 fn a_synthetic_fleet_with_events_comes_through_whole() {
     let world = World::synthetic(10, 41, "");
     let agent = world.home.start().unwrap();
-    world.drive(&["--for", "5s"]);
+    world.drive(&[]);
     world.verify();
     let (status, body) = world.home.get("/healthz").unwrap();
     assert_eq!(status, 200, "{body}");
@@ -32,7 +32,7 @@ fn kill_9_of_everything_loses_nothing() {
     world.home.hold_unsynced = true;
     let mut agent = world.home.start().unwrap();
     for _ in 0..4 {
-        let fleet = world.start_fleet(&["--speed", "20000", "--backoff-ms-max", "500"]);
+        let fleet = world.start_fleet(&["--speed", "20000", "--reconnect-within", "500ms"]);
         std::thread::sleep(Duration::from_millis(700));
         agent.kill().unwrap();
         std::thread::sleep(Duration::from_millis(300));
@@ -50,7 +50,7 @@ fn an_orderly_stop_of_the_agent_under_load_loses_nothing() {
     let Some(world) = World::taxis("") else { return };
     let mut agent = world.home.start().unwrap();
     let mut fleet =
-        world.start_fleet(&["--speed", "20000", "--for", "5s", "--backoff-ms-max", "500"]);
+        world.start_fleet(&["--speed", "20000", "--for", "5s", "--reconnect-within", "500ms"]);
     for _ in 0..2 {
         std::thread::sleep(Duration::from_secs(1));
         World::stop(agent);

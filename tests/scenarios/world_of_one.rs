@@ -27,6 +27,9 @@ pub fn small_recordings() -> Option<PathBuf> {
     small
 }
 
+/// How long synthetic drives are.
+const DRIVE: Duration = Duration::from_secs(4);
+
 /// One agent, one fleet.
 pub struct World {
     pub home: AgentHome,
@@ -46,7 +49,7 @@ impl World {
     /// A synthetic fleet.
     pub fn synthetic(vehicles: u32, seed: u64, extra_config: &str) -> Self {
         Self::with(extra_config, |dir| {
-            Fleet::synthetic(binaries(), &dir.join("fleet"), vehicles, seed).unwrap()
+            Fleet::synthetic(binaries(), &dir.join("fleet"), vehicles, seed, DRIVE).unwrap()
         })
     }
 

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
@@ -37,10 +38,18 @@ impl Fleet {
         Ok(Self { binaries: binaries.clone(), dir: dir.to_owned(), what, verb: "replay" })
     }
 
-    /// A small synthetic fleet from a seed.
-    pub fn synthetic(binaries: &Binaries, dir: &Path, vehicles: u32, seed: u64) -> Result<Self> {
-        let what =
-            ["--vehicles".to_owned(), vehicles.to_string(), "--seed".to_owned(), seed.to_string()];
+    /// A small synthetic fleet from a seed; its drives have this length.
+    pub fn synthetic(
+        binaries: &Binaries,
+        dir: &Path,
+        vehicles: u32,
+        seed: u64,
+        length: Duration,
+    ) -> Result<Self> {
+        let (vehicles, seed) = (vehicles.to_string(), seed.to_string());
+        let length = format!("{}s", length.as_secs());
+        let what = ["--vehicles", &vehicles, "--seed", &seed, "--for", &length];
+        let what = what.map(str::to_owned);
         std::fs::create_dir_all(dir)?;
         Ok(Self { binaries: binaries.clone(), dir: dir.to_owned(), what: what.into(), verb: "run" })
     }
@@ -62,8 +71,10 @@ impl Fleet {
 
     /// The names of its devices, one a line.
     pub fn names(&self) -> Result<String> {
-        let mut command = self.command("devices");
-        self.synthetic_flag(&mut command);
+        let mut command = Command::new(&self.binaries.simulator);
+        // Names depend on the recordings or the number of vehicles, not on what they do.
+        let said = if self.verb == "run" { 2 } else { self.what.len() };
+        command.arg("devices").args(self.what.iter().take(said));
         let output = command.output().context("running milepost-sim")?;
         if !output.status.success() {
             bail!("milepost-sim devices: {}", String::from_utf8_lossy(&output.stderr));

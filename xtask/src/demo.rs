@@ -25,7 +25,9 @@ pub fn run(demo: &Demo) -> Result<()> {
         std::fs::remove_dir_all(&dir).with_context(|| format!("clearing {}", dir.display()))?;
     }
     let home = AgentHome::new(&binaries, &dir, "")?;
-    let fleet = Fleet::synthetic(&binaries, &dir.join("fleet"), demo.vehicles, demo.seed)?;
+    // Without an end of its own it drives for a week, or until Ctrl-C.
+    let length = demo.stop_after.unwrap_or(Duration::from_hours(24 * 7));
+    let fleet = Fleet::synthetic(&binaries, &dir.join("fleet"), demo.vehicles, demo.seed, length)?;
     home.add_devices(&fleet.names()?, &fleet.keys())?;
     let agent = home.start()?;
     println!(
@@ -35,10 +37,8 @@ pub fn run(demo: &Demo) -> Result<()> {
     println!("page:    http://{}/", home.http);
     println!("fleet:   {} simulated vehicles, seed {}", demo.vehicles, demo.seed);
     println!("sink:    {}", home.sink().display());
-    let length = demo.stop_after.map(|length| format!("{}s", length.as_secs()));
-    let length: Vec<&str> = length.iter().flat_map(|length| ["--for", length]).collect();
     let summary = dir.join("fleet.json");
-    let mut vehicles = fleet.start(&home.listen.to_string(), &length, &summary)?;
+    let mut vehicles = fleet.start(&home.listen.to_string(), &[], &summary)?;
     if demo.stop_after.is_none() {
         println!(
             "stop it with Ctrl-C; the ledger so far: milepost ledger --config {}",

@@ -58,7 +58,7 @@ enum Chore {
         /// What is drawn; printed, so that a failure can be repeated.
         #[arg(long, default_value_t = 1)]
         seed: u64,
-        /// Where the recordings are; default: ../shared/data, or MILEPOST_DATA.
+        /// Where the recordings are; default: ../shared/data, or `MILEPOST_DATA`.
         #[arg(long)]
         data: Option<PathBuf>,
         /// Keep the run's directory.
@@ -73,7 +73,7 @@ enum Chore {
 enum Bench {
     /// Simulator, MQTT, agent, fsync, file sink on one machine; every sample verified afterwards.
     Ingest {
-        /// Where the recordings are; default: ../shared/data, or MILEPOST_DATA.
+        /// Where the recordings are; default: ../shared/data, or `MILEPOST_DATA`.
         #[arg(long, num_args = 1..)]
         data: Vec<PathBuf>,
         /// One JSON object per line.

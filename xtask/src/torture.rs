@@ -136,7 +136,7 @@ impl Run {
     }
 
     fn drive(&self, speed: &str) -> Result<Process> {
-        let arguments = ["--speed", speed, "--frame-bytes", "512", "--backoff-ms-max", "1000"];
+        let arguments = ["--speed", speed, "--frame-bytes", "512", "--reconnect-within", "1s"];
         let summary = self.dir.join("fleet.json");
         self.fleet.start(&self.proxy.address().to_string(), &arguments, &summary)
     }

@@ -119,6 +119,9 @@ pub struct FleetArgs {
     /// How long to wait, after the last sample, for everything to be acknowledged
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_duration)]
     pub drain_for: Duration,
+    /// Longest wait before a device connects again
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_duration)]
+    pub reconnect_within: Duration,
     /// Keep flash and positions here; a later run goes on from them, even after SIGKILL
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,

@@ -64,6 +64,7 @@ fn run_fleet(
         frame_age: Duration::from_secs(u64::from(args.frame_seconds)),
         flash_kib: args.flash_kib,
         heartbeat: args.heartbeat,
+        reconnect_within: args.reconnect_within,
         sample_for,
         drain_for: args.drain_for,
         state: args.state.clone(),

@@ -49,6 +49,7 @@ pub struct Job {
     sectors: u32,
     batch: BatchConfig,
     heartbeat_ms: u32,
+    session: SessionConfig,
     pace: Pace,
     address: SocketAddr,
     gauges: Rc<Gauges>,
@@ -97,6 +98,7 @@ impl Job {
             sectors,
             batch,
             heartbeat_ms,
+            session: session(config),
             pace,
             address,
             gauges: gauges.clone(),
@@ -125,7 +127,7 @@ pub async fn run_vehicle(job: Job) -> Result<(), FleetError> {
         reset: ResetReason::Power,
         layout: layout(job.sectors),
         batch: job.batch,
-        session: SessionConfig::default(),
+        session: job.session,
         heartbeat_ms: job.heartbeat_ms,
     };
     let feed = Feed::new(source, job.pace, exchange.clone(), gauges.clone(), control.clone());
@@ -265,5 +267,16 @@ impl Entropy for SystemEntropy {
         if let Err(error) = getrandom::fill(bytes) {
             tracing::warn!(%error, "the system gives no randomness");
         }
+    }
+}
+
+fn session(config: &FleetConfig) -> SessionConfig {
+    let default = SessionConfig::default();
+    let backoff_ms_max = milliseconds(config.reconnect_within);
+    SessionConfig {
+        backoff_ms_max,
+        backoff_ms_base: default.backoff_ms_base.min(backoff_ms_max),
+        busy_ms_min: default.busy_ms_min.min(backoff_ms_max),
+        ..default
     }
 }

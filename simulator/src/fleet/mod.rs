@@ -52,6 +52,8 @@ pub struct FleetConfig {
     pub flash_kib: u32,
     /// Time between two heartbeats; zero for none.
     pub heartbeat: Duration,
+    /// Longest wait before a device connects again.
+    pub reconnect_within: Duration,
     /// Sampling ends after this time, whatever the sources still have.
     pub sample_for: Option<Duration>,
     /// How long, after the last sample, to wait for the acknowledgement of everything.
