@@ -222,6 +222,18 @@ fn failed_sync_is_not_retried_on_the_same_file() {
 }
 
 #[test]
+fn failed_write_goes_to_a_new_segment_at_once() {
+    let disk = Faulty::default();
+    let (mut journal, ..) = open(&disk, 1);
+    commit_numbers(&mut journal, Lane::Bulk, 1..4);
+    disk.fail(1, Fault::Io);
+    append(&mut journal, Lane::Bulk, 4).unwrap();
+    journal.commit().unwrap();
+    assert_eq!(segments(&disk).len(), 2);
+    assert_eq!(read_all(&journal.tail(), Lane::Bulk).numbers, [1, 2, 3, 4]);
+}
+
+#[test]
 fn disk_that_stays_broken_keeps_everything_pending() {
     let disk = Faulty::default();
     let (mut journal, ..) = open(&disk, 1);
