@@ -127,15 +127,17 @@ impl Survey {
             }
             kept = offset_of(last.base.at, marked.at);
         }
+        let file = storage.open(&path_of(&lane_dir, last.base.at), false)?;
         if last.bytes > kept {
-            let file = storage.open(&path_of(&lane_dir, last.base.at), false)?;
             file.set_len(kept)?;
-            file.sync()?;
             let cut = survey.segments.iter_mut().find(|segment| segment.base.at == last.base.at);
             if let Some(segment) = cut {
                 segment.bytes = kept;
             }
         }
+        // The last life may have cut it, too, and not lived to sync it: what is gone now must not
+        // come back.
+        file.sync()?;
         Ok(())
     }
 }

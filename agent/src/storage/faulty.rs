@@ -150,6 +150,7 @@ impl Faulty {
         let inode = &mut state.inodes[inode];
         edit(&mut inode.live);
         inode.durable = inode.live.clone();
+        inode.unsynced.clear();
     }
 
     /// Makes a file vanish, durably.

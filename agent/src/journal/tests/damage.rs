@@ -114,6 +114,20 @@ fn torn_tail_is_cut_off_durably() {
     }
 }
 
+#[test]
+fn damage_before_a_mark_does_not_cost_what_follows_without_one() {
+    let disk = Faulty::default();
+    let (mut journal, ..) = open(&disk, 1);
+    commit_numbers(&mut journal, Lane::Bulk, 1..7);
+    let whole = read_all(&journal.tail(), Lane::Bulk);
+    let offset = |at| usize::try_from(segment::offset_of(Position::ZERO, at)).unwrap();
+    disk.edit(&segments(&disk)[0], |content| {
+        content.truncate(offset(whole.ranges[5].1));
+        content[offset(whole.ranges[1].0)] ^= 1;
+    });
+    assert_eq!(open(&disk, 2).2.get(Lane::Bulk), &[1, 3, 4, 5, 6]);
+}
+
 /// A journal of one lane in several segments of one life, and where they begin.
 fn long() -> (Faulty, Vec<PathBuf>, Read) {
     let disk = Faulty::default();

@@ -222,6 +222,37 @@ fn failed_sync_is_not_retried_on_the_same_file() {
 }
 
 #[test]
+fn failed_write_goes_to_a_new_segment_at_once() {
+    let disk = Faulty::default();
+    let (mut journal, ..) = open(&disk, 1);
+    commit_numbers(&mut journal, Lane::Bulk, 1..4);
+    disk.fail(1, Fault::Io);
+    append(&mut journal, Lane::Bulk, 4).unwrap();
+    journal.commit().unwrap();
+    assert_eq!(segments(&disk).len(), 2);
+    assert_eq!(read_all(&journal.tail(), Lane::Bulk).numbers, [1, 2, 3, 4]);
+}
+
+#[test]
+fn what_an_open_found_gone_does_not_come_back() {
+    let disk = Faulty::default();
+    let (mut journal, ..) = open(&disk, 1);
+    commit_numbers(&mut journal, Lane::Bulk, 1..4);
+    append(&mut journal, Lane::Bulk, 4).unwrap();
+    append(&mut journal, Lane::Bulk, 5).unwrap();
+    // Half of it is written, and cut off again.
+    disk.fail(1, Fault::NoSpace);
+    journal.commit().unwrap_err();
+    disk.restart();
+    assert_eq!(open(&disk, 2).2.get(Lane::Bulk), &[1, 2, 3]);
+    for seed in 0..32 {
+        let disk = disk.copy();
+        disk.power_cycle(Leaves::Some(seed));
+        assert_eq!(open(&disk, 3).2.get(Lane::Bulk), &[1, 2, 3]);
+    }
+}
+
+#[test]
 fn disk_that_stays_broken_keeps_everything_pending() {
     let disk = Faulty::default();
     let (mut journal, ..) = open(&disk, 1);

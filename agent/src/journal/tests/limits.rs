@@ -101,6 +101,9 @@ fn reader_below_what_is_pruned_finds_damage_and_goes_on() {
     let mut inside = tail.reader(Lane::Bulk, Position::ZERO);
     assert!(matches!(inside.next(), Ok(Some(Item::Entry { .. }))));
     journal.prune(&journal.ends().positions).unwrap();
+    let kept = disk.copy();
+    kept.power_cycle(Leaves::Nothing);
+    assert_eq!((segments(&kept), segments(&disk).len()), (segments(&disk), 1), "durably");
     let read = read_all(&tail, Lane::Bulk);
     let [damage] = read.damages[..] else { panic!("one damage") };
     let first = read.numbers[0];

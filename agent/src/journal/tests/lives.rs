@@ -102,6 +102,28 @@ fn journal_restored_from_an_old_copy_is_noticed() {
 }
 
 #[test]
+fn life_that_was_begun_is_not_forgotten_by_a_power_cut() {
+    let disk = Faulty::default();
+    let cursors = [1, 2].map(|life| cursor(&open(&disk, life).0));
+    disk.power_cycle(Leaves::Nothing);
+    let (journal, ..) = open(&disk, 3);
+    assert_eq!(journal.epoch().number, 3);
+    assert!(cursors.iter().all(|cursor| journal.tail().validates(cursor)));
+}
+
+#[test]
+fn cursor_of_a_life_whose_end_is_not_known_does_not_hold() {
+    let disk = Faulty::default();
+    let first = cursor(&open(&disk, 1).0);
+    let second = cursor(&open(&disk, 2).0);
+    let third = cursor(&open(&disk, 3).0);
+    // The second life's slot.
+    disk.edit(Path::new("journal/epochs"), |content| content[2 * 128 + 40] ^= 1);
+    let tail = open(&disk, 4).0.tail();
+    assert_eq!([first, second, third].map(|cursor| tail.validates(&cursor)), [false, false, true]);
+}
+
+#[test]
 fn thousands_of_idle_starts_leave_nothing_behind() {
     let disk = Faulty::default();
     let (mut journal, report, _) = open(&disk, 1);
