@@ -139,7 +139,7 @@ const POLL: Duration = Duration::from_millis(20);
 /// Journal bytes after which the rings' state is kept anew: what a start reads again at most.
 const SNAPSHOT_BYTES: u64 = 32 << 20;
 /// Or time.
-const SNAPSHOT_AGE: Duration = Duration::from_secs(60);
+const SNAPSHOT_AGE: Duration = Duration::from_mins(1);
 /// Failed reads in a row after which a block of the journal counts as damaged.
 const READS_MAX: u32 = 8;
 
@@ -328,7 +328,8 @@ impl<O: OpenFrame, C: CatalogueSource> Forwarder<O, C> {
                 self.stage.committed(&state, self.config.batch_bytes);
                 self.committed = state.journal.unwrap_or(self.committed);
                 let received_ms = self.stage.received_ms();
-                let (parked, rings) = (self.stage.parked_frames(), self.stage.continuity().len());
+                let (parked, rings) =
+                    (self.stage.parked_frames(), self.stage.continuity().ring_count());
                 self.status.committed(state, received_ms, parked, rings);
                 self.offered = false;
                 self.begun = None;
@@ -397,13 +398,13 @@ impl ForwarderHandle {
         let status = forwarder.status();
         let (finish, give_up) =
             (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-        let (finishes, gives_up) = (Arc::clone(&finish), Arc::clone(&give_up));
+        let (asked, dropped) = (Arc::clone(&finish), Arc::clone(&give_up));
         let name = format!("forward {}", status.name());
         let thread = thread::Builder::new().name(name).spawn(move || {
             #[allow(clippy::disallowed_methods, reason = "driver: the forwarder's clock")]
             let origin = Instant::now();
-            while !gives_up.load(Ordering::Acquire) {
-                match forwarder.step(origin.elapsed(), finishes.load(Ordering::Acquire)) {
+            while !dropped.load(Ordering::Acquire) {
+                match forwarder.step(origin.elapsed(), asked.load(Ordering::Acquire)) {
                     Step::Again => {}
                     Step::Wait(wait) => thread::park_timeout(wait),
                     Step::Ended => break,

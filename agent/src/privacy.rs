@@ -387,7 +387,7 @@ impl Pass<'_> {
             }
             Act::Drop { rule } => self.take(rule, 1),
             Act::Latitude => {
-                self.instant.place.latitude = Some(view.decimal.approximate(sample.raw))
+                self.instant.place.latitude = Some(view.decimal.approximate(sample.raw));
             }
             Act::Longitude => {
                 self.instant.place.longitude = Some(view.decimal.approximate(sample.raw));

@@ -135,7 +135,7 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
 
     /// Frames that wait for a catalogue.
     pub fn parked_frames(&self) -> usize {
-        self.parts.parked.len()
+        self.parts.parked.frame_count()
     }
 
     /// Makes durable what was set aside; the cursor behind the batch.
@@ -490,15 +490,15 @@ fn open<'a>(
 ) -> Result<Content<'a>, Held> {
     scratch.clear();
     scratch.extend_from_slice(entry.payload);
-    let (header, body) = match opener.open(entry.device, entry.ring, lane, scratch) {
-        Ok(opened) => opened,
+    let (head, content) = match opener.open(entry.device, entry.ring, lane, scratch) {
+        Ok(parts) => parts,
         Err(Unopened::Unavailable(why)) => return Err(Held::Opener(why)),
         Err(Unopened::Unopenable(why)) => return Ok(Err(why)),
     };
-    if header.seq != entry.seq {
+    if head.seq != entry.seq {
         return Ok(Err("another number than it was journaled under".to_owned()));
     }
-    Ok(Body::read(header.kind, body).map_err(|error| error.to_string()))
+    Ok(Body::read(head.kind, content).map_err(|error| error.to_string()))
 }
 
 fn advance(entry: &Entry<'_>, first: protocol::Seq) -> Advance {
