@@ -1,1 +1,181 @@
-//! TODO(module)
+//! The command line: what can be asked, and how the answer looks.
+//!
+//! Every command but `run` and `check` works on a data directory whether an agent runs on it or
+//! not: see [`reach`]. Tables are for people; `--json` gives one object a line instead.
+
+use std::io::{self, BufWriter, StdoutLock, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, Loaded};
+use crate::run;
+
+mod check;
+mod devices;
+mod ledger;
+mod reach;
+mod table;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  it is done, or the answer is yes
+  1  it failed, or the answer is no; why is on standard error
+  2  the command line is not understood";
+
+/// Milepost's agent: takes in what devices send, loses nothing, doubles nothing, forwards it.
+#[derive(Parser, Debug)]
+#[command(name = "milepost", version, after_help = EXIT_CODES)]
+pub struct Cli {
+    #[command(flatten)]
+    place: Place,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Args, Debug)]
+struct Place {
+    /// Configuration file [default: ./milepost.toml, then /etc/milepost/milepost.toml, then none]
+    #[arg(long, global = true, value_name = "FILE", env = "MILEPOST_CONFIG")]
+    config: Option<PathBuf>,
+    /// Data directory, instead of the one configured
+    #[arg(long, global = true, value_name = "DIR", env = "MILEPOST_DATA_DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Run the agent until it is told to stop (SIGTERM, SIGINT)
+    Run(Run),
+    /// Look for mistakes in a configuration file, and say where they are
+    Check(check::Check),
+    /// Add, list and shut out devices
+    #[command(subcommand)]
+    Devices(devices::Devices),
+    /// Show what became of everything accepted; exit code 1 if it does not balance
+    Ledger(ledger::Ledger),
+    /// Show the versions of program and wire
+    Version(Version),
+}
+
+#[derive(Args, Debug)]
+struct Run {
+    /// Where devices connect to, instead of the address configured
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// Write documents to standard output too
+    #[arg(long)]
+    stdout: bool,
+    /// What to log to standard error: a level or filter, "json", or both
+    #[arg(long, value_name = "LEVEL|json", default_value = "info", env = "MILEPOST_LOG")]
+    log: String,
+    /// Forget, when killed, every write not synced: an aid of the tests
+    #[arg(long, hide = true)]
+    hold_unsynced_writes: bool,
+}
+
+#[derive(Args, Debug)]
+struct Version {
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// What to log, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// A level, or tracing's filter directives, comma-separated.
+    pub filter: String,
+    /// One JSON object a line.
+    pub json: bool,
+}
+
+impl Cli {
+    /// What this command logs.
+    pub fn log(&self) -> Log {
+        let Command::Run(run) = &self.command else {
+            return Log { filter: "warn".to_owned(), json: false };
+        };
+        let (formats, filters): (Vec<&str>, Vec<&str>) =
+            run.log.split(',').partition(|part| *part == "json");
+        let filter = if filters.is_empty() { "info".to_owned() } else { filters.join(",") };
+        Log { filter, json: !formats.is_empty() }
+    }
+
+    /// Does as told; the exit code says whether the answer is yes.
+    pub fn execute(self) -> anyhow::Result<ExitCode> {
+        let Self { place, command } = self;
+        match command {
+            // Standard output is left alone: a sink may write to it, from another thread.
+            Command::Run(run) => run.execute(place.load()?),
+            Command::Check(check) => on_stdout(|out| check.execute(place.config, out)),
+            Command::Devices(devices) => on_stdout(|out| devices.execute(&place.load()?, out)),
+            Command::Ledger(ledger) => on_stdout(|out| ledger.execute(&place.load()?, out)),
+            Command::Version(version) => on_stdout(|out| version.execute(out)),
+        }
+    }
+}
+
+/// Answers on standard output; that whoever reads it has seen enough is no failure.
+fn on_stdout(
+    answer: impl FnOnce(&mut BufWriter<StdoutLock<'static>>) -> anyhow::Result<ExitCode>,
+) -> anyhow::Result<ExitCode> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    let answered = answer(&mut out);
+    // What was said before a failure is said, too.
+    let flushed = out.flush();
+    match answered.and_then(|code| Ok(flushed.map(|()| code)?)) {
+        Err(error) if is_broken_pipe(&error) => Ok(ExitCode::SUCCESS),
+        done => done,
+    }
+}
+
+impl Place {
+    fn load(&self) -> anyhow::Result<Config> {
+        let Loaded { mut config, .. } = Config::load(self.config.as_deref())?;
+        if let Some(data_dir) = &self.data_dir {
+            config.agent.data_dir.clone_from(data_dir);
+        }
+        Ok(config)
+    }
+}
+
+impl Run {
+    fn execute(self, mut config: Config) -> anyhow::Result<ExitCode> {
+        if let Some(address) = self.listen {
+            config.listen.address = address;
+        }
+        if self.stdout {
+            config.sinks.add_stdout();
+        }
+        run::run(run::Options { config, hold_unsynced_writes: self.hold_unsynced_writes })?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Version {
+    fn execute(&self, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+        let (version, wire) = (env!("CARGO_PKG_VERSION"), protocol::WIRE_VERSION);
+        if self.json {
+            writeln!(out, "{}", serde_json::json!({ "version": version, "wire": wire }))?;
+        } else {
+            writeln!(out, "milepost {version}, wire version {wire}")?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let io = error.downcast_ref::<io::Error>();
+    io.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// One line of JSON.
+fn write_json(out: &mut impl Write, value: &impl serde::Serialize) -> anyhow::Result<()> {
+    let line = serde_json::to_string(value).context("not representable as JSON")?;
+    writeln!(out, "{line}")?;
+    Ok(())
+}

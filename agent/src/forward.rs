@@ -385,7 +385,7 @@ pub struct ForwarderHandle {
     status: Arc<ForwarderStatus>,
     finish: Arc<AtomicBool>,
     give_up: Arc<AtomicBool>,
-    thread: JoinHandle<()>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl ForwarderHandle {
@@ -417,7 +417,7 @@ impl ForwarderHandle {
             };
             forwarder.end(reason.as_deref());
         })?;
-        Ok(Self { status, finish, give_up, thread })
+        Ok(Self { status, finish, give_up, thread: Some(thread) })
     }
 
     /// What the outside may know of it.
@@ -428,19 +428,25 @@ impl ForwarderHandle {
     /// From now on it ends as soon as all that is durable in the journal has been forwarded.
     pub fn finish(&self) {
         self.finish.store(true, Ordering::Release);
-        self.thread.thread().unpark();
+        self.wake();
     }
 
     /// Whether it has ended.
     pub fn is_finished(&self) -> bool {
-        self.thread.is_finished()
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
     /// Ends it after the attempt at hand, whatever is left: the next start goes on from the cursor.
     /// Blocks until then; whether it ended without a panic.
-    pub fn stop(self) -> bool {
+    pub fn stop(&mut self) -> bool {
         self.give_up.store(true, Ordering::Release);
-        self.thread.thread().unpark();
-        self.thread.join().is_ok()
+        self.wake();
+        self.thread.take().is_none_or(|thread| thread.join().is_ok())
+    }
+
+    fn wake(&self) {
+        if let Some(thread) = &self.thread {
+            thread.thread().unpark();
+        }
     }
 }

@@ -79,6 +79,40 @@ fn sum(counts: impl IntoIterator<Item = Counts>) -> Counts {
     counts.into_iter().fold(Counts::ZERO, |sum, counts| sum + counts)
 }
 
+/// The ledgers of all sinks.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Ledger {
+    /// When, in milliseconds since 1970 UTC.
+    pub at_ms: i64,
+    /// Whether the agent runs; if not, this is how it was last kept.
+    pub running: bool,
+    /// Whether every sink's balances.
+    pub balanced: bool,
+    /// One a sink.
+    pub sinks: Vec<LedgerReport>,
+}
+
+impl Ledger {
+    /// The ledgers at a moment.
+    pub fn new(at_ms: i64, sinks: Vec<LedgerReport>) -> Self {
+        let balanced = sinks.iter().all(LedgerReport::balanced);
+        Self { at_ms, running: true, balanced, sinks }
+    }
+
+    /// For a person.
+    pub fn table(&self) -> String {
+        let mut table: String =
+            self.sinks.iter().map(LedgerReport::table).collect::<Vec<_>>().join("\n");
+        if self.sinks.is_empty() {
+            table.push_str("no sink is open yet; see /healthz\n");
+        }
+        if !self.running {
+            table.push_str("the agent does not run; this is how the ledger was last kept\n");
+        }
+        table
+    }
+}
+
 /// One sink's ledger at one moment.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct LedgerReport {
@@ -184,7 +218,7 @@ impl LedgerReport {
         }
         line("never sealed, at most", self.unsealed_max);
         if let Some(declared) = self.declared {
-            line("declared by devices", declared);
+            line("declared at the last hellos", declared);
         }
         let verdict = if self.balanced() { "balanced" } else { "NOT BALANCED" };
         format!("{:<32}{:>16}{:>16}\n{table}{verdict}\n", self.sink, "samples", "events")

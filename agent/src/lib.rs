@@ -7,6 +7,7 @@ pub mod registry;
 pub mod intake;
 pub mod open;
 pub mod dedup;
+pub mod rings;
 pub mod journal;
 pub mod accept;
 pub mod catalogues;

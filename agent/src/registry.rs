@@ -1,1 +1,484 @@
-//! TODO(module)
+//! Who may speak: the devices, their secrets, their key generations.
+//!
+//! Constraints first. A million devices and no memory per device: nothing is cached here, each
+//! look-up is a read of the state database (a few microseconds) and any number of threads may read
+//! at once. A secret is on disk only wrapped ([`wrap`]): the database alone opens nothing.
+//!
+//! A device has one to four live *generations*, each with a secret of its own. [`Registry::rotate`]
+//! adds one and keeps the old, because frames sealed under it are still in rings and journals;
+//! [`Registry::forget_generation`] destroys it once nothing needs it. [`Registry::revoke`] shuts a
+//! device out and keeps what is known of it; [`Registry::remove`] destroys its secrets, and with
+//! them the readability of everything that it ever sealed.
+//!
+//! Destroyed means: gone from the database's live pages. A copy of the database made before, or a
+//! free page of the file not yet written over, still holds the wrapped secret; only together with
+//! the wrapping key is it worth anything.
+//!
+//! Writing calls sync the disk and so block: call them where blocking is allowed.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use protocol::{DeviceId, Generation, Secret, keys};
+use redb::{Database, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _};
+use redb::{TableDefinition, WriteTransaction};
+use serde::{Deserialize, Serialize};
+
+use crate::intake::{Admission, Admit};
+use crate::state::{self, StateError};
+
+mod entropy;
+mod record;
+#[cfg(test)]
+mod tests;
+mod wrap;
+
+pub use entropy::{Entropy, EntropyError, OsEntropy};
+pub use wrap::{KeyFileError, WrappingKey, is_exposed};
+
+use record::Record;
+
+/// Format of this module's tables; see [`state::claim`].
+const FORMAT: u32 = 1;
+
+/// Device id -> [`Record`].
+const DEVICES: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("registry.devices");
+/// Device id -> Unix milliseconds; apart, because it changes often and the records don't.
+const LAST_SEEN: TableDefinition<'static, &str, i64> = TableDefinition::new("registry.last_seen");
+/// Facts about the registry itself.
+const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("registry.meta");
+/// In [`META`]: tells the wrapping key from another.
+const KEY_CHECK: &str = "wrapping key check";
+
+/// The devices. Cheap to clone; a clone is the same registry.
+#[derive(Clone, Debug)]
+pub struct Registry {
+    database: Arc<Database>,
+    key: Arc<WrappingKey>,
+}
+
+/// Why the registry did not do as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// Caller: these are there already; none of the devices named with them was added.
+    #[error("already registered: {}", some_of(.0))]
+    Exists(Vec<DeviceId>),
+    /// Caller: no such device.
+    #[error("no device {0}")]
+    Unknown(DeviceId),
+    /// Caller: the device is revoked.
+    #[error("device {0} is revoked; remove it and add it anew to admit it again")]
+    Revoked(DeviceId),
+    /// Caller: there is no free key generation to rotate to.
+    #[error(
+        "all four key generations of device {0} are live: forget one that no frame in a ring or \
+         journal needs any more, then rotate"
+    )]
+    GenerationsLive(DeviceId),
+    /// Caller: the current generation can't be forgotten.
+    #[error("generation {} of device {device} is its current one: rotate first", generation.number())]
+    Current {
+        /// Whose.
+        device: DeviceId,
+        /// Which.
+        generation: Generation,
+    },
+    /// Config: the database was made with another wrapping key.
+    #[error(
+        "the wrapping key is not the one this registry was made with: restore the right \
+         registry.key, or point [registry] key_file to it"
+    )]
+    OtherKey,
+    /// Config: the key file can't be used.
+    #[error(transparent)]
+    KeyFile(#[from] KeyFileError),
+    /// Resource: a record is damaged.
+    #[error("the record of device {0} is damaged; remove the device and add it anew")]
+    Damaged(DeviceId),
+    /// Resource: no random bytes.
+    #[error(transparent)]
+    Entropy(#[from] EntropyError),
+    /// Resource: the state database.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+macro_rules! from_database_errors {
+    ($($error:ty)*) => {$(
+        impl From<$error> for RegistryError {
+            fn from(error: $error) -> Self {
+                Self::State(error.into())
+            }
+        }
+    )*};
+}
+
+from_database_errors! { redb::TransactionError redb::TableError redb::StorageError redb::CommitError }
+
+/// A device, without its secrets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceEntry {
+    /// Its name.
+    pub device: DeviceId,
+    /// When it was added, Unix milliseconds.
+    pub added_ms: i64,
+    /// When it was shut out, if it was.
+    pub revoked_ms: Option<i64>,
+    /// The generation that a new hello should use.
+    pub current: Generation,
+    /// The generations with a live secret, ascending; 1 to 4.
+    pub generations: Vec<Generation>,
+    /// When it was last heard of, if ever; see [`Registry::seen`].
+    pub last_seen_ms: Option<i64>,
+}
+
+/// What a device must be given to speak as itself. As JSON it is a line of a key file:
+/// `{"device":"...","generation":0,"secret":"<64 hexadecimal digits>"}`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(into = "KeyLine", try_from = "KeyLine")]
+pub struct Credentials {
+    /// Who.
+    pub device: DeviceId,
+    /// Which of its secrets this is.
+    pub generation: Generation,
+    /// The secret.
+    pub secret: Secret,
+}
+
+/// Credentials as written.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeyLine {
+    device: DeviceId,
+    generation: Generation,
+    secret: String,
+}
+
+impl From<Credentials> for KeyLine {
+    fn from(credentials: Credentials) -> Self {
+        let Credentials { device, generation, secret } = credentials;
+        Self { device, generation, secret: wrap::hex(secret.expose()) }
+    }
+}
+
+impl TryFrom<KeyLine> for Credentials {
+    type Error = &'static str;
+
+    fn try_from(line: KeyLine) -> Result<Self, Self::Error> {
+        let secret = wrap::from_hex(&line.secret).ok_or("a secret is 64 hexadecimal digits")?;
+        let KeyLine { device, generation, .. } = line;
+        Ok(Self { device, generation, secret: Secret::new(secret) })
+    }
+}
+
+impl Registry {
+    /// The registry in this database, its secrets wrapped under this key.
+    ///
+    /// Errors: [`RegistryError::OtherKey`] if it was made with another; a newer format.
+    pub fn open(database: Arc<Database>, key: WrappingKey) -> Result<Self, RegistryError> {
+        state::claim(&database, "registry", FORMAT)?;
+        let check = key.check();
+        let transaction = database.begin_write()?;
+        {
+            // Made here, so that no read meets a table that is not there.
+            transaction.open_table(DEVICES)?;
+            transaction.open_table(LAST_SEEN)?;
+            let mut meta = transaction.open_table(META)?;
+            let found = meta.get(KEY_CHECK)?.map(|found| found.value() == check);
+            match found {
+                Some(true) => {}
+                Some(false) => return Err(RegistryError::OtherKey),
+                None => drop(meta.insert(KEY_CHECK, check.as_slice())?),
+            }
+        }
+        transaction.commit()?;
+        Ok(Self { database, key: Arc::new(key) })
+    }
+
+    /// Like [`Registry::open`], with the wrapping key in a file. The file is made only if this
+    /// database never had a key: a lost key is an error, not a new key.
+    pub fn open_with_key_file(
+        database: Arc<Database>,
+        path: &std::path::Path,
+        entropy: &mut dyn Entropy,
+    ) -> Result<Self, RegistryError> {
+        let has_key = match database.begin_read()?.open_table(META) {
+            Ok(meta) => meta.get(KEY_CHECK)?.is_some(),
+            Err(redb::TableError::TableDoesNotExist(_)) => false,
+            Err(error) => return Err(error.into()),
+        };
+        let key = match WrappingKey::load(path)? {
+            Some(key) => key,
+            None if has_key => return Err(KeyFileError::Lost(path.to_owned()).into()),
+            None => WrappingKey::create(path, entropy)?,
+        };
+        Self::open(database, key)
+    }
+
+    /// Adds one device; see [`Registry::add_all`].
+    pub fn add(
+        &self,
+        device: DeviceId,
+        now_ms: i64,
+        entropy: &mut dyn Entropy,
+    ) -> Result<Credentials, RegistryError> {
+        let mut all = self.add_all(&[device], now_ms, entropy)?;
+        all.pop().ok_or(RegistryError::Exists(vec![device]))
+    }
+
+    /// Adds devices, each with a fresh secret of generation 0, in one transaction: all or, if any
+    /// is there already or named twice, none. The credentials come in the order of the names, and
+    /// are given out here and never again.
+    pub fn add_all(
+        &self,
+        devices: &[DeviceId],
+        now_ms: i64,
+        entropy: &mut dyn Entropy,
+    ) -> Result<Vec<Credentials>, RegistryError> {
+        let mut added = Vec::with_capacity(devices.len());
+        let mut exist = BTreeSet::new();
+        let transaction = self.database.begin_write()?;
+        {
+            let mut table = transaction.open_table(DEVICES)?;
+            for &device in devices {
+                let (secret, wrapped) = self.key.draw(&device, Generation::FIRST, entropy)?;
+                let record = Record::new(now_ms, wrapped);
+                if table.insert(device.as_str(), record.encode().as_slice())?.is_some() {
+                    exist.insert(device);
+                }
+                added.push(Credentials { device, generation: Generation::FIRST, secret });
+            }
+        }
+        if !exist.is_empty() {
+            transaction.abort()?;
+            return Err(RegistryError::Exists(exist.into_iter().collect()));
+        }
+        transaction.commit()?;
+        Ok(added)
+    }
+
+    /// At most `limit` devices in the order of their names, after `after` if given.
+    pub fn list(
+        &self,
+        after: Option<DeviceId>,
+        limit: usize,
+    ) -> Result<Vec<DeviceEntry>, RegistryError> {
+        use std::ops::Bound;
+
+        let transaction = self.database.begin_read()?;
+        let devices = transaction.open_table(DEVICES)?;
+        let last_seen = transaction.open_table(LAST_SEEN)?;
+        let from = after.as_ref().map_or(Bound::Unbounded, |after| Bound::Excluded(after.as_str()));
+        let mut entries = Vec::new();
+        for row in devices.range::<&str>((from, Bound::Unbounded))?.take(limit) {
+            let (name, record) = row?;
+            let Ok(device) = name.value().parse::<DeviceId>() else { continue };
+            let seen = last_seen.get(name.value())?.map(|seen| seen.value());
+            entries.push(decode(device, record.value())?.entry(device, seen));
+        }
+        Ok(entries)
+    }
+
+    /// How many devices there are, revoked ones included.
+    pub fn count(&self) -> Result<u64, RegistryError> {
+        Ok(self.database.begin_read()?.open_table(DEVICES)?.len()?)
+    }
+
+    /// One device.
+    pub fn show(&self, device: DeviceId) -> Result<Option<DeviceEntry>, RegistryError> {
+        let Some(record) = self.record(device)? else { return Ok(None) };
+        let last_seen = self.database.begin_read()?.open_table(LAST_SEEN)?;
+        let seen = last_seen.get(device.as_str())?.map(|seen| seen.value());
+        Ok(Some(record.entry(device, seen)))
+    }
+
+    /// Removes a device and destroys its secrets: what it sealed can't be opened any more.
+    pub fn remove(&self, device: DeviceId) -> Result<(), RegistryError> {
+        let transaction = self.database.begin_write()?;
+        let was_there = transaction.open_table(DEVICES)?.remove(device.as_str())?.is_some();
+        transaction.open_table(LAST_SEEN)?.remove(device.as_str())?;
+        if !was_there {
+            transaction.abort()?;
+            return Err(RegistryError::Unknown(device));
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// Shuts a device out: it is admitted no more, and nothing that it sealed is opened. Revoking
+    /// twice is fine; the first time counts.
+    pub fn revoke(&self, device: DeviceId, now_ms: i64) -> Result<(), RegistryError> {
+        self.change(device, |record| {
+            record.revoked_ms.get_or_insert(now_ms);
+            Ok(())
+        })
+    }
+
+    /// Gives a device a new secret under the next free generation. The old ones stay live.
+    ///
+    /// Errors: [`RegistryError::GenerationsLive`] if all four are taken.
+    pub fn rotate(
+        &self,
+        device: DeviceId,
+        entropy: &mut dyn Entropy,
+    ) -> Result<Credentials, RegistryError> {
+        self.change(device, |record| {
+            if record.revoked_ms.is_some() {
+                return Err(RegistryError::Revoked(device));
+            }
+            let generation = record.next_free().ok_or(RegistryError::GenerationsLive(device))?;
+            let (secret, wrapped) = self.key.draw(&device, generation, entropy)?;
+            record.current = generation;
+            record.secrets.push(wrapped);
+            Ok(Credentials { device, generation, secret })
+        })
+    }
+
+    /// Destroys the secret of an old generation. Only once no ring, journal or cursor holds a
+    /// frame of it: such a frame could not be opened any more.
+    pub fn forget_generation(
+        &self,
+        device: DeviceId,
+        generation: Generation,
+    ) -> Result<(), RegistryError> {
+        self.change(device, |record| {
+            if record.current == generation {
+                return Err(RegistryError::Current { device, generation });
+            }
+            record.secrets.retain(|wrapped| wrapped.generation != generation);
+            Ok(())
+        })
+    }
+
+    /// Notes when devices were last heard of. One transaction and one sync: gather, and call this
+    /// now and then. Devices that are gone are passed over.
+    pub fn seen(&self, seen: &[(DeviceId, i64)]) -> Result<(), RegistryError> {
+        if seen.is_empty() {
+            return Ok(());
+        }
+        let transaction = self.database.begin_write()?;
+        {
+            let devices = transaction.open_table(DEVICES)?;
+            let mut last_seen = transaction.open_table(LAST_SEEN)?;
+            for (device, at_ms) in seen {
+                if devices.get(device.as_str())?.is_some() {
+                    last_seen.insert(device.as_str(), at_ms)?;
+                }
+            }
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// A device's secret, to take in what it sends; none if the device is unknown or revoked, or the
+    /// generation not live.
+    pub fn secret(
+        &self,
+        device: DeviceId,
+        generation: Generation,
+    ) -> Result<Option<Secret>, RegistryError> {
+        let record = self.record(device)?.filter(|record| record.revoked_ms.is_none());
+        self.unwrap(device, record, generation)
+    }
+
+    /// A device's secret, to read what was taken in before; a revoked device's too.
+    pub fn secret_to_read(
+        &self,
+        device: DeviceId,
+        generation: Generation,
+    ) -> Result<Option<Secret>, RegistryError> {
+        let record = self.record(device)?;
+        self.unwrap(device, record, generation)
+    }
+
+    fn unwrap(
+        &self,
+        device: DeviceId,
+        record: Option<Record>,
+        generation: Generation,
+    ) -> Result<Option<Secret>, RegistryError> {
+        let Some(record) = record else { return Ok(None) };
+        let wrapped = record.secrets.iter().find(|wrapped| wrapped.generation == generation);
+        let unwrap = |wrapped| self.key.unwrap(&device, wrapped);
+        wrapped.map(|wrapped| unwrap(wrapped).ok_or(RegistryError::Damaged(device))).transpose()
+    }
+
+    /// Whether a device with this MQTT password may connect. The password of any live generation
+    /// counts; the comparison takes the same time wherever it fails.
+    pub fn authenticate(
+        &self,
+        device: DeviceId,
+        password: &[u8],
+    ) -> Result<Admission, RegistryError> {
+        let Some(record) = self.record(device)? else { return Ok(Admission::Unknown) };
+        if record.revoked_ms.is_some() {
+            return Ok(Admission::Revoked);
+        }
+        let mut right = false;
+        for wrapped in &record.secrets {
+            let secret = self.key.unwrap(&device, wrapped).ok_or(RegistryError::Damaged(device))?;
+            right |= equal(&keys::mqtt_password(&secret, &device), password);
+        }
+        Ok(if right { Admission::Admitted } else { Admission::WrongPassword })
+    }
+
+    fn record(&self, device: DeviceId) -> Result<Option<Record>, RegistryError> {
+        let devices = self.database.begin_read()?.open_table(DEVICES)?;
+        let record = devices.get(device.as_str())?;
+        record.map(|record| decode(device, record.value())).transpose()
+    }
+
+    /// Reads, changes and writes a record in one transaction; nothing is written on an error.
+    fn change<T>(
+        &self,
+        device: DeviceId,
+        change: impl FnOnce(&mut Record) -> Result<T, RegistryError>,
+    ) -> Result<T, RegistryError> {
+        let transaction = self.database.begin_write()?;
+        let changed = change_in(&transaction, device, change)?;
+        transaction.commit()?;
+        Ok(changed)
+    }
+}
+
+fn change_in<T>(
+    transaction: &WriteTransaction,
+    device: DeviceId,
+    change: impl FnOnce(&mut Record) -> Result<T, RegistryError>,
+) -> Result<T, RegistryError> {
+    let mut devices = transaction.open_table(DEVICES)?;
+    let found = devices.get(device.as_str())?.map(|record| decode(device, record.value()));
+    let mut record = found.transpose()?.ok_or(RegistryError::Unknown(device))?;
+    let changed = change(&mut record)?;
+    devices.insert(device.as_str(), record.encode().as_slice())?;
+    Ok(changed)
+}
+
+fn decode(device: DeviceId, bytes: &[u8]) -> Result<Record, RegistryError> {
+    Record::decode(bytes).ok_or(RegistryError::Damaged(device))
+}
+
+/// Equality whose duration tells nothing but the lengths.
+fn equal(one: &[u8], other: &[u8]) -> bool {
+    let pairs = one.iter().zip(other);
+    let differing = pairs.fold(0, |bits, (one, other)| std::hint::black_box(bits | (one ^ other)));
+    one.len() == other.len() && differing == 0
+}
+
+fn some_of(devices: &[DeviceId]) -> String {
+    const SHOWN: usize = 5;
+    let names: Vec<&str> = devices.iter().take(SHOWN).map(DeviceId::as_str).collect();
+    match devices.len().saturating_sub(SHOWN) {
+        0 => names.join(", "),
+        more => format!("{} and {more} more", names.join(", ")),
+    }
+}
+
+impl Admit for Registry {
+    fn admit(&self, device: &DeviceId, password: &[u8]) -> Admission {
+        self.authenticate(*device, password).unwrap_or_else(|error| {
+            tracing::warn!(%device, %error, "cannot tell whether a device may connect");
+            Admission::Unavailable
+        })
+    }
+}

@@ -1,1 +1,401 @@
-//! TODO(module)
+//! The device, but for its board: [`App::poll`] is the whole flow, in order.
+//!
+//! Constraints first: no heap, no clock, no panic; a poll ends in bounded time; whatever is kept is
+//! in flash or bounded by a setting. A power cut may come between any two bytes written: what it
+//! can take is the open batches, and the next boot says how much that was at most.
+
+mod config;
+mod open;
+mod reports;
+mod store;
+mod system;
+mod uplink;
+
+use embedded_storage::nor_flash::NorFlash;
+use protocol::frame::Kind;
+use protocol::hello::Challenge;
+use protocol::record::Record;
+use protocol::{Catalogue, CatalogueId, Clock, Counts, DeviceTime, Lane, RingId, Seq};
+
+use crate::batch::{Batch, BatchConfig, Closed, Limits, NoRoom, RecordBatch};
+use crate::campaign::Schedule;
+use crate::ports::{Deadline, Entropy, Link, Now, Ports, Reading, Source};
+use crate::ring::RingError;
+use crate::session::Session;
+pub use config::{AppConfig, Counters, Layout, StartError};
+use open::{catalogue_id, open_store};
+use store::{Identity, Store};
+pub use system::SystemError;
+use system::{System, SystemState};
+
+/// Readings taken in one poll, so that the link is served in between.
+const READINGS_MAX: u32 = 256;
+
+/// The device's core for up to `SIGNALS` signals, with frames that stand in `FRAME` bytes.
+///
+/// `FRAME` is the longest sealed frame and room to seal it anew ([`crate::batch::FRAME_OVERHEAD`]).
+#[derive(Debug)]
+pub struct App<'a, const SIGNALS: usize, const FRAME: usize> {
+    identity: Identity,
+    catalogue: Catalogue<'a>,
+    catalogue_id: CatalogueId,
+    campaign_id: u32,
+    image: u32,
+    batching: BatchConfig,
+    heartbeat_ms: u32,
+
+    schedule: Schedule<SIGNALS>,
+    batches: [Batch<SIGNALS, FRAME>; 3],
+    records: RecordBatch<FRAME>,
+    stores: [Store; 3],
+    session: Session,
+    system: System,
+
+    /// Where frames are read to, and sealed anew.
+    scratch: [u8; FRAME],
+    /// Of the last hello.
+    challenge: Challenge,
+    /// The agent's clock less the uptime, in milliseconds.
+    agent_clock_ms: Option<i64>,
+    catalogue_wanted: bool,
+    heartbeat_due_ms: u64,
+    /// The next poll closes all that is open.
+    flush_asked: bool,
+    counters: Counters,
+}
+
+impl<'a, const SIGNALS: usize, const FRAME: usize> App<'a, SIGNALS, FRAME> {
+    /// Opens or formats the rings, counts the boot and says so. Blocks for as long as the flash
+    /// takes to be looked through.
+    pub fn start<F: NorFlash>(
+        config: AppConfig<'a>,
+        now: &Now,
+        flash: &mut F,
+        entropy: &mut impl Entropy,
+    ) -> Result<Self, StartError<F::Error>> {
+        let AppConfig { device, secret, generation, catalogue, campaign, layout, .. } = config;
+        let identity = Identity { device, secret, generation };
+        let mut scratch = [0; FRAME];
+        let signals = catalogue.signals.len();
+        let catalogue_id = catalogue_id::<FRAME>(&catalogue, &mut scratch)
+            .filter(|_| signals <= SIGNALS && signals > 0)
+            .ok_or(StartError::Catalogue)?;
+        let schedule = Schedule::new(&campaign, signals, catalogue.tick_ms)?;
+
+        let mut system = System::open(flash, &layout.system)?;
+        let before = system.state();
+        let boot = before.boot.saturating_add(1);
+        system.write(flash, SystemState { boot, clean: false, ..before })?;
+
+        let mut open = |lane: Lane| {
+            let region = layout.rings.get(lane.index()).copied().ok_or(RingError::Region)?;
+            let mut store = open_store(&identity, lane, region, &mut system, flash, entropy)?;
+            store.find_front(flash, &mut scratch);
+            let fits = store.ring.frame_len_max() >= FRAME;
+            if fits { Ok(store) } else { Err(StartError::FrameLen) }
+        };
+        let stores = [open(Lane::Critical)?, open(Lane::Bulk)?, open(Lane::Latest)?];
+
+        let signals = u8::try_from(signals).map_err(|_| StartError::Catalogue)?;
+        let batches = config.batch.open_samples_max.map(|samples_max| {
+            let frame_len_max = config.batch.frame_len_max;
+            Batch::new(signals, Limits { frame_len_max, samples_max })
+        });
+        let mut seed = [0; 8];
+        entropy.fill(&mut seed);
+        let mut app = Self {
+            identity,
+            catalogue,
+            catalogue_id,
+            campaign_id: campaign.id,
+            image: config.image,
+            batching: config.batch,
+            heartbeat_ms: config.heartbeat_ms,
+            schedule,
+            batches,
+            records: RecordBatch::new(),
+            stores,
+            session: Session::new(config.session, u64::from_le_bytes(seed)),
+            system,
+            scratch,
+            challenge: Challenge::default(),
+            agent_clock_ms: None,
+            catalogue_wanted: false,
+            heartbeat_due_ms: now.uptime_ms,
+            flush_asked: false,
+            counters: Counters::default(),
+        };
+        app.say_boot(now, config.reset, before.clean || before.boot == 0);
+        Ok(app)
+    }
+
+    /// Does all there is to do now. To be called by the deadline it returned last, and whenever the
+    /// link or the source has something.
+    pub fn poll<F: NorFlash, S: Source, L: Link, E: Entropy>(
+        &mut self,
+        now: Now,
+        ports: &mut Ports<'_, F, S, L, E>,
+    ) -> Deadline {
+        let now = self.with_agent_clock(now);
+        if self.system.state().clean {
+            self.mark_clean(false, ports.flash);
+        }
+        self.take_link_events(&now, ports);
+        let more = self.sample(&now, ports);
+        let flush = core::mem::take(&mut self.flush_asked);
+        self.close_batches(&now, ports.flash, flush);
+        self.say_heartbeat(&now);
+        self.store_records(&now, ports.flash);
+        self.say_losses(&now, ports.flash, flush);
+        let resealing = self.reseal(&now, ports);
+        let session_ms = self.run_session(&now, ports);
+        if more || resealing {
+            return Deadline(now.uptime_ms);
+        }
+        self.deadline(session_ms, ports.source.due())
+    }
+
+    /// Asks the next poll to close, seal and store all that is open, without waiting for its time.
+    pub fn ask_flush(&mut self) {
+        self.flush_asked = true;
+    }
+
+    /// Closes, seals and stores all that is open, without waiting for its time.
+    pub fn flush<F: NorFlash>(&mut self, now: Now, flash: &mut F) {
+        let now = self.with_agent_clock(now);
+        self.close_batches(&now, flash, true);
+        self.store_records(&now, flash);
+        self.say_losses(&now, flash, true);
+    }
+
+    /// An orderly stop: stores all that is open and notes that nothing is. A later poll takes the
+    /// note back.
+    pub fn stop<F: NorFlash>(&mut self, now: Now, flash: &mut F) {
+        self.flush(now, flash);
+        self.mark_clean(true, flash);
+    }
+
+    /// Takes an event, a line of log or a crash, to be stored at the next poll.
+    pub fn record<'r>(
+        &mut self,
+        now: &Now,
+        record: impl FnOnce(DeviceTime) -> Record<'r>,
+    ) -> Result<(), NoRoom> {
+        let now = self.with_agent_clock(*now);
+        let record = record(self.device_time(&now));
+        self.records.push(&record)?;
+        self.accept(Lane::Critical, record.counts());
+        Ok(())
+    }
+
+    /// Whether nothing is open and all that is stored was acknowledged in this boot.
+    pub fn idle(&self) -> bool {
+        self.batches.iter().all(Batch::is_empty)
+            && self.records.is_empty()
+            && self.stores.iter().all(|store| {
+                store.outstanding() == 0
+                    && store.losses_due_ms().is_none()
+                    && store.ring.fork().is_none()
+            })
+    }
+
+    /// Frames of a lane that are stored and not acknowledged in this boot.
+    pub fn outstanding(&self, lane: Lane) -> u64 {
+        self.store(lane).map_or(0, Store::outstanding)
+    }
+
+    /// How much of a lane's ring is taken by frames that are not acknowledged, in percent. A source
+    /// that waits while this is high never makes the ring drop anything.
+    pub fn ring_used(&self, lane: Lane) -> u8 {
+        self.store(lane).map_or(0, |store| store.ring.used())
+    }
+
+    /// The id of a lane's ring.
+    pub fn ring_id(&self, lane: Lane) -> RingId {
+        self.store(lane).map(|store| store.ring.id()).unwrap_or_default()
+    }
+
+    /// The next sequence number of a lane's ring.
+    pub fn next_seq(&self, lane: Lane) -> Seq {
+        self.store(lane).map(|store| store.ring.next()).unwrap_or_default()
+    }
+
+    /// The number of this boot, from 1.
+    pub fn boot(&self) -> u32 {
+        self.system.state().boot
+    }
+
+    /// The catalogue's id.
+    pub fn catalogue_id(&self) -> CatalogueId {
+        self.catalogue_id
+    }
+
+    /// What was counted since the start.
+    pub fn counters(&self) -> Counters {
+        Counters {
+            stored_frames: self.stores.each_ref().map(|store| store.stored_frames),
+            dropped_frames: self.stores.each_ref().map(|store| store.dropped_frames),
+            ..self.counters
+        }
+    }
+
+    /// Takes readings from the source and puts them into batches; whether there may be more.
+    fn sample<F: NorFlash, S: Source, L, E>(
+        &mut self,
+        now: &Now,
+        ports: &mut Ports<'_, F, S, L, E>,
+    ) -> bool {
+        while let Some((signal, lane)) = self.schedule.due(now.uptime_ms) {
+            if let Some(reading) = ports.source.read(signal, now) {
+                self.push(now, ports.flash, lane, &reading);
+            }
+        }
+        for _ in 0..READINGS_MAX {
+            let Some(reading) = ports.source.next(now) else { return false };
+            let mut admitted = false;
+            for lane in self.schedule.admit(&reading) {
+                admitted = true;
+                self.push(now, ports.flash, lane, &reading);
+            }
+            if !admitted {
+                self.counters.refused = self.counters.refused.saturating_add(1);
+            }
+        }
+        true
+    }
+
+    fn push<F: NorFlash>(&mut self, now: &Now, flash: &mut F, lane: Lane, reading: &Reading) {
+        let Some(batch) = self.batches.get_mut(lane.index()) else { return };
+        let mut pushed = batch.push(now.uptime_ms, reading);
+        if pushed.is_err() {
+            self.close_batch(now, flash, lane);
+            let batch = self.batches.get_mut(lane.index());
+            pushed = batch.map_or(pushed, |batch| batch.push(now.uptime_ms, reading));
+        }
+        if pushed.is_ok() {
+            self.accept(lane, Counts { samples: 1, events: 0 });
+        } else {
+            // Not even an empty batch takes it: no such signal.
+            self.counters.refused = self.counters.refused.saturating_add(1);
+        }
+    }
+
+    fn accept(&mut self, lane: Lane, counts: Counts) {
+        if let Some(accepted) = self.counters.accepted.get_mut(lane.index()) {
+            *accepted += counts;
+        }
+    }
+
+    /// Closes the batches whose time has come, or all.
+    fn close_batches<F: NorFlash>(&mut self, now: &Now, flash: &mut F, all: bool) {
+        for lane in Lane::ALL {
+            let due = self.batch_due_ms(lane);
+            if due.is_some_and(|due| all || due <= now.uptime_ms) {
+                self.close_batch(now, flash, lane);
+            }
+        }
+    }
+
+    fn batch_due_ms(&self, lane: Lane) -> Option<u64> {
+        let batch = self.batches.get(lane.index())?;
+        let age_ms_max = self.batching.frame_age_ms_max.get(lane.index())?;
+        let opened_ms = batch.opened_ms()?;
+        let age_ms = if batch.is_full() { 0 } else { *age_ms_max };
+        Some(opened_ms.saturating_add(u64::from(age_ms)))
+    }
+
+    fn close_batch<F: NorFlash>(&mut self, now: &Now, flash: &mut F, lane: Lane) {
+        let time = self.device_time(now);
+        let (Some(batch), Some(store)) =
+            (self.batches.get_mut(lane.index()), self.stores.get_mut(lane.index()))
+        else {
+            return;
+        };
+        if let Some(closed) = batch.close(self.catalogue_id, time.boot) {
+            let buffer = batch.buffer();
+            store_frame(store, flash, time, Kind::Samples, buffer, &closed, &mut self.counters);
+        }
+    }
+
+    /// Seals the records that wait into one frame of the critical lane.
+    fn store_records<F: NorFlash>(&mut self, now: &Now, flash: &mut F) {
+        self.say_catalogue();
+        let time = self.device_time(now);
+        let [store, ..] = &mut self.stores;
+        if let Some(closed) = self.records.close() {
+            let buffer = self.records.buffer();
+            store_frame(store, flash, time, Kind::Records, buffer, &closed, &mut self.counters);
+        }
+    }
+
+    fn say_losses<F: NorFlash>(&mut self, now: &Now, flash: &mut F, at_once: bool) {
+        let time = self.device_time(now);
+        for store in &mut self.stores {
+            if store.say_losses(flash, time, at_once).is_err() {
+                self.counters.flash_errors = self.counters.flash_errors.saturating_add(1);
+            }
+        }
+    }
+
+    fn mark_clean<F: NorFlash>(&mut self, clean: bool, flash: &mut F) {
+        let state = SystemState { clean, ..self.system.state() };
+        if self.system.write(flash, state).is_err() {
+            self.counters.flash_errors = self.counters.flash_errors.saturating_add(1);
+        }
+    }
+
+    /// The time with the agent's clock, if the board has none as good.
+    fn with_agent_clock(&self, now: Now) -> Now {
+        let worth = now.wall.map_or(Clock::Uptime, |(_, clock)| clock);
+        match (self.agent_clock_ms, i64::try_from(now.uptime_ms)) {
+            (Some(offset), Ok(uptime)) if worth < Clock::Agent => {
+                Now { wall: Some((offset.saturating_add(uptime), Clock::Agent)), ..now }
+            }
+            _ => now,
+        }
+    }
+
+    fn device_time(&self, now: &Now) -> DeviceTime {
+        let (unix_ms, clock) = now.wall.unwrap_or_default();
+        DeviceTime { boot: self.boot(), uptime_ms: now.uptime_ms, unix_ms, clock }
+    }
+
+    fn deadline(&self, session_ms: u64, source_ms: Option<u64>) -> Deadline {
+        let batches = Lane::ALL.into_iter().filter_map(|lane| self.batch_due_ms(lane));
+        let losses = self.stores.iter().filter_map(Store::losses_due_ms);
+        let heartbeat = (self.heartbeat_ms > 0).then_some(self.heartbeat_due_ms);
+        let soonest = batches
+            .chain(losses)
+            .chain(heartbeat)
+            .chain(source_ms)
+            .chain(self.schedule.deadline())
+            .fold(session_ms, u64::min);
+        Deadline(soonest)
+    }
+
+    fn store(&self, lane: Lane) -> Option<&Store> {
+        self.stores.get(lane.index())
+    }
+}
+
+/// Stores a frame; what the flash refuses is counted, and said if it got a number.
+fn store_frame<F: NorFlash>(
+    store: &mut Store,
+    flash: &mut F,
+    time: DeviceTime,
+    kind: Kind,
+    buffer: &mut [u8],
+    closed: &Closed,
+    counters: &mut Counters,
+) {
+    let before = store.ring.before_next();
+    if store.store(flash, time, kind, buffer, closed).is_err() {
+        counters.flash_errors = counters.flash_errors.saturating_add(1);
+        if store.ring.before_next() == before {
+            counters.unstored += closed.counts;
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -5,9 +5,12 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod ports;
 pub mod campaign;
 pub mod batch;
 pub mod ring;
 pub mod session;
 pub mod app;
 pub mod mqtt;
+
+pub use app::{App, AppConfig};

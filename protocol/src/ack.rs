@@ -63,8 +63,7 @@ impl Ack {
     ) -> usize {
         let mut number = [0; varint::LEN_MAX];
         let number_len = varint::write(self.durable.0, &mut number).unwrap_or_default();
-        let first =
-            (WIRE_VERSION << 4) | (self.generation.number() << 2) | u8::from(self.repeat);
+        let first = (WIRE_VERSION << 4) | (self.generation.number() << 2) | u8::from(self.repeat);
         let said = [first, self.lane as u8]
             .into_iter()
             .chain(number.into_iter().take(number_len))

@@ -89,7 +89,8 @@ impl Envelope {
         if bytes.len() > DOWNLINK_LEN_MAX {
             return Err(FrameError::Oversized);
         }
-        let (prefix, rest) = bytes.split_first_chunk_mut::<PREFIX_LEN>().ok_or(FrameError::Truncated)?;
+        let (prefix, rest) =
+            bytes.split_first_chunk_mut::<PREFIX_LEN>().ok_or(FrameError::Truncated)?;
         let [first, salt @ .., _, _, _, _, _, _, _, _] = *prefix;
         let number = prefix.last_chunk::<8>().copied().unwrap_or_default();
         if first >> 4 != WIRE_VERSION {
@@ -135,7 +136,11 @@ impl Envelope {
     }
 }
 
-fn associated(device: &DeviceId, challenge: &Challenge, generation: Generation) -> heapless::Vec<u8, 56> {
+fn associated(
+    device: &DeviceId,
+    challenge: &Challenge,
+    generation: Generation,
+) -> heapless::Vec<u8, 56> {
     let mut bytes = heapless::Vec::new();
     for part in [&b"d"[..], &[generation.number()], &challenge.0, device.as_bytes()] {
         let fits = bytes.extend_from_slice(part).is_ok();

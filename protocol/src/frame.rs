@@ -287,7 +287,9 @@ impl<'a> Body<'a> {
                 Ok((Self::Samples(header, columns), None))
             }
             Kind::Records => Ok((Self::Records(record::Records::new(bytes)), None)),
-            Kind::Loss => Ok((Self::Loss(postcard::from_bytes(bytes).map_err(|_| BodyError)?), None)),
+            Kind::Loss => {
+                Ok((Self::Loss(postcard::from_bytes(bytes).map_err(|_| BodyError)?), None))
+            }
             Kind::Resealed => {
                 let (origin, inner) = Origin::read(bytes).ok_or(BodyError)?;
                 Ok((Self::read(origin.kind, inner)?.0, Some(origin)))

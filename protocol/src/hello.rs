@@ -40,9 +40,14 @@ pub struct RingState {
     pub before_first: Counts,
     /// What it had taken before `next`.
     pub before_next: Counts,
-    /// Who acknowledged last; zero if nobody has since the boot.
-    pub released_by: JournalInstance,
+    /// Highest sequence number acknowledged since the boot; 0 if none was.
+    pub acknowledged: Seq,
+    /// Who said so; zero if nobody has.
+    pub acknowledged_by: JournalInstance,
 }
+
+/// The states of a device's rings, at most one a lane.
+pub type Rings = heapless::Vec<RingState, 3>;
 
 /// A device's statement about itself.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -58,7 +63,7 @@ pub struct Hello {
     /// First four bytes of its image's hash; 0 where there is none.
     pub image: u32,
     /// Its rings.
-    pub rings: heapless::Vec<RingState, 3>,
+    pub rings: Rings,
 }
 
 impl Hello {
@@ -101,7 +106,8 @@ impl Hello {
             return Err(FrameError::Oversized);
         }
         Self::generation(bytes)?;
-        let (prefix, rest) = bytes.split_first_chunk_mut::<PREFIX_LEN>().ok_or(FrameError::Truncated)?;
+        let (prefix, rest) =
+            bytes.split_first_chunk_mut::<PREFIX_LEN>().ok_or(FrameError::Truncated)?;
         let [first, nonce @ ..] = *prefix;
         let text_len = rest.len().checked_sub(TAG_LEN).ok_or(FrameError::Truncated)?;
         let (text, tag) = rest.split_at_mut_checked(text_len).ok_or(FrameError::Truncated)?;

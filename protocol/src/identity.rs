@@ -134,7 +134,9 @@ impl FromStr for RingId {
 pub struct RingIdError;
 
 /// Counts the frames of one ring, from 1; 0 means "none yet".
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct Seq(pub u64);
 
@@ -213,7 +215,9 @@ impl fmt::Display for Lane {
 }
 
 /// Which of a device's secrets a message is made with: two bits, raised by a key rotation.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default, Serialize, Deserialize,
+)]
 #[serde(try_from = "u8", into = "u8")]
 pub struct Generation(u8);
 

@@ -59,12 +59,22 @@ key_types! {
 }
 
 /// Seals the frames of one ring; the nonce is the sequence number.
-pub fn frame_key(secret: &Secret, device: &DeviceId, ring: &RingId, generation: Generation) -> FrameKey {
+pub fn frame_key(
+    secret: &Secret,
+    device: &DeviceId,
+    ring: &RingId,
+    generation: Generation,
+) -> FrameKey {
     FrameKey(derive(secret, b"frame", &[device.as_bytes(), &ring.0, &[generation.number()]]))
 }
 
 /// Authenticates acknowledgements of one ring.
-pub fn ack_key(secret: &Secret, device: &DeviceId, ring: &RingId, generation: Generation) -> AckKey {
+pub fn ack_key(
+    secret: &Secret,
+    device: &DeviceId,
+    ring: &RingId,
+    generation: Generation,
+) -> AckKey {
     AckKey(derive(secret, b"ack", &[device.as_bytes(), &ring.0, &[generation.number()]]))
 }
 

@@ -27,6 +27,8 @@ pub mod hello;
 pub mod ack;
 pub mod downlink;
 pub mod topic;
+#[cfg(test)]
+mod golden;
 
 pub use identity::{Counts, DeviceId, FrameTag, Generation, JournalInstance, Lane, RingId, Seq};
 pub use keys::Secret;

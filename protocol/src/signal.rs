@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// A signal's place in its catalogue, from 0.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct SignalIndex(pub u8);
 
@@ -55,7 +57,9 @@ impl Signal<'_> {
 }
 
 /// Names a catalogue by its content: the first four bytes of SHA-256 over its encoding.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct CatalogueId(pub u32);
 
@@ -110,16 +114,14 @@ impl<'a> Catalogue<'a> {
         Ok(used)
     }
 
-    /// Reads a catalogue whose signals are put into `signals`.
+    /// Reads an encoding: the length of a tick in milliseconds, and the signals.
     pub fn decode<const N: usize>(
         bytes: &'a [u8],
-        signals: &'a mut Vec<Signal<'a>, N>,
-    ) -> Result<Self, CatalogueError> {
-        let (tick_ms, read): (u32, Vec<Signal<'a>, N>) =
+    ) -> Result<(u32, Vec<Signal<'a>, N>), CatalogueError> {
+        let (tick_ms, signals): (u32, Vec<Signal<'a>, N>) =
             postcard::from_bytes(bytes).map_err(|_| CatalogueError::Malformed)?;
-        *signals = read;
-        let catalogue = Self { tick_ms, signals };
-        if catalogue.in_range() { Ok(catalogue) } else { Err(CatalogueError::Range) }
+        let in_range = Catalogue { tick_ms, signals: &signals }.in_range();
+        if in_range { Ok((tick_ms, signals)) } else { Err(CatalogueError::Range) }
     }
 
     /// The id of a catalogue from its canonical encoding.

@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 /// How far a wall clock can be trusted.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Clock {
     /// No wall clock: time counts from the boot.

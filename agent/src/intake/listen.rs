@@ -1,1 +1,319 @@
-//! TODO(module)
+//! The agent as the devices' MQTT 5 server: nothing to install, and a PUBACK only for what is
+//! durable.
+//!
+//! Constraints first: anyone can connect, so every connection is bounded in bytes and in time
+//! before and after its CONNECT, and what one peer does harms no other. An idle device costs a few
+//! KiB. Nothing here knows what a frame holds.
+//!
+//! A connection is one task: `connection` drives socket and channels, `greeting` and `session` are
+//! the pure rules of MQTT, `deadlines` those of time, `directory` knows who is there, `presence`
+//! vouches for `Opened` and `Closed`, and `reason` names every way in which it ends.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use protocol::frame::FRAME_LEN_MAX;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use crate::intake::{Admit, Inbound};
+
+mod connection;
+mod deadlines;
+mod directory;
+mod gauges;
+mod greeting;
+mod presence;
+mod reason;
+mod session;
+#[cfg(test)]
+mod tests;
+
+pub use connection::OUTBOUND_MESSAGES_MAX;
+pub use gauges::{ListenGauges, ListenHealth};
+pub use reason::{End, Refusal};
+pub use session::{PACKET_LEN_MAX, RECEIVE_MAXIMUM};
+
+use connection::{Hub, attend};
+use directory::Directory;
+
+/// Connections that may be open beyond the sessions allowed: on their way in or out.
+const LOBBY_MAX: usize = 256;
+
+/// Connections that the system holds for us until we accept them.
+const BACKLOG: u32 = 4096;
+
+/// File descriptors for everything else than connections.
+const OTHER_DESCRIPTORS: u64 = 128;
+
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+const STOP_MAX: Duration = Duration::from_secs(2);
+const SUMMARY_PERIOD: Duration = Duration::from_secs(10);
+
+/// How to listen.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ListenConfig {
+    /// Where. Port 0: any free one.
+    pub address: SocketAddr,
+    /// The most sessions at a time, one per device. Each takes a file descriptor.
+    pub connections_max: usize,
+    /// How long a connection may take until its CONNECT is whole.
+    pub connect_timeout: Duration,
+    /// How long the device may leave what it was sent in our hands.
+    pub write_timeout: Duration,
+    /// How long the answer to a wrong name or password is held back.
+    pub refusal_delay: Duration,
+    /// The longest keep alive, in whole seconds up to 65,535; set for devices that ask for a longer
+    /// one or none, since without one nobody notices that a device is gone.
+    pub keep_alive_max: Duration,
+    /// The most payload bytes that wait for the acceptor, of all devices together; at least a
+    /// frame's.
+    pub queued_bytes_max: usize,
+}
+
+impl ListenConfig {
+    /// All that has a default, for this address.
+    pub const fn new(address: SocketAddr) -> Self {
+        Self {
+            address,
+            connections_max: 4096,
+            connect_timeout: Duration::from_secs(5),
+            write_timeout: Duration::from_secs(20),
+            refusal_delay: Duration::from_millis(200),
+            keep_alive_max: Duration::from_hours(1),
+            queued_bytes_max: 4 * 1024 * 1024,
+        }
+    }
+}
+
+/// What a device has to keep to that asked for this keep alive; never zero.
+fn keep_alive_s(asked_s: u16, config: &ListenConfig) -> u16 {
+    let max = u16::try_from(config.keep_alive_max.as_secs()).unwrap_or(u16::MAX).max(1);
+    if asked_s == 0 { max } else { asked_s.min(max) }
+}
+
+/// Why nothing listens.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// The address is taken.
+    #[error(
+        "cannot listen for devices on {0}: address already in use; stop what listens there \
+         (`ss -ltnp` shows it) or choose another address"
+    )]
+    InUse(SocketAddr),
+    /// The port needs privileges.
+    #[error(
+        "cannot listen for devices on {0}: permission denied; choose a port from 1024 or allow \
+         this one (CAP_NET_BIND_SERVICE)"
+    )]
+    Denied(SocketAddr),
+    /// No interface has the address.
+    #[error(
+        "cannot listen for devices on {0}: no interface of this machine has that address; choose \
+         one that it has, or 0.0.0.0 for all"
+    )]
+    NoSuchAddress(SocketAddr),
+    /// Anything else.
+    #[error("cannot listen for devices on {address}: {source}")]
+    Other {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Listens for devices and serves them until `stop`: [`Listener::bind`], then [`Listener::serve`].
+///
+/// Not cancel safe: stop it by `stop`.
+pub async fn serve<A: Admit>(
+    config: ListenConfig,
+    admit: A,
+    inbound: mpsc::Sender<Inbound>,
+    gauges: Arc<ListenGauges>,
+    stop: CancellationToken,
+) -> Result<(), ListenError> {
+    Listener::bind(config)?.serve(admit, inbound, gauges, stop).await;
+    Ok(())
+}
+
+/// A bound socket: from here on, devices can connect and wait to be served.
+#[derive(Debug)]
+pub struct Listener {
+    config: ListenConfig,
+    socket: TcpListener,
+}
+
+impl Listener {
+    /// Takes the address. In a tokio runtime only.
+    pub fn bind(config: ListenConfig) -> Result<Self, ListenError> {
+        let address = config.address;
+        let socket = bind(address).map_err(|source| match source.kind() {
+            io::ErrorKind::AddrInUse => ListenError::InUse(address),
+            io::ErrorKind::PermissionDenied => ListenError::Denied(address),
+            io::ErrorKind::AddrNotAvailable => ListenError::NoSuchAddress(address),
+            _ => ListenError::Other { address, source },
+        })?;
+        raise_descriptor_limit(config.connections_max);
+        Ok(Self { config, socket })
+    }
+
+    /// Where it listens: the port that was chosen, if none was set.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// Serves devices until `stop`; then says so to all of them and waits up to two seconds for
+    /// their connections to close. Every session's `Closed` was sent or will be, also after this
+    /// returns if the queue is full then.
+    ///
+    /// Not cancel safe: stop it by `stop`.
+    pub async fn serve<A: Admit>(
+        self,
+        admit: A,
+        inbound: mpsc::Sender<Inbound>,
+        gauges: Arc<ListenGauges>,
+        stop: CancellationToken,
+    ) {
+        let Self { config, socket } = self;
+        let address = socket.local_addr().unwrap_or(config.address);
+        let tasks_max = config.connections_max.saturating_add(LOBBY_MAX);
+        let room = config.queued_bytes_max.clamp(FRAME_LEN_MAX, Semaphore::MAX_PERMITS);
+        let hub = Arc::new(Hub {
+            inbound,
+            room: Arc::new(Semaphore::new(room)),
+            directory: Directory::new(config.connections_max),
+            gauges: Arc::clone(&gauges),
+            sessions: AtomicU64::new(1),
+            stop: stop.clone(),
+            config,
+        });
+        let mut tasks = JoinSet::new();
+        let mut summary = Summary::default();
+        let mut summary_due = interval(SUMMARY_PERIOD);
+        summary_due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        gauges.set_health(ListenHealth::Listening);
+        info!(%address, "listening for devices");
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                Some(ended) = tasks.join_next() => report(ended),
+                _ = summary_due.tick() => summary.log(&gauges),
+                accepted = socket.accept() => match accepted {
+                    Ok(_) if tasks.len() >= tasks_max => {
+                        gauges.turned_away.fetch_add(1, Relaxed);
+                    }
+                    Ok((stream, peer)) => {
+                        // Without it PUBACKs wait for the device's delayed ACKs, no more than that.
+                        if let Err(error) = stream.set_nodelay(true) {
+                            debug!(%peer, %error, "TCP_NODELAY not set");
+                        }
+                        gauges.set_health(ListenHealth::Listening);
+                        tasks.spawn(attend(Arc::clone(&hub), admit.clone(), stream, peer));
+                    }
+                    Err(error) => {
+                        // Mostly: out of file descriptors. It passes when a connection ends.
+                        if gauges.set_health(ListenHealth::Failing(error.to_string())) {
+                            warn!(%error, "cannot accept a connection; going on");
+                        }
+                        sleep(ACCEPT_BACKOFF).await;
+                    }
+                },
+            }
+        }
+        drop(socket);
+        gauges.set_health(ListenHealth::Stopped);
+        hub.directory.stop();
+        let all_closed = async {
+            while let Some(ended) = tasks.join_next().await {
+                report(ended);
+            }
+        };
+        if timeout(STOP_MAX, all_closed).await.is_err() {
+            debug!(connections = tasks.len(), "connections cut off");
+            tasks.shutdown().await;
+        }
+        summary.log(&gauges);
+        info!(%address, "stopped listening for devices");
+    }
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A restart must not wait for the connections of the last run to time out.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Raises the limit of open files as far as we may and need: often it is 1,024.
+fn raise_descriptor_limit(connections_max: usize) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let connections = u64::try_from(connections_max.saturating_add(LOBBY_MAX)).unwrap_or(u64::MAX);
+    let wanted = connections.saturating_add(OTHER_DESCRIPTORS);
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current.is_none_or(|current| current >= wanted) {
+        return;
+    }
+    let raised = maximum.map_or(wanted, |maximum| maximum.min(wanted));
+    let set = setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum });
+    if set.is_err() || raised < wanted {
+        let allowed = if set.is_ok() { Some(raised) } else { current };
+        warn!(
+            allowed,
+            wanted,
+            "fewer open files are allowed than connections_max needs; raise the hard limit \
+             (LimitNOFILE= of the service) or lower connections_max"
+        );
+    }
+}
+
+fn report(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        warn!(%error, "a connection's task failed; its device will come back");
+    }
+}
+
+/// Tells of refused connections in one line per period, however many there are.
+#[derive(Default)]
+struct Summary {
+    refused: [u64; Refusal::ALL.len()],
+    malformed: u64,
+    turned_away: u64,
+}
+
+impl Summary {
+    fn log(&mut self, gauges: &ListenGauges) {
+        let last = std::mem::replace(
+            self,
+            Self {
+                refused: Refusal::ALL.map(|reason| gauges.refused(reason)),
+                malformed: gauges.malformed(),
+                turned_away: gauges.turned_away.load(Relaxed),
+            },
+        );
+        let new = Refusal::ALL
+            .into_iter()
+            .zip(self.refused.iter().zip(last.refused))
+            // Who connects and says nothing is a health check, mostly.
+            .filter(|(reason, (now, then))| *now > then && *reason != Refusal::Left)
+            .map(|(reason, (now, then))| format!("{reason} {}", now - then));
+        let refused = new.collect::<Vec<_>>().join(", ");
+        let malformed = self.malformed - last.malformed;
+        let turned_away = self.turned_away - last.turned_away;
+        if !refused.is_empty() || malformed > 0 || turned_away > 0 {
+            warn!(refused, malformed, turned_away, "connections refused");
+        }
+    }
+}

@@ -5,9 +5,32 @@
 
 use protocol::DeviceId;
 use protocol::topic::Channel;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 pub mod listen;
+
+/// Says who may connect: the registry, or a map in tests.
+pub trait Admit: Clone + Send + 'static {
+    /// Whether this device may connect with this password.
+    ///
+    /// Called once per CONNECT, from the task of the connection: it must not block.
+    fn admit(&self, device: &DeviceId, password: &[u8]) -> Admission;
+}
+
+/// What [`Admit::admit`] answers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Admission {
+    /// Known, not revoked, and the password is right.
+    Admitted,
+    /// No such device.
+    Unknown,
+    /// The device was revoked.
+    Revoked,
+    /// Not this device's password.
+    WrongPassword,
+    /// Cannot be told now: the registry does not answer. The device is to come back.
+    Unavailable,
+}
 
 /// One live connection of one device. Numbers are never used twice in one life of the agent.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -22,9 +45,19 @@ pub struct Inbound {
     pub device: DeviceId,
     /// What happened.
     pub message: Message,
+    /// The room that the payload takes in the intake's bound on queued bytes: given back when this
+    /// is dropped, so drop it once the payload is journaled or thrown away. None without a payload.
+    pub room: Option<Room>,
 }
 
-/// What can happen in a session.
+/// A share of an intake's bound on bytes that wait for the acceptor.
+#[derive(Debug)]
+pub struct Room(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
+
+/// What can happen in a session: `Opened` comes first, `Closed` last, each exactly once.
+///
+/// When a device takes its own session over, the new one's `Opened` may come before the old one's
+/// `Closed`: tell them apart by [`SessionId`], which only grows.
 #[derive(Debug)]
 pub enum Message {
     /// It began; everything for it goes into this channel. If the channel is full or closed the

@@ -148,8 +148,7 @@ impl Identity {
             .chain_update(self.epoch.number.to_le_bytes())
             .chain_update(self.epoch.nonce.to_le_bytes())
             .finalize();
-        let [a, b, c, d, e, f, g, h, ..] = <[u8; 32]>::from(digest);
-        JournalInstance([a, b, c, d, e, f, g, h])
+        JournalInstance(<[u8; 32]>::from(digest).first_chunk().copied().unwrap_or_default())
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use protocol::{Counts, Lane};
 
 use super::cursor::{Identity, Point, Position};
+use super::error::is_no_space;
 use super::reader::Shared;
 use super::record::{self, Entry, Seed};
 use super::segment::{HEADER_LEN, Header, Segment, Unfinished, lane_dir, offset_of};
@@ -157,9 +158,4 @@ impl LaneLog {
             tracing::debug!(lane = %self.lane, %error, "cannot write the mark yet");
         }
     }
-}
-
-/// Whether the disk, or our share of it, is full.
-pub(super) fn is_no_space(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

@@ -108,6 +108,7 @@ use tokio::sync::watch;
 
 use crate::storage::{SharedStorage, Storage};
 
+mod error;
 mod cursor;
 mod fields;
 mod record;
@@ -122,12 +123,14 @@ mod verify;
 mod tests;
 
 pub use cursor::{Ends, Epoch, JournalCursor, Point, Position, Positions};
+pub use error::{AppendError, CommitError, JournalError};
 pub use reader::{Damage, Item, JournalTail, ReadError, Reader};
 pub use record::{Entry, EntryKind};
 pub use verify::{LaneReport, Report, verify};
 
 use cursor::{Identity, PerLane};
-use lane::{LaneLog, is_no_space};
+use error::is_no_space;
+use lane::LaneLog;
 use reader::Shared;
 use recovery::Survey;
 
@@ -157,91 +160,6 @@ impl JournalConfig {
     pub const fn new(dir: PathBuf) -> Self {
         Self { dir, segment_bytes: Self::SEGMENT_BYTES, bytes_max: Self::BYTES_MAX }
     }
-}
-
-/// Why a journal cannot be opened. Damage is no reason; see [`RecoveryReport`].
-#[derive(Debug, thiserror::Error)]
-pub enum JournalError {
-    /// The disk is full, and what a crash left has to be written again. Make room, start again.
-    #[error("no room to recover the journal at {}", path.display())]
-    NoSpace {
-        /// Where.
-        path: PathBuf,
-        /// What the storage says.
-        source: io::Error,
-    },
-    /// The storage fails.
-    #[error("cannot open the journal at {}", path.display())]
-    Io {
-        /// Where.
-        path: PathBuf,
-        /// What the storage says.
-        source: io::Error,
-    },
-    /// Written by another version of the agent.
-    #[error("{} has format version {found}, this agent knows {known}", path.display())]
-    Version {
-        /// Which segment.
-        path: PathBuf,
-        /// Its version.
-        found: u16,
-        /// Ours.
-        known: u16,
-    },
-    /// There are segments, and no header or epoch that is whole: without the journal's id none of
-    /// their records can be read. Nothing was changed; move them away to begin anew.
-    #[error("nothing tells which journal the segments in {} are of", path.display())]
-    Unrecognisable {
-        /// The journal's directory.
-        path: PathBuf,
-    },
-}
-
-impl JournalError {
-    fn at(path: &Path, source: io::Error) -> Self {
-        let path = path.to_owned();
-        if is_no_space(&source) {
-            Self::NoSpace { path, source }
-        } else {
-            Self::Io { path, source }
-        }
-    }
-}
-
-/// Why an entry was not taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum AppendError {
-    /// [`PENDING_BYTES_MAX`] wait already: commit first.
-    #[error("too much waits for a commit")]
-    Pending,
-    /// The journal has [`JournalConfig::bytes_max`] already: prune first.
-    #[error("the journal is full")]
-    Full,
-    /// The payload has more than [`FRAME_LEN_MAX`] bytes.
-    #[error("the payload is too large")]
-    TooLarge,
-}
-
-/// Why something is still pending. Nothing is lost: what is durable is in [`Journal::ends`], the
-/// rest waits for the next commit.
-#[derive(Debug, thiserror::Error)]
-pub enum CommitError {
-    /// The disk is full.
-    #[error("no room for the {lane} lane of the journal")]
-    NoSpace {
-        /// The first lane that failed.
-        lane: Lane,
-        /// What the storage says.
-        source: io::Error,
-    },
-    /// The disk fails, the old file as well as a new one.
-    #[error("cannot write the {lane} lane of the journal")]
-    Io {
-        /// The first lane that failed.
-        lane: Lane,
-        /// What the storage says.
-        source: io::Error,
-    },
 }
 
 /// What an open found.
@@ -430,21 +348,17 @@ impl Journal {
     pub fn prune(&mut self, below: &Positions) -> io::Result<()> {
         for lane in Lane::ALL {
             let lane_dir = segment::lane_dir(&self.config.dir, lane);
-            let mut removed = false;
             loop {
                 let oldest = match self.shared.segments().get(lane).as_slice() {
                     [oldest, next, ..] if next.base.at <= below.get(lane) => *oldest,
                     _ => break,
                 };
-                // Oldest first, and the list after the file: a failure leaves no hole.
+                // Oldest first, each durably, and the list after the file: a crash leaves no hole.
                 let path = segment::path_of(&lane_dir, oldest.base.at);
                 segment::remove_if_there(&*self.shared.storage, &path)?;
+                self.shared.storage.sync_dir(&lane_dir)?;
                 self.shared.segments().get_mut(lane).retain(|segment| *segment != oldest);
                 self.usage_bytes = self.usage_bytes.saturating_sub(oldest.bytes);
-                removed = true;
-            }
-            if removed {
-                self.shared.storage.sync_dir(&lane_dir)?;
             }
         }
         Ok(())

@@ -59,9 +59,8 @@ impl Seed {
     }
 
     fn checksum(self, at: Position, len: [u8; 4], body: &[u8]) -> u32 {
-        let [a, b, c, d, e, f, g, h] = at.0.to_le_bytes();
-        let [i, j, k, l] = len;
-        let placed = crc32c::crc32c_append(self.0, &[a, b, c, d, e, f, g, h, i, j, k, l]);
+        let placed = crc32c::crc32c_append(self.0, &at.0.to_le_bytes());
+        let placed = crc32c::crc32c_append(placed, &len);
         crc32c::crc32c_append(placed, body)
     }
 }

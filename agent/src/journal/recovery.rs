@@ -35,25 +35,33 @@ pub(super) struct Survey {
 #[derive(Debug, Default)]
 pub(super) struct LaneSurvey {
     pub(super) segments: Vec<Segment>,
-    /// The end of what the last segment's last mark vouches for.
-    marked: Point,
-    /// The end of the whole records that follow without a break.
-    pub(super) end: Point,
+    tip: Tip,
     /// Who wrote the last segment.
     last: Option<Identity>,
+}
+
+/// How the last segment ends.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tip {
+    /// Where its last mark stands: the end of what that vouches for.
+    marked: Point,
+    /// The end of the entries that follow without a break, which is the end of the log.
+    end: Point,
+    /// The end of what is whole: `end`, or the mark that stands there.
+    whole: Position,
 }
 
 impl LaneSurvey {
     /// Bytes beyond the last whole record: what a crash left of a group that was never committed.
     pub(super) fn torn_bytes(&self) -> u64 {
-        self.segments.last().map_or(0, |last| {
-            last.bytes.saturating_sub(offset_of(last.base.at, self.end.at).max(HEADER_LEN))
-        })
+        self.segments
+            .last()
+            .map_or(0, |last| last.bytes.saturating_sub(offset_of(last.base.at, self.tip.whole)))
     }
 
     /// Bytes that are whole, but that no mark vouches for.
     pub(super) fn unmarked_bytes(&self) -> u64 {
-        self.end.at.since(self.marked.at)
+        self.tip.end.at.since(self.tip.marked.at)
     }
 }
 
@@ -88,7 +96,7 @@ impl Survey {
     }
 
     pub(super) fn ends(&self) -> Ends {
-        Ends::from_points(&PerLane::new(|lane| self.lanes.get(lane).end))
+        Ends::from_points(&PerLane::new(|lane| self.lanes.get(lane).tip.end))
     }
 
     /// Makes a lane's end durable: what no mark vouches for is written again, in a new segment that
@@ -105,19 +113,19 @@ impl Survey {
         let latest = self.latest;
         let survey = self.lanes.get_mut(lane);
         let Some(last) = survey.segments.last().copied() else { return Ok(()) };
-        let mut kept = offset_of(last.base.at, survey.end.at);
+        let Tip { marked, end, whole } = survey.tip;
+        let mut kept = offset_of(last.base.at, whole);
         if survey.unmarked_bytes() > 0 {
             let identity = survey.last.unwrap_or(Identity { journal, epoch: latest });
-            let header = Header { identity, lane, base: survey.marked };
-            let (end, bytes) = copy(storage, &lane_dir, last.base.at, survey.end, &header)?;
-            survey.segments.retain(|segment| segment.base.at < survey.marked.at);
-            survey.segments.push(Segment { base: survey.marked, bytes });
-            survey.end.at = end;
-            if survey.marked.at == last.base.at {
+            let header = Header { identity, lane, base: marked };
+            let bytes = copy(storage, &lane_dir, last.base.at, end, &header)?;
+            survey.segments.retain(|segment| segment.base.at < marked.at);
+            survey.segments.push(Segment { base: marked, bytes });
+            if marked.at == last.base.at {
                 // The copy took the old one's name.
                 return Ok(());
             }
-            kept = offset_of(last.base.at, survey.marked.at);
+            kept = offset_of(last.base.at, marked.at);
         }
         if last.bytes > kept {
             let file = storage.open(&path_of(&lane_dir, last.base.at), false)?;
@@ -180,12 +188,12 @@ fn survey_lane(
     }
     survey.segments.reverse();
     if let (Some(last), Some((_, identity, _))) = (survey.segments.last(), found.last()) {
-        (survey.marked, survey.end) = find_end(storage, lane_dir, seed, last)?;
+        survey.tip = find_tip(storage, lane_dir, seed, last)?;
         survey.last = *identity;
     }
-    if survey.end.at < known.at {
+    if survey.tip.end.at < known.at {
         // The last life began further on: its segments are gone. No position is used twice.
-        (survey.marked, survey.end) = (known, known);
+        survey.tip = Tip { marked: known, end: known, whole: known.at };
     }
     Ok(survey)
 }
@@ -212,46 +220,50 @@ fn first_totals(
     Ok(scan.totals_at(at))
 }
 
-/// The end of what the last mark vouches for, and of what follows it without a break.
-fn find_end(
+fn find_tip(
     storage: &dyn Storage,
     lane_dir: &Path,
     seed: Seed,
     segment: &Segment,
-) -> io::Result<(Point, Point)> {
+) -> io::Result<Tip> {
     let file = storage.open(&path_of(lane_dir, segment.base.at), false)?;
     let mut scan = Scan::new(seed);
-    let span = whole_file(segment);
-    let (mut marked, mut end, mut unbroken) = (segment.base, segment.base, true);
+    let all = whole_file(segment);
+    let mut tip = Tip { marked: segment.base, end: segment.base, whole: segment.base.at };
     let mut at = segment.base.at;
+    let mut unbroken = true;
     loop {
-        match scan.step(&*file, span, at)? {
+        match scan.step(&*file, all, at)? {
             Step::Record(len) => {
                 let Some(record) = scan.record(at, len) else { break };
-                at = at.plus(len);
+                let after = at.plus(len);
                 if record.entry.is_none() {
-                    marked = Point { at, totals: record.before };
-                    (end, unbroken) = (marked, true);
+                    // It may not be durable itself: the log ends before it.
+                    let marked = Point { at, totals: record.before };
+                    tip = Tip { marked, end: marked, whole: after };
+                    unbroken = true;
                 } else if unbroken {
-                    end = Point { at, totals: record.after() };
+                    tip.end = Point { at: after, totals: record.after() };
+                    tip.whole = after;
                 }
+                at = after;
             }
             Step::Damage(to) => (at, unbroken) = (to, false),
             Step::End => break,
         }
     }
-    Ok((marked, end))
+    Ok(tip)
 }
 
 /// Writes what stands from `header.base` to `end` in the segment at `from` to a segment of its own,
-/// with a mark: once that has its name, all of it is durable. Where it ends, and its file's length.
+/// with a mark: once that has its name, all of it is durable. The length of its file.
 fn copy(
     storage: &SharedStorage,
     lane_dir: &Path,
     from: Position,
     end: Point,
     header: &Header,
-) -> io::Result<(Position, u64)> {
+) -> io::Result<u64> {
     let file = storage.open(&path_of(lane_dir, from), false)?;
     let segment = Unfinished::segment(storage, lane_dir, header)?;
     let mut buffer = vec![0; COPY_LEN];
@@ -280,6 +292,5 @@ fn copy(
         Ok(()) => drop(segment.finish()?),
         Err(error) => return Err(segment.give_up(error)),
     }
-    let end = at.plus(mark.len());
-    Ok((end, offset_of(header.base.at, end)))
+    Ok(offset_of(header.base.at, at.plus(mark.len())))
 }

@@ -52,7 +52,6 @@ impl Scan {
     /// Forgets what it holds: another file comes next.
     pub(super) fn reset(&mut self) {
         self.window.clear();
-        self.pass_unreadable = false;
     }
 
     /// From here to the next whole record, treats a block that cannot be read as a damaged one.

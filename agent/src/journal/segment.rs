@@ -149,7 +149,7 @@ pub(super) struct Unfinished<'a> {
     storage: &'a SharedStorage,
     dir: &'a Path,
     path: PathBuf,
-    unfinished: PathBuf,
+    provisional: PathBuf,
     file: Box<dyn File>,
 }
 
@@ -160,11 +160,11 @@ impl<'a> Unfinished<'a> {
         dir: &'a Path,
         path: PathBuf,
     ) -> io::Result<Self> {
-        let unfinished = path.with_extension(UNFINISHED);
+        let provisional = path.with_extension(UNFINISHED);
         // What a failed attempt left is never written to again.
-        remove_if_there(&**storage, &unfinished)?;
-        let file = storage.open(&unfinished, true)?;
-        Ok(Self { storage, dir, path, unfinished, file })
+        remove_if_there(&**storage, &provisional)?;
+        let file = storage.open(&provisional, true)?;
+        Ok(Self { storage, dir, path, provisional, file })
     }
 
     /// Begins a segment, with its header.
@@ -190,7 +190,7 @@ impl<'a> Unfinished<'a> {
         let named = self
             .file
             .sync()
-            .and_then(|()| self.storage.rename(&self.unfinished, &self.path))
+            .and_then(|()| self.storage.rename(&self.provisional, &self.path))
             .and_then(|()| self.storage.sync_dir(self.dir));
         match named {
             Ok(()) => Ok(self.file),
@@ -200,8 +200,8 @@ impl<'a> Unfinished<'a> {
 
     /// Takes away what was begun, as far as the storage lets us: the next attempt begins anew.
     pub(super) fn give_up(self, error: io::Error) -> io::Error {
-        if let Err(again) = remove_if_there(&**self.storage, &self.unfinished) {
-            tracing::debug!(path = %self.unfinished.display(), %again, "left behind");
+        if let Err(again) = remove_if_there(&**self.storage, &self.provisional) {
+            tracing::debug!(path = %self.provisional.display(), %again, "left behind");
         }
         error
     }

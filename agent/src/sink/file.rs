@@ -28,21 +28,12 @@ use crate::privacy::Cleared;
 use crate::storage::SharedStorage;
 
 /// Where the files are and how large they get.
-#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FileSinkConfig {
     /// The directory; nothing else is in it.
     pub dir: PathBuf,
-    /// Size of a file, in MiB, before the next one is begun.
-    #[serde(default = "FileSinkConfig::rotate_mib")]
-    pub rotate_mib: u32,
-}
-
-impl FileSinkConfig {
-    /// The default size of a file, in MiB.
-    pub const fn rotate_mib() -> u32 {
-        1024
-    }
+    /// Size of a file, in bytes, before the next one is begun.
+    pub rotate_bytes: u64,
 }
 
 /// The cursor as it is kept beside the files.
@@ -143,7 +134,7 @@ impl FileSink {
                 Resume::Reconcile(Box::new(Reconcile { why, cursor, delivered }))
             }
         };
-        let rotate_bytes = u64::from(config.rotate_mib.max(1)) << 20;
+        let rotate_bytes = config.rotate_bytes;
         Ok((Self { log, slots, rotate_bytes, _lock: lock }, resume))
     }
 

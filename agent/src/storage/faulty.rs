@@ -121,7 +121,16 @@ impl Faulty {
         state.life += 1;
     }
 
+    /// The process dies and starts again; the kernel, and what it holds, lives on.
+    pub fn restart(&self) {
+        let mut state = self.state();
+        state.is_off = false;
+        state.faults.clear();
+        state.life += 1;
+    }
+
     /// Another disk with the same content, for a copy to be restored from.
+    #[must_use]
     pub fn copy(&self) -> Self {
         Self(Arc::new(Mutex::new(self.state().clone())))
     }
@@ -144,6 +153,9 @@ impl Faulty {
     }
 
     /// Makes a file vanish, durably.
+    ///
+    /// # Panics
+    /// If it is not there.
     pub fn lose(&self, path: &Path) {
         let mut state = self.state();
         state.live.remove(path).unwrap();
@@ -337,7 +349,9 @@ impl Storage for Faulty {
         state.unsynced = elsewhere;
         if !matches!(fault, Some(Fault::NoSpace | Fault::Io)) {
             let here: Vec<NameChange> = here;
-            here.into_iter().for_each(|change| change.apply(&mut state.durable));
+            for change in here {
+                change.apply(&mut state.durable);
+            }
         }
         done((), fault)
     }

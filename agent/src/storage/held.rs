@@ -185,8 +185,7 @@ impl Storage for Held {
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         let mut names = self.names();
-        loop {
-            let Some((to, inode, is_taken)) = names.dir(path)?.misplaced() else { break };
+        while let Some((to, inode, is_taken)) = names.dir(path)?.misplaced() {
             // All places are taken by what has to move too: they go round in a circle.
             let to = if is_taken { names.hidden_in(path) } else { to };
             names.dir(path)?.rename_on_disk(&inode, to)?;

@@ -205,7 +205,13 @@ pub struct Decoder<'a, const N: usize> {
 impl<'a, const N: usize> Decoder<'a, N> {
     /// A decoder for the `count` samples in `columns`, of a catalogue with `signals` signals.
     pub fn new(columns: &'a [u8], count: u16, signals: u8) -> Self {
-        Self { model: Model::new(signals), bits: BitReader::new(columns), count, left: count, signals }
+        Self {
+            model: Model::new(signals),
+            bits: BitReader::new(columns),
+            count,
+            left: count,
+            signals,
+        }
     }
 
     fn read(&mut self) -> Result<Sample, CodecError> {

@@ -69,7 +69,9 @@ fn a_full_buffer_refuses_and_keeps_what_it_has() {
     let mut buffer = [0; 60];
     let mut encoder = Encoder::<4>::new(4);
     let sample = |tick| Sample { tick, signal: SignalIndex(1), raw: i64::MAX };
-    let taken = (0..100).take_while(|tick| encoder.push(&mut buffer, sample(tick * 1_000_000)).is_ok()).count();
+    let taken = (0..100)
+        .take_while(|tick| encoder.push(&mut buffer, sample(tick * 1_000_000)).is_ok())
+        .count();
     assert!(taken > 1);
     assert_eq!(usize::from(encoder.count()), taken);
     let len = encoder.finish(&mut buffer).unwrap();

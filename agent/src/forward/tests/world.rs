@@ -299,7 +299,7 @@ impl World {
     pub fn open(&self) -> Result<TestForwarder, String> {
         let storage = self.storage();
         let tail = self.journal.tail();
-        let config = FileSinkConfig { dir: "/out".into(), rotate_mib: 1 };
+        let config = FileSinkConfig { dir: "/out".into(), rotate_bytes: 1 << 20 };
         let (mut sink, resume) = FileSink::open(&storage, &config, None, &tail)
             .map_err(|error: SinkError| error.to_string())?;
         sink.rotate_after(self.rotate_bytes);

@@ -127,7 +127,11 @@ fn perform(act: &Act, held: &mut Held, model: &mut Model, dir: &Path) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 200,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn like_a_naive_model(acts in vec(act(), 1..60)) {

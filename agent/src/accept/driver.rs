@@ -1,0 +1,177 @@
+//! The acceptor's thread: its queue, its clock, its pace. Decides nothing about frames.
+//!
+//! One thread, because one owner needs no locks, and because a sync blocks: what arrives while the
+//! disk works queues up and goes into the next group commit.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use protocol::DeviceId;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+
+use super::Acceptor;
+use crate::intake::Inbound;
+use crate::journal::Positions;
+use crate::telemetry::Gauge;
+
+/// Messages taken before a commit, at most: bounds what a crash lets devices send again.
+const GROUP_MAX: usize = 1024;
+/// How often housekeeping is done, and a blocked message tried again.
+const TICK: Duration = Duration::from_millis(250);
+/// How often the watermarks' checkpoint is written while frames arrive.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
+
+/// What else the acceptor is told.
+#[derive(Debug)]
+pub enum Control {
+    /// A device was revoked, rotated or removed: close its sessions, forget its keys.
+    Forget(DeviceId),
+    /// Sum up all rings: (declared by devices, held or accounted for).
+    Sums(tokio::sync::oneshot::Sender<Option<(protocol::Counts, protocol::Counts)>>),
+}
+
+/// Why the acceptor stands still, if it does; for `/healthz`.
+#[derive(Clone, Debug, Default)]
+pub struct AcceptStatus {
+    blocked: Arc<Mutex<Option<String>>>,
+    journal_bytes: Gauge,
+}
+
+impl AcceptStatus {
+    /// The reason, if it stands still.
+    pub fn blocked(&self) -> Option<String> {
+        self.blocked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Bytes of the journal's files.
+    pub fn journal_bytes(&self) -> u64 {
+        self.journal_bytes.get()
+    }
+
+    fn set(&self, reason: Option<String>) {
+        let mut blocked = self.blocked.lock().unwrap_or_else(PoisonError::into_inner);
+        if *blocked != reason {
+            if let Some(reason) = &reason {
+                tracing::warn!(reason, "intake stands still; devices keep their frames");
+            } else {
+                tracing::info!("intake goes on");
+            }
+            *blocked = reason;
+        }
+    }
+}
+
+/// What the thread is given.
+pub struct Ports {
+    /// From the intakes; when the last of them is gone, the thread drains, commits and ends.
+    pub inbound: mpsc::Receiver<Inbound>,
+    /// From the operator.
+    pub control: mpsc::Receiver<Control>,
+    /// Up to where the journal is needed by nobody any more; told whether the journal is full, when sinks that may lose do not count.
+    pub floor: Box<dyn Fn(bool) -> Option<Positions> + Send>,
+    /// Where it says why it stands still.
+    pub status: AcceptStatus,
+}
+
+/// Starts the thread. It gives the acceptor back when it has ended in order.
+pub fn spawn(acceptor: Acceptor, ports: Ports) -> io::Result<thread::JoinHandle<Acceptor>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    thread::Builder::new()
+        .name("accept".to_owned())
+        .spawn(move || runtime.block_on(drive(acceptor, ports)))
+}
+
+async fn drive(mut acceptor: Acceptor, mut ports: Ports) -> Acceptor {
+    let mut tick = interval_at(Instant::now() + TICK, TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut held: Option<Inbound> = None;
+    let mut saved_at = Instant::now();
+    let mut moved = false;
+    loop {
+        tokio::select! {
+            inbound = ports.inbound.recv(), if held.is_none() => match inbound {
+                Some(inbound) => {
+                    held = take_group(&mut acceptor, &mut ports, Some(inbound));
+                    moved = true;
+                }
+                None => break,
+            },
+            Some(control) = ports.control.recv() => obey(&mut acceptor, control),
+            _ = tick.tick() => {
+                ports.status.journal_bytes.set(acceptor.journal().usage_bytes());
+                if let Some(positions) = (ports.floor)(held.is_some())
+                    && let Err(error) = acceptor.journal().prune(&positions)
+                {
+                    tracing::warn!(%error, "cannot remove old journal segments; trying again");
+                }
+                if held.is_some() {
+                    held = take_group(&mut acceptor, &mut ports, held);
+                }
+                if moved && !acceptor.is_waiting() && saved_at.elapsed() >= CHECKPOINT_EVERY {
+                    checkpoint(&mut acceptor);
+                    (moved, saved_at) = (false, Instant::now());
+                }
+            }
+        }
+        commit(&mut acceptor, &ports.status, held.is_some());
+    }
+    commit(&mut acceptor, &ports.status, false);
+    checkpoint(&mut acceptor);
+    acceptor
+}
+
+/// Takes what is there, up to a group; what could not be taken comes back.
+fn take_group(
+    acceptor: &mut Acceptor,
+    ports: &mut Ports,
+    first: Option<Inbound>,
+) -> Option<Inbound> {
+    let mut next = first;
+    for _ in 0..GROUP_MAX {
+        let Some(inbound) = next.take().or_else(|| ports.inbound.try_recv().ok()) else { break };
+        if let Err(refused) = acceptor.take(unix_ms(), inbound) {
+            ports.status.set(Some(refused.reason.to_string()));
+            return Some(refused.inbound);
+        }
+    }
+    None
+}
+
+fn commit(acceptor: &mut Acceptor, status: &AcceptStatus, held: bool) {
+    match acceptor.commit(unix_ms()) {
+        Ok(()) if !held => status.set(None),
+        Ok(()) => {}
+        Err(error) => status.set(Some(format!("journal: {error}"))),
+    }
+}
+
+fn checkpoint(acceptor: &mut Acceptor) {
+    if let Err(error) = acceptor.checkpoint() {
+        // Costs time at the next start, nothing else.
+        tracing::warn!(%error, "cannot write the watermarks' checkpoint");
+    }
+}
+
+fn obey(acceptor: &mut Acceptor, control: Control) {
+    match control {
+        Control::Forget(device) => acceptor.forget(&device),
+        Control::Sums(reply) => {
+            let sums = acceptor.rings().sums();
+            if let Err(error) = &sums {
+                tracing::warn!(%error, "cannot sum up the rings");
+            }
+            if reply.send(sums.ok()).is_err() {
+                tracing::debug!("whoever asked for the sums has given up");
+            }
+        }
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "driver: stamps what arrives")]
+fn unix_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

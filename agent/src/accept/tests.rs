@@ -1,0 +1,272 @@
+use std::path::Path;
+use std::sync::Arc;
+
+use protocol::frame::{HEADER_LEN_MAX, Header, Kind, TAG_LEN};
+use protocol::hello::Rings as HelloRings;
+use protocol::keys::{Secret, frame_key};
+use protocol::{CatalogueId, DeviceTime, JournalInstance, Seq};
+
+use super::*;
+use crate::journal::{Item, JournalConfig, Position, Positions};
+use crate::registry::OsEntropy;
+use crate::storage::{Disk, SharedStorage};
+
+const SESSION: SessionId = SessionId(1);
+const NOW: i64 = 1_700_000_000_000;
+
+/// An acceptor and one device that talks to it.
+struct Bench {
+    acceptor: Acceptor,
+    device: DeviceId,
+    secret: Secret,
+    ring: RingId,
+    out: mpsc::Receiver<Outbound>,
+    packet_id: u16,
+}
+
+fn acceptor(dir: &Path, bytes_max: u64) -> (Acceptor, Registry) {
+    let storage: SharedStorage = Arc::new(Disk);
+    let database = crate::state::open(&storage, &dir.join("state.redb")).unwrap();
+    let registry = Registry::open_with_key_file(
+        Arc::clone(&database),
+        &dir.join("registry.key"),
+        &mut OsEntropy,
+    )
+    .unwrap();
+    let mut rings = Rings::open(Arc::clone(&database), 100).unwrap();
+    let config = JournalConfig { bytes_max, ..JournalConfig::new(dir.join("journal")) };
+    let mut replayed =
+        |lane, entry: &Entry<'_>, _: Position| replay(&mut rings, lane, entry).unwrap();
+    let (journal, _) =
+        Journal::open(storage, config, [1; 16], 7, &Positions::default(), &mut replayed).unwrap();
+    let catalogues = Catalogues::open(database).unwrap();
+    let counters = AcceptCounters::default();
+    let acceptor = Acceptor::new(journal, rings, registry.clone(), catalogues, counters, [3; 16]);
+    (acceptor, registry)
+}
+
+impl Bench {
+    fn new(dir: &Path, bytes_max: u64) -> Self {
+        let (acceptor, registry) = acceptor(dir, bytes_max);
+        let device: DeviceId = "bench".parse().unwrap();
+        let secret = registry.add(device, NOW, &mut OsEntropy).unwrap().secret;
+        Self::join(acceptor, device, secret)
+    }
+
+    fn join(mut acceptor: Acceptor, device: DeviceId, secret: Secret) -> Self {
+        let (sender, out) = mpsc::channel(64);
+        let opened = Message::Opened(sender);
+        acceptor
+            .take(NOW, Inbound { session: SESSION, device, message: opened, room: None })
+            .unwrap();
+        Self { acceptor, device, secret, ring: RingId([5; 16]), out, packet_id: 0 }
+    }
+
+    fn publish(&mut self, channel: Channel, payload: Vec<u8>) -> Result<(), Box<Refused>> {
+        self.packet_id += 1;
+        let message = Message::Published { channel, payload, packet_id: Some(self.packet_id) };
+        let inbound = Inbound { session: SESSION, device: self.device, message, room: None };
+        self.acceptor.take(NOW, inbound)
+    }
+
+    fn hello(&mut self, first_retained: u64, before_first: Counts, acknowledged: u64) {
+        let mut rings = HelloRings::new();
+        rings
+            .push(RingState {
+                lane: Lane::Bulk,
+                ring: self.ring,
+                first_retained: Seq(first_retained),
+                next: Seq(100),
+                before_first,
+                before_next: before_first,
+                acknowledged: Seq(acknowledged),
+                acknowledged_by: JournalInstance::default(),
+            })
+            .unwrap();
+        let hello = Hello {
+            time: DeviceTime::default(),
+            challenge: Challenge([1; 16]),
+            catalogue: CatalogueId(9),
+            campaign: 0,
+            image: 0,
+            rings,
+        };
+        let key = hello_key(&self.secret, &self.device, Generation::FIRST);
+        let mut bytes = [0; 512];
+        let len = hello.seal(&key, &self.device, Generation::FIRST, [1; 12], &mut bytes).unwrap();
+        self.publish(Channel::Hello, bytes[..len].to_vec()).unwrap();
+    }
+
+    /// A frame of one heartbeat: one event.
+    fn frame(&self, seq: u64) -> Vec<u8> {
+        let mut body = [0; 128];
+        let len =
+            Record::Heartbeat(protocol::health::Heartbeat::default()).append(&mut body, 0).unwrap();
+        self.seal(Kind::Records, seq, &body[..len])
+    }
+
+    fn loss(&self, seq: u64, first: u64, last: u64, through: u64) -> Vec<u8> {
+        let loss = Loss {
+            first: Seq(first),
+            last: Seq(last),
+            through: Counts { samples: 0, events: through },
+            reason: LossReason::Full,
+            time: DeviceTime::default(),
+        };
+        self.seal(Kind::Loss, seq, &postcard::to_extend(&loss, Vec::new()).unwrap())
+    }
+
+    fn seal(&self, kind: Kind, seq: u64, body: &[u8]) -> Vec<u8> {
+        let mut buffer = vec![0; HEADER_LEN_MAX + body.len() + TAG_LEN];
+        let at = HEADER_LEN_MAX..HEADER_LEN_MAX + body.len();
+        buffer[at.clone()].copy_from_slice(body);
+        let binding = Binding { device: self.device, ring: self.ring, lane: Lane::Bulk };
+        let key = frame_key(&self.secret, &self.device, &self.ring, Generation::FIRST);
+        let header = Header { generation: Generation::FIRST, kind, seq: Seq(seq) };
+        let (range, _) = frame::seal(&key, &binding, &header, &mut buffer, at).unwrap();
+        buffer[range].to_vec()
+    }
+
+    fn send(&mut self, payload: Vec<u8>) {
+        self.publish(Channel::Frames(Lane::Bulk), payload).unwrap();
+    }
+
+    /// Commits; the acknowledgement that came of it, if any.
+    fn commit(&mut self) -> Option<Ack> {
+        self.acceptor.commit(NOW).unwrap();
+        let key = ack_key(&self.secret, &self.device, &self.ring, Generation::FIRST);
+        let mut latest = None;
+        while let Ok(outbound) = self.out.try_recv() {
+            if let Outbound::Publish(Channel::Ack, payload) = outbound {
+                latest = Some(Ack::open(&key, &self.device, &self.ring, &payload).unwrap());
+            }
+        }
+        latest
+    }
+
+    /// What the journal holds of the bulk lane: kind, seq, what it adds.
+    fn journaled(&mut self) -> Vec<(EntryKind, u64, u64)> {
+        let mut reader = self.acceptor.journal().tail().reader(Lane::Bulk, Position(0));
+        let mut entries = Vec::new();
+        while let Some(item) = reader.next().unwrap() {
+            if let Item::Entry { entry, .. } = item {
+                entries.push((entry.kind, entry.seq.0, entry.adds.events));
+            }
+        }
+        entries
+    }
+}
+
+fn events(events: u64) -> Counts {
+    Counts { samples: 0, events }
+}
+
+#[test]
+fn nothing_is_said_before_the_commit_i1() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::new(dir.path(), 1 << 30);
+    bench.hello(1, Counts::ZERO, 0);
+    assert!(bench.out.try_recv().is_err());
+    assert_eq!(bench.commit().unwrap().durable, Seq(0));
+    let sealed = bench.frame(1);
+    bench.send(sealed.clone());
+    assert!(bench.out.try_recv().is_err(), "neither PUBACK nor acknowledgement");
+    let ack = bench.commit().unwrap();
+    assert_eq!((ack.durable, ack.tag), (Seq(1), frame::tag_of(&sealed)));
+}
+
+#[test]
+fn each_frame_is_journaled_once_and_in_order_i2() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::new(dir.path(), 1 << 30);
+    bench.send(bench.frame(1));
+    assert_eq!(bench.commit(), None, "before the hello there is no ring");
+    bench.hello(1, Counts::ZERO, 0);
+    for seq in [1, 1, 3, 2, 1, 3] {
+        bench.send(bench.frame(seq));
+    }
+    let ack = bench.commit().unwrap();
+    assert_eq!((ack.durable, ack.repeat), (Seq(3), true));
+    let frame = EntryKind::Frame;
+    assert_eq!(bench.journaled(), [(frame, 1, 1), (frame, 2, 1), (frame, 3, 1)]);
+    assert_eq!(bench.acceptor.counters.duplicates.get(), 2);
+    assert_eq!(bench.acceptor.counters.ahead.get(), 1);
+}
+
+#[test]
+fn what_is_gone_is_written_down_once_with_exact_counts_i3() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::new(dir.path(), 1 << 30);
+    bench.hello(1, Counts::ZERO, 0);
+    bench.send(bench.frame(1));
+    // The device dropped 2 to 4 (seven events), and says so in a hello, then in a loss record.
+    bench.hello(5, events(8), 1);
+    bench.send(bench.frame(5));
+    bench.send(bench.loss(6, 2, 4, 8));
+    // It drops 7 and 8 (two events more); this time the loss record comes first.
+    bench.send(bench.loss(9, 7, 8, 11));
+    assert_eq!(bench.commit().unwrap().durable, Seq(9));
+    let (frame, gap) = (EntryKind::Frame, EntryKind::Gap);
+    let expected = [(frame, 1, 1), (gap, 4, 7), (frame, 5, 1), (frame, 6, 0), (frame, 9, 2)];
+    assert_eq!(bench.journaled(), expected);
+}
+
+#[test]
+fn a_full_journal_takes_nothing_and_says_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    // The journal's own files take some hundred KiB.
+    let mut bench = Bench::new(dir.path(), 400 * 1024);
+    bench.hello(1, Counts::ZERO, 0);
+    let mut seq = 0;
+    let refused = loop {
+        seq += 1;
+        let payload = bench.frame(seq);
+        if let Err(refused) = bench.publish(Channel::Frames(Lane::Bulk), payload) {
+            break refused;
+        }
+        bench.acceptor.commit(NOW).unwrap();
+        while bench.out.try_recv().is_ok() {}
+        assert!(seq < 100_000, "it never fills");
+    };
+    assert!(matches!(refused.reason, Blocked::Journal(AppendError::Full)));
+    assert!(matches!(refused.inbound.message, Message::Published { .. }), "handed back");
+    assert_eq!(bench.commit(), None);
+    bench.hello(1, Counts::ZERO, 0);
+    assert_eq!(bench.commit().unwrap().durable, Seq(seq - 1));
+}
+
+#[test]
+fn a_start_knows_what_the_last_life_held() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::new(dir.path(), 1 << 30);
+    bench.hello(1, Counts::ZERO, 0);
+    for seq in 1..=5 {
+        bench.send(bench.frame(seq));
+    }
+    bench.commit();
+    let (device, secret) = (bench.device, bench.secret.clone());
+    let tag = frame::tag_of(&bench.frame(5));
+    drop(bench);
+    let (acceptor, _) = acceptor(dir.path(), 1 << 30);
+    let mut bench = Bench::join(acceptor, device, secret);
+    bench.hello(1, Counts::ZERO, 0);
+    let ack = bench.commit().unwrap();
+    assert_eq!((ack.durable, ack.tag), (Seq(5), tag));
+}
+
+#[test]
+fn a_ring_of_another_device_cannot_be_claimed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::new(dir.path(), 1 << 30);
+    bench.hello(1, Counts::ZERO, 0);
+    bench.send(bench.frame(1));
+    bench.commit();
+    let thief: DeviceId = "thief".parse().unwrap();
+    let secret = bench.acceptor.registry.add(thief, NOW, &mut OsEntropy).unwrap().secret;
+    let mut bench = Bench::join(bench.acceptor, thief, secret);
+    bench.hello(1, Counts::ZERO, 0);
+    bench.send(bench.frame(2));
+    assert_eq!(bench.journaled().len(), 1);
+    assert!(bench.acceptor.counters.rejected_ring.get() > 0);
+    assert!(bench.commit().is_none_or(|ack| ack.durable == Seq(0)), "and learns nothing of it");
+}

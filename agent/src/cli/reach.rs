@@ -1,0 +1,105 @@
+//! Getting at a data directory: as its owner if no agent runs on it, through the agent's socket if
+//! one does.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, bail};
+use protocol::DeviceId;
+
+use crate::admin::{Admin, Client, Hooks, Request, Response};
+use crate::config::Config;
+use crate::ledger::Ledger;
+use crate::registry::{OsEntropy, Registry};
+use crate::run;
+use crate::state::{self, DirLock, StateError};
+use crate::storage::{Disk, SharedStorage};
+
+/// An agent that starts, or another command, holds the directory for a moment without answering.
+const ATTEMPTS: u32 = 100;
+const ATTEMPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Somebody who answers requests on a data directory.
+pub(super) enum Agent {
+    /// We do, and own it.
+    Resting(Box<Admin>, #[expect(dead_code, reason = "held until we are done")] DirLock),
+    /// The agent that runs on it does.
+    Running(Client),
+}
+
+/// Whether a command that finds no data directory makes one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Missing {
+    /// Yes: it has something to put there.
+    Make,
+    /// No: there is nothing to see.
+    Refuse,
+}
+
+impl Agent {
+    /// Gets at the configured data directory.
+    pub fn reach(config: &Config, missing: Missing) -> anyhow::Result<Self> {
+        let dir = &config.agent.data_dir;
+        if missing == Missing::Refuse && !dir.exists() {
+            bail!(
+                "there is no data directory {}: run the agent or add devices first, or name \
+                 another one with --data-dir",
+                dir.display()
+            );
+        }
+        let mut last = None;
+        for _ in 0..ATTEMPTS {
+            match DirLock::take(dir) {
+                Ok(lock) => return Ok(Self::Resting(Box::new(resting(config)?), lock)),
+                Err(locked @ StateError::Locked { .. }) => match Client::connect(dir) {
+                    Ok(client) => return Ok(Self::Running(client)),
+                    Err(error) => last = Some(anyhow::Error::new(error).context(locked)),
+                },
+                Err(error) => return Err(error.into()),
+            }
+            std::thread::sleep(ATTEMPT_PAUSE);
+        }
+        Err(last.unwrap_or_else(|| anyhow::anyhow!("no attempt was made")))
+    }
+
+    /// Asks, and takes a refusal for an error.
+    pub fn ask(&mut self, request: Request) -> anyhow::Result<Response> {
+        let response = match self {
+            Self::Resting(admin, _) => admin.answer(request, now_ms(), &mut OsEntropy),
+            Self::Running(client) => client.ask(&request)?,
+        };
+        match response {
+            Response::Refused { reason } => bail!(reason),
+            response => Ok(response),
+        }
+    }
+}
+
+fn resting(config: &Config) -> anyhow::Result<Admin> {
+    let storage: SharedStorage = Arc::new(Disk);
+    let dir: &Path = &config.agent.data_dir;
+    let database = state::open(&storage, &dir.join(state::FILE_NAME))?;
+    let registry = Registry::open_with_key_file(database, &config.key_file(), &mut OsEntropy)
+        .context("cannot open the registry")?;
+    Ok(Admin::new(registry, Arc::new(Resting { config: config.clone() })))
+}
+
+/// An agent that does not run has no sessions.
+struct Resting {
+    config: Config,
+}
+
+impl Hooks for Resting {
+    fn shut_out(&self, _: DeviceId) {}
+
+    fn ledger(&self) -> Result<Ledger, String> {
+        run::ledger_at_rest(&self.config).map_err(|error| format!("{error:#}"))
+    }
+}
+
+fn now_ms() -> i64 {
+    #[allow(clippy::disallowed_methods, reason = "driver: the command line's one clock")]
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,140 @@
+//! Mistakes that no single value shows: contradictions, and what this machine refuses.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use super::read::{Notes, Section};
+use super::report::{Problem, Report};
+use super::{Config, Sink, SinkKind};
+use crate::registry::{WrappingKey, is_exposed};
+
+/// Two segments a lane: one being written, one being forwarded.
+const SEGMENTS_MIN: u64 = 6;
+/// Longest name of a sink.
+const SINK_NAME_LEN_MAX: usize = 32;
+
+/// Contradictions within the file.
+pub(super) fn consistency(config: &Config, notes: &Notes) {
+    if let Some(http) = config.http.address
+        && overlap(config.listen.address, http)
+    {
+        let what = format!("{http} is also where devices connect to ({})", config.listen.address);
+        let meant = Some("give [listen] and [http] different ports".to_owned());
+        let at =
+            if notes.span("http.address").is_some() { "http.address" } else { "listen.address" };
+        notes.wrong_at(at, what, meant);
+    }
+    let journal = &config.journal;
+    if journal.bytes_max < journal.segment_bytes.saturating_mul(SEGMENTS_MIN) {
+        let given = notes.span("journal.size_max_gib").is_some();
+        let at = if given { "journal.size_max_gib" } else { "journal.segment_mib" };
+        let what =
+            format!("the journal has no room for {SEGMENTS_MIN} segments, two for each lane");
+        notes.wrong_at(at, what, Some("raise size_max_gib or lower segment_mib".to_owned()));
+    }
+}
+
+/// What the sinks seen so far have taken: names and places to write to.
+#[derive(Default)]
+pub(super) struct Distinct {
+    names: BTreeMap<String, usize>,
+    places: BTreeMap<Option<PathBuf>, usize>,
+}
+
+impl Distinct {
+    /// Notes what is wrong with the name of this sink, the `index`th, and whether it has anything
+    /// in common with one before.
+    pub fn check(&mut self, section: &Section<'_>, index: usize, sink: &Sink) {
+        let name = &sink.name;
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        let fits = (1..=SINK_NAME_LEN_MAX).contains(&name.len()) && name.bytes().all(allowed);
+        if section.has("name") && !fits {
+            let meant = format!("1 to {SINK_NAME_LEN_MAX} characters of A-Z a-z 0-9 - _");
+            section.wrong("name", format!("`{name}` can't be a sink's name"), Some(meant));
+        }
+        if let Some(first) = self.names.insert(name.clone(), index) {
+            let meant = format!("[[sink]] number {} is the other one", first + 1);
+            section.wrong("name", format!("two sinks are called `{name}`"), Some(meant));
+        }
+        let (place, key) = match &sink.kind {
+            SinkKind::File { path, .. } => (Some(path.clone()), "path"),
+            SinkKind::Stdout => (None, "type"),
+        };
+        // A file sink without a path has its name's, and then the names say it already.
+        if let Some(first) = self.places.insert(place, index)
+            && section.has(key)
+        {
+            let meant = format!("[[sink]] number {} has it", first + 1);
+            section.wrong(key, "two sinks would write to the same place", Some(meant));
+        }
+    }
+}
+
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let everywhere = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() == other.port() && one.port() != 0 && (everywhere || one.ip() == other.ip())
+}
+
+/// What this machine refuses: looks, and changes nothing.
+pub(super) fn environment(config: &Config, notes: &Notes, report: &mut Report) {
+    let mut wrong = |path: &str, what: String, meant: Option<String>| {
+        report.push(Problem { span: notes.span(path), what, meant });
+    };
+    let data_dir = &config.agent.data_dir;
+    if let Err(why) = writable(data_dir) {
+        wrong("agent.data_dir", format!("the data directory can't be used: {why}"), None);
+    }
+    for (index, sink) in config.sinks.0.iter().enumerate() {
+        if let SinkKind::File { path, .. } = &sink.kind
+            && path.is_absolute()
+            && let Err(why) = writable(path)
+        {
+            let what = format!("sink `{}` can't write: {why}", sink.name);
+            wrong(&format!("sink[{index}].path"), what, None);
+        }
+    }
+    if let Err(error) = WrappingKey::load(&config.key_file()) {
+        wrong("registry.key_file", error.to_string(), None);
+    }
+    if let Some(pseudonym) = &config.privacy.pseudonym
+        && let Err(why) = readable_key(&pseudonym.key_file)
+    {
+        let meant = Some("umask 077; openssl rand -hex 32 > FILE".to_owned());
+        wrong("privacy.pseudonym.key_file", why, meant);
+    }
+}
+
+/// Whether a file holds a key of at least 32 bytes that nobody else can read.
+fn readable_key(path: &Path) -> Result<(), String> {
+    let shown = path.display();
+    let found = fs::File::open(path).and_then(|file| file.metadata());
+    match found {
+        Err(error) => Err(format!("{shown}: {error}")),
+        Ok(found) if is_exposed(&found) => {
+            Err(format!("{shown} can be read or written by others: chmod 600 {shown}"))
+        }
+        Ok(found) if found.len() < 32 => Err(format!("{shown} is too short for a key")),
+        Ok(_) => Ok(()),
+    }
+}
+
+/// Whether a directory is there and can be written, or can be made.
+fn writable(dir: &Path) -> Result<(), String> {
+    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+    match fs::metadata(dir) {
+        Ok(found) if !found.is_dir() => Err(format!("{} is not a directory", dir.display())),
+        Ok(_) => {
+            let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+            let allowed = rustix::fs::access(dir, access);
+            allowed.map_err(|error| format!("{}: {error}", dir.display()))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let absolute = std::path::absolute(dir).map_err(|error| error.to_string())?;
+            let parent = absolute.parent().map(PathBuf::from);
+            parent.map_or(Err("there is no such directory".to_owned()), |parent| writable(&parent))
+        }
+        Err(error) => Err(format!("{}: {error}", dir.display())),
+    }
+}

@@ -1,0 +1,173 @@
+//! The file's sections, key by key: names, limits, defaults.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use toml::de::DeTable;
+
+use super::read::{Notes, Section};
+use super::report::{Problem, Report};
+use super::{Agent, Config, Http, Journal, Listen, MIB, OnFull, Registry, Sink, SinkKind, Sinks};
+use super::{check, privacy};
+
+/// Reads all there is; what is wrong goes into the report, and has its default here.
+pub(super) fn read(text: &str, report: &mut Report) -> (Config, Notes) {
+    let notes = Notes::default();
+    let (table, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        // After a syntax error the rest may mean anything: only the syntax is reported.
+        let mut last_line = None;
+        for error in errors {
+            let start = error.span().map(|span| span.start);
+            let line = start.map(|at| text.get(..at).unwrap_or_default().matches('\n').count());
+            if line.is_none() || line != last_line {
+                let what = format!("not TOML: {}", error.message());
+                report.push(Problem { span: error.span(), what, meant: None });
+            }
+            last_line = line;
+        }
+        return (Config::default(), notes);
+    }
+    let mut root = Section::root(table.get_ref(), &notes);
+    let config = Config {
+        agent: agent(root.section("agent")),
+        registry: registry(root.section("registry")),
+        listen: listen(root.section("listen")),
+        http: http(root.section("http")),
+        journal: journal(root.section("journal")),
+        sinks: sinks(&mut root),
+        privacy: privacy::read(root.section("privacy"), &notes),
+    };
+    root.finish();
+    check::consistency(&config, &notes);
+    notes.take_problems().into_iter().for_each(|problem| report.push(problem));
+    (config, notes)
+}
+
+fn agent(mut section: Section<'_>) -> Agent {
+    let default = Agent::default();
+    let agent =
+        Agent { data_dir: section.text("data_dir").map_or(default.data_dir, PathBuf::from) };
+    section.finish();
+    agent
+}
+
+fn registry(mut section: Section<'_>) -> Registry {
+    let registry = Registry { key_file: section.text("key_file").map(PathBuf::from) };
+    section.finish();
+    registry
+}
+
+fn listen(mut section: Section<'_>) -> Listen {
+    let default = Listen::default();
+    let s = Duration::from_secs;
+    let connections_max = section.whole("connections_max", 1..=1_000_000);
+    let queued_bytes_max = section.whole("queued_bytes_max", 64 * 1024..=1024 * MIB);
+    let connect_timeout = section.duration("connect_timeout", s(1)..=s(300));
+    let write_timeout = section.duration("write_timeout", s(1)..=s(300));
+    let refusal_delay = section.duration("refusal_delay", s(0)..=s(10));
+    let keep_alive_max = section.duration("keep_alive_max", s(10)..=s(65_535));
+    let listen = Listen {
+        address: section.address("address").unwrap_or(default.address),
+        connections_max: connections_max
+            .and_then(|connections| u32::try_from(connections).ok())
+            .unwrap_or(default.connections_max),
+        connect_timeout: connect_timeout.unwrap_or(default.connect_timeout),
+        write_timeout: write_timeout.unwrap_or(default.write_timeout),
+        refusal_delay: refusal_delay.unwrap_or(default.refusal_delay),
+        keep_alive_max: keep_alive_max.unwrap_or(default.keep_alive_max),
+        queued_bytes_max: queued_bytes_max.unwrap_or(default.queued_bytes_max),
+    };
+    section.finish();
+    listen
+}
+
+fn http(mut section: Section<'_>) -> Http {
+    let default = Http::default();
+    let address = match section.text("address") {
+        None => default.address,
+        Some("off") => None,
+        Some(text) => section.parse_address("address", text),
+    };
+    section.finish();
+    Http { address }
+}
+
+fn journal(mut section: Section<'_>) -> Journal {
+    let default = Journal::default();
+    let segment = section.whole("segment_mib", 1..=1024);
+    let size = section.number("size_max_gib", 0.01..=1024.0 * 1024.0);
+    section.finish();
+    Journal {
+        segment_bytes: segment.map_or(default.segment_bytes, |mib| mib * MIB),
+        bytes_max: size.map_or(default.bytes_max, gib),
+    }
+}
+
+/// Bytes of so many GiB, to the nearest MiB.
+fn gib(gib: f64) -> u64 {
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "limited to 0.01 ..= 1024 * 1024 where it was read"
+    )]
+    let mib = (gib * 1024.0).round() as u64;
+    mib * MIB
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    File,
+    Stdout,
+}
+
+fn sinks(root: &mut Section<'_>) -> Sinks {
+    let Some(sections) = root.sections("sink") else { return Sinks::default() };
+    if sections.is_empty() {
+        root.wrong("sink", "there is no sink", Some("add a [[sink]]".to_owned()));
+    }
+    let mut sinks = Vec::new();
+    let mut distinct = check::Distinct::default();
+    for (index, mut section) in sections.into_iter().enumerate() {
+        for key in ["name", "type"] {
+            if !section.has(key) {
+                section.missing(key, r#"like name = "documents", type = "file""#);
+            }
+        }
+        let name = section.text("name").unwrap_or_default().to_owned();
+        let kind = section.choice("type", &[("file", Kind::File), ("stdout", Kind::Stdout)]);
+        let on_full =
+            section.choice("on_full", &[("block", OnFull::Block), ("lose", OnFull::Lose)]);
+        // The first sink is the primary one: what it has not got must not be lost.
+        let default = if index == 0 { OnFull::Block } else { OnFull::Lose };
+        let kind = match kind {
+            Some(Kind::File) => file_sink(&mut section, &name),
+            Some(Kind::Stdout) => stdout_sink(&mut section),
+            // Which keys such a sink may have is unknown; its type is reported.
+            None => continue,
+        };
+        let sink = Sink { name, kind, on_full: on_full.unwrap_or(default) };
+        distinct.check(&section, index, &sink);
+        section.finish();
+        sinks.push(sink);
+    }
+    Sinks(sinks)
+}
+
+fn stdout_sink(section: &mut Section<'_>) -> SinkKind {
+    for key in ["path", "rotate_mib"] {
+        if section.has(key) {
+            section.skip(key);
+            let meant = Some(r#"remove it, or set type = "file""#.to_owned());
+            section.wrong(key, format!("a stdout sink has no `{key}`"), meant);
+        }
+    }
+    SinkKind::Stdout
+}
+
+fn file_sink(section: &mut Section<'_>, name: &str) -> SinkKind {
+    let path = section.text("path").unwrap_or(name);
+    let rotate_bytes =
+        section.whole("rotate_mib", 1..=1024 * 1024).map_or(64 * MIB, |mib| mib * MIB);
+    SinkKind::File { path: PathBuf::from(path), rotate_bytes }
+}

@@ -1,0 +1,366 @@
+//! The driver of one connection: socket and timers on one side, channels on the other.
+//!
+//! An idle connection owns no buffer: reads go through the stack and what is written leaves at
+//! once. Bytes stay here only while the acceptor has no room (then nothing is read), while a packet
+//! is incomplete (its parser holds it), and while the socket takes nothing (then nothing more is
+//! taken from either side, and the write timeout runs).
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use super::deadlines::Deadlines;
+use super::directory::Directory;
+use super::gauges::ListenGauges;
+use super::greeting::{Claim, Greeting};
+use super::presence::{Presence, enter};
+use super::reason::{End, Refusal};
+use super::session::{Published, Session, disconnect};
+use super::{ListenConfig, keep_alive_s};
+use crate::intake::{Admit, Inbound, Message, Outbound, Room};
+
+/// The most messages of the acceptor that wait for one session.
+pub const OUTBOUND_MESSAGES_MAX: usize = 64;
+
+/// Read at once; a frame fits.
+const READ_LEN: usize = 8 * 1024;
+
+/// With this much unsent nothing more is read from the device or taken from the acceptor.
+const UNSENT_LEN_MAX: usize = 8 * 1024;
+
+/// An empty buffer is kept up to this size: some PUBACKs.
+const IDLE_LEN_MAX: usize = 64;
+
+/// How long a connection of ours lingers after its last packet, for the device to read it.
+const FAREWELL_MAX: Duration = Duration::from_millis(500);
+
+/// What all connections of a listener share.
+pub(super) struct Hub {
+    pub config: ListenConfig,
+    pub inbound: mpsc::Sender<Inbound>,
+    /// Bytes that may still be queued towards the acceptor.
+    pub room: Arc<Semaphore>,
+    pub directory: Directory,
+    pub gauges: Arc<ListenGauges>,
+    pub sessions: AtomicU64,
+    pub stop: CancellationToken,
+}
+
+/// A publish on its way to an acceptor that has no room now. Boxed so that a session pays for it
+/// only then; kept over polls so that it does not lose its place in the queue.
+type Queueing = Pin<Box<dyn Future<Output = Result<(), End>> + Send>>;
+
+/// Serves one connection to its end.
+pub(super) async fn attend<A: Admit>(
+    hub: Arc<Hub>,
+    admit: A,
+    mut stream: TcpStream,
+    peer: SocketAddr,
+) {
+    let (mut reader, mut writer) = stream.split();
+    let mut unread = Vec::new();
+    let mut out = Vec::new();
+    let mut greeting = Greeting::new();
+    let greeted = tokio::select! {
+        biased;
+        () = hub.stop.cancelled() => Err(Refusal::Unavailable),
+        greeted = timeout(
+            hub.config.connect_timeout,
+            greet(&hub.gauges, &mut greeting, &mut reader, &mut unread),
+        ) => greeted.unwrap_or(Err(Refusal::Late)),
+    };
+    let entered = greeted.and_then(|claim| enter(&hub, &admit, &claim).map(|entry| (claim, entry)));
+    match entered {
+        Ok((claim, (presence, outbound, ended))) => {
+            debug!(device = %claim.device, session = presence.session.0, %peer, "session opened");
+            let desk = Desk::open(presence, greeting, &claim, unread, &mut out);
+            drop(claim);
+            attend_session(desk, &mut reader, &mut writer, outbound, ended, &mut out).await;
+        }
+        Err(reason) => {
+            hub.gauges.count_refused(reason);
+            debug!(%reason, %peer, "connection refused");
+            greeting.refuse(reason, &mut out);
+            if reason.is_about_identity() {
+                tokio::select! {
+                    () = hub.stop.cancelled() => {}
+                    () = sleep(hub.config.refusal_delay) => {}
+                }
+            }
+        }
+    }
+    farewell(&mut reader, &mut writer, &out).await;
+}
+
+/// Reads until the CONNECT is whole; what came after it goes into `unread`.
+async fn greet(
+    gauges: &ListenGauges,
+    greeting: &mut Greeting,
+    reader: &mut ReadHalf<'_>,
+    unread: &mut Vec<u8>,
+) -> Result<Claim, Refusal> {
+    loop {
+        let fed = read(reader, |mut input| {
+            gauges.count_bytes_in(input);
+            let fed = greeting.feed(&mut input);
+            unread.extend_from_slice(input);
+            fed
+        });
+        match fed.await {
+            Ok(Some(fed)) => {
+                if let Some(claim) = fed? {
+                    return Ok(claim);
+                }
+            }
+            Ok(None) | Err(_) => return Err(Refusal::Left),
+        }
+    }
+}
+
+/// A session and what waits around it.
+struct Desk {
+    presence: Presence,
+    session: Session,
+    deadlines: Deadlines,
+    /// Read but not parsed, while a publish before it waits for room.
+    unread: Vec<u8>,
+}
+
+impl Desk {
+    fn open(
+        presence: Presence,
+        greeting: Greeting,
+        claim: &Claim,
+        unread: Vec<u8>,
+        out: &mut Vec<u8>,
+    ) -> Self {
+        let ListenConfig { write_timeout, .. } = presence.hub.config;
+        let keep_alive_s = keep_alive_s(claim.keep_alive_s, &presence.hub.config);
+        let session = Session::open(greeting, claim, keep_alive_s, out);
+        let deadlines = Deadlines::new(keep_alive_s, write_timeout, Instant::now());
+        Self { presence, session, deadlines, unread }
+    }
+
+    /// Takes what was read, up to a publish that finds no room: the rest stays unread.
+    fn take(&mut self, mut input: &[u8], out: &mut Vec<u8>) -> Result<Option<Queueing>, End> {
+        let mut queueing = None;
+        while queueing.is_none() {
+            match self.session.feed(&mut input, out)? {
+                Some(published) => queueing = self.hand_over(published)?,
+                None => break,
+            }
+        }
+        self.unread = input.to_vec();
+        if self.session.take_heard() {
+            self.deadlines.heard(Instant::now());
+        }
+        Ok(queueing)
+    }
+
+    fn take_read(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<Option<Queueing>, End> {
+        self.presence.hub.gauges.count_bytes_in(input);
+        self.take(input, out)
+    }
+
+    fn take_unread(&mut self, out: &mut Vec<u8>) -> Result<Option<Queueing>, End> {
+        let unread = std::mem::take(&mut self.unread);
+        self.take(&unread, out)
+    }
+
+    /// Hands a publish to the acceptor, or says how to wait until that is possible.
+    fn hand_over(&mut self, published: Published) -> Result<Option<Queueing>, End> {
+        let Published { channel, payload, packet_id } = published;
+        let hub = &self.presence.hub;
+        let len = u32::try_from(payload.len().max(1)).unwrap_or(u32::MAX);
+        let message = Message::Published { channel, payload, packet_id };
+        hub.gauges.publishes.fetch_add(1, Relaxed);
+        let mut inbound = self.presence.says(message, None);
+        if let Ok(room) = Arc::clone(&hub.room).try_acquire_many_owned(len) {
+            inbound.room = Some(Room(room));
+            match hub.inbound.try_send(inbound) {
+                Ok(()) => return Ok(None),
+                Err(TrySendError::Closed(_)) => return Err(End::Stopping),
+                Err(TrySendError::Full(full)) => inbound = full,
+            }
+        }
+        let (room, sender) = (Arc::clone(&hub.room), hub.inbound.clone());
+        Ok(Some(Box::pin(async move {
+            if inbound.room.is_none() {
+                let room = room.acquire_many_owned(len).await.map_err(|_| End::Stopping)?;
+                inbound.room = Some(Room(room));
+            }
+            sender.send(inbound).await.map_err(|_| End::Stopping)
+        })))
+    }
+
+    /// Writes all that the acceptor has for the device now, into one packet of TCP if it fits.
+    fn answer(
+        &mut self,
+        first: Outbound,
+        outbound: &mut mpsc::Receiver<Outbound>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), End> {
+        let mut next = Some(first);
+        while let Some(message) = next {
+            match message {
+                Outbound::PubAck(packet_id) => self.session.puback(packet_id, out),
+                Outbound::Publish(channel, payload) => {
+                    if !self.session.publish(channel, payload, out) {
+                        self.presence.hub.gauges.unsent.fetch_add(1, Relaxed);
+                    }
+                }
+                Outbound::Close => return Err(End::Closed),
+            }
+            next = if out.len() < UNSENT_LEN_MAX { outbound.try_recv().ok() } else { None };
+        }
+        Ok(())
+    }
+}
+
+/// Serves a session to its end, and leaves in `out` what is still to be written.
+async fn attend_session(
+    mut desk: Desk,
+    reader: &mut ReadHalf<'_>,
+    writer: &mut WriteHalf<'_>,
+    mut outbound: mpsc::Receiver<Outbound>,
+    mut ended: oneshot::Receiver<End>,
+    out: &mut Vec<u8>,
+) {
+    let Err(end) = converse(&mut desk, reader, writer, &mut outbound, &mut ended, out).await;
+    let Presence { hub, device, session } = &desk.presence;
+    hub.gauges.count_ended(end);
+    debug!(%device, session = session.0, reason = %end, "session ended");
+    match end.code() {
+        Some(code) => disconnect(code, out),
+        None => out.clear(),
+    }
+}
+
+/// Passes on what comes, either way, until the session ends.
+async fn converse(
+    desk: &mut Desk,
+    reader: &mut ReadHalf<'_>,
+    writer: &mut WriteHalf<'_>,
+    outbound: &mut mpsc::Receiver<Outbound>,
+    ended: &mut oneshot::Receiver<End>,
+    out: &mut Vec<u8>,
+) -> Result<std::convert::Infallible, End> {
+    let mut queueing = desk.take_unread(out)?;
+    let mut timer = pin!(sleep_until(desk.deadlines.next()));
+    loop {
+        flush(writer, out)?;
+        desk.deadlines.stalled(!out.is_empty(), Instant::now());
+        let due = desk.deadlines.next();
+        if due < timer.deadline() {
+            timer.as_mut().reset(due);
+        }
+        let may_write_more = out.len() < UNSENT_LEN_MAX;
+        tokio::select! {
+            biased;
+            end = &mut *ended => return Err(end.unwrap_or(End::Stopping)),
+            message = outbound.recv(), if may_write_more => {
+                // None: the acceptor gave the session up.
+                desk.answer(message.ok_or(End::Closed)?, outbound, out)?;
+            }
+            writable = writer.writable(), if !out.is_empty() => writable.map_err(|_| End::Lost)?,
+            queued = until_queued(&mut queueing), if queueing.is_some() => {
+                queued?;
+                desk.deadlines.heard(Instant::now());
+                queueing = desk.take_unread(out)?;
+            }
+            () = timer.as_mut() => {
+                let now = Instant::now();
+                if queueing.is_some() || !may_write_more {
+                    // It may have spoken; we did not listen.
+                    desk.deadlines.heard(now);
+                }
+                if let Some(end) = desk.deadlines.missed(now) {
+                    return Err(end);
+                }
+                timer.as_mut().reset(desk.deadlines.next());
+            }
+            taken = read(reader, |input| desk.take_read(input, out)),
+                if queueing.is_none() && may_write_more =>
+            {
+                queueing = taken.map_err(|_| End::Lost)?.ok_or(End::Lost)??;
+            }
+        }
+    }
+}
+
+async fn until_queued(queueing: &mut Option<Queueing>) -> Result<(), End> {
+    match queueing {
+        Some(queueing) => queueing.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Reads once and hands over what came, before anyone can lose it; none at the end of the stream.
+///
+/// Cancel safe: what was read was handed over.
+async fn read<T>(
+    reader: &mut ReadHalf<'_>,
+    mut take: impl FnMut(&[u8]) -> T,
+) -> io::Result<Option<T>> {
+    std::future::poll_fn(|context| {
+        let mut bytes = [0; READ_LEN];
+        let mut buffer = ReadBuf::new(&mut bytes);
+        ready!(Pin::new(&mut *reader).poll_read(context, &mut buffer))?;
+        let filled = buffer.filled();
+        if filled.is_empty() {
+            return Poll::Ready(Ok(None));
+        }
+        Poll::Ready(Ok(Some(take(filled))))
+    })
+    .await
+}
+
+/// Writes what the socket takes now.
+fn flush(writer: &WriteHalf<'_>, out: &mut Vec<u8>) -> Result<(), End> {
+    if out.is_empty() {
+        return Ok(());
+    }
+    match writer.try_write(out) {
+        Ok(written) if written >= out.len() => {
+            out.clear();
+            if out.capacity() > IDLE_LEN_MAX {
+                *out = Vec::new();
+            }
+        }
+        Ok(written) => drop(out.drain(..written)),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+        Err(_) => return Err(End::Lost),
+    }
+    Ok(())
+}
+
+/// Writes the last bytes and waits a moment for the device to close: closing first, with bytes
+/// unread, would make its system throw ours away.
+async fn farewell(reader: &mut ReadHalf<'_>, writer: &mut WriteHalf<'_>, out: &[u8]) {
+    if out.is_empty() {
+        return;
+    }
+    let last_words = async {
+        writer.write_all(out).await?;
+        writer.shutdown().await?;
+        while read(reader, |_| ()).await?.is_some() {}
+        io::Result::Ok(())
+    };
+    // Whether it was heard makes no difference any more.
+    drop(timeout(FAREWELL_MAX, last_words).await);
+}

@@ -1,0 +1,60 @@
+//! A device as the database keeps it.
+//!
+//! A version byte, then postcard. Records are append-only in kind: a new version gets a new number
+//! and every older one stays readable.
+
+use protocol::{DeviceId, Generation};
+use serde::{Deserialize, Serialize};
+
+use super::DeviceEntry;
+use super::wrap::Wrapped;
+
+const VERSION: u8 = 1;
+
+/// Version 1.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Record {
+    pub added_ms: i64,
+    pub revoked_ms: Option<i64>,
+    pub current: Generation,
+    /// Live secrets, at most one per generation.
+    pub secrets: Vec<Wrapped>,
+}
+
+impl Record {
+    pub fn new(added_ms: i64, secret: Wrapped) -> Self {
+        Self { added_ms, revoked_ms: None, current: secret.generation, secrets: vec![secret] }
+    }
+
+    pub fn encode(&self) -> Vec<u8> {
+        let encoded = postcard::to_extend(self, vec![VERSION]);
+        debug_assert!(encoded.is_ok(), "plain fields into growing memory always encode");
+        encoded.unwrap_or_default()
+    }
+
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        match bytes.split_first()? {
+            (&VERSION, record) => postcard::from_bytes(record).ok(),
+            _ => None,
+        }
+    }
+
+    /// The first generation after the current one that has no live secret.
+    pub fn next_free(&self) -> Option<Generation> {
+        let later = std::iter::successors(Some(self.current.next()), |last| Some(last.next()));
+        later.take(3).find(|next| self.secrets.iter().all(|secret| secret.generation != *next))
+    }
+
+    pub fn entry(&self, device: DeviceId, last_seen_ms: Option<i64>) -> DeviceEntry {
+        let mut generations: Vec<_> = self.secrets.iter().map(|secret| secret.generation).collect();
+        generations.sort_unstable();
+        DeviceEntry {
+            device,
+            added_ms: self.added_ms,
+            revoked_ms: self.revoked_ms,
+            current: self.current,
+            generations,
+            last_seen_ms,
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Every ring ever seen, and how far it is held: a cache of the live ones over a table of all.
+//!
+//! The journal is the truth; the table is a checkpoint of it, so that a start reads the journal
+//! only from the checkpoint on. Retired rings stay in the table for ever: a frame of theirs may
+//! still come (I2: the horizon is infinite), but costs no memory.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use protocol::{Counts, DeviceId, FrameTag, Lane, RingId, Seq};
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use serde::{Deserialize, Serialize};
+
+use crate::dedup::Watermark;
+use crate::journal::JournalCursor;
+
+const RINGS: TableDefinition<[u8; 16], &[u8]> = TableDefinition::new("rings");
+const CHECKPOINT: TableDefinition<(), &[u8]> = TableDefinition::new("rings-checkpoint");
+
+/// One ring.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ring {
+    /// Whose.
+    pub device: DeviceId,
+    /// Which lane's.
+    pub lane: Lane,
+    /// How far it is held.
+    pub watermark: Watermark,
+    /// What its device said it had taken, at the last hello; zero if it never said hello.
+    pub declared: Counts,
+}
+
+#[derive(Debug)]
+struct Cached {
+    ring: Ring,
+    /// Not yet in the table.
+    dirty: bool,
+}
+
+/// The rings; owned by the acceptor.
+#[derive(Debug)]
+pub struct Rings {
+    cache: HashMap<RingId, Cached>,
+    cache_max: usize,
+    database: Arc<Database>,
+}
+
+/// The row of a ring. Append only; version in front.
+#[derive(Serialize, Deserialize)]
+struct Row {
+    version: u8,
+    device: DeviceId,
+    lane: Lane,
+    durable: Seq,
+    tag: FrameTag,
+    through: Counts,
+    declared: Counts,
+}
+
+const ROW_VERSION: u8 = 1;
+
+/// The table could not be read or written, or holds what this version cannot read.
+#[derive(Debug, thiserror::Error)]
+pub enum RingsError {
+    /// The database failed.
+    #[error("ring table: {0}")]
+    Database(#[from] Box<redb::Error>),
+    /// A row is damaged or of a newer version.
+    #[error("ring table: a row cannot be read; it was damaged or written by a newer milepost")]
+    Row,
+}
+
+impl From<redb::Error> for RingsError {
+    fn from(error: redb::Error) -> Self {
+        Self::Database(Box::new(error))
+    }
+}
+
+macro_rules! redb_errors {
+    ($($error:ident)*) => {$(
+        impl From<redb::$error> for RingsError {
+            fn from(error: redb::$error) -> Self {
+                redb::Error::from(error).into()
+            }
+        }
+    )*};
+}
+redb_errors!(TransactionError TableError StorageError CommitError);
+
+impl Rings {
+    /// Opens the table. At most about `cache_max` rings are kept in memory, plus those that have
+    /// moved since the last checkpoint.
+    pub fn open(database: Arc<Database>, cache_max: usize) -> Result<Self, RingsError> {
+        let write = database.begin_write()?;
+        write.open_table(RINGS)?;
+        write.open_table(CHECKPOINT)?;
+        write.commit()?;
+        Ok(Self { cache: HashMap::new(), cache_max, database })
+    }
+
+    /// Up to where in the journal the table is complete.
+    pub fn checkpoint(&self) -> Result<Option<JournalCursor>, RingsError> {
+        let read = self.database.begin_read()?;
+        let table = read.open_table(CHECKPOINT)?;
+        let Some(row) = table.get(())? else { return Ok(None) };
+        postcard::from_bytes(row.value()).map(Some).map_err(|_| RingsError::Row)
+    }
+
+    /// The ring, if it was ever seen.
+    pub fn get(&mut self, id: &RingId) -> Result<Option<Ring>, RingsError> {
+        if let Some(cached) = self.cache.get(id) {
+            return Ok(Some(cached.ring));
+        }
+        let Some(ring) = self.load(id)? else { return Ok(None) };
+        self.make_room();
+        self.cache.insert(*id, Cached { ring, dirty: false });
+        Ok(Some(ring))
+    }
+
+    /// Sets a ring, new or known.
+    pub fn put(&mut self, id: RingId, ring: Ring) {
+        self.make_room();
+        self.cache.insert(id, Cached { ring, dirty: true });
+    }
+
+    /// Writes what has moved, with the position up to which the journal is contained in it. All of
+    /// it must be durable in the journal.
+    pub fn save(&mut self, cursor: &JournalCursor) -> Result<(), RingsError> {
+        let write = self.database.begin_write()?;
+        {
+            let mut rows = write.open_table(RINGS)?;
+            for (id, cached) in self.cache.iter().filter(|(_, cached)| cached.dirty) {
+                let row = postcard::to_extend(&Row::from(&cached.ring), Vec::new())
+                    .map_err(|_| RingsError::Row)?;
+                rows.insert(id.0, row.as_slice())?;
+            }
+            let position = postcard::to_extend(cursor, Vec::new()).map_err(|_| RingsError::Row)?;
+            write.open_table(CHECKPOINT)?.insert((), position.as_slice())?;
+        }
+        write.commit()?;
+        for cached in self.cache.values_mut() {
+            cached.dirty = false;
+        }
+        Ok(())
+    }
+
+    /// Sums over all rings: what devices declared, and what is held or accounted for. Reads the
+    /// whole table.
+    pub fn sums(&self) -> Result<(Counts, Counts), RingsError> {
+        let mut declared = Counts::ZERO;
+        let mut through = Counts::ZERO;
+        let mut add = |ring: &Ring| {
+            declared += ring.declared;
+            through += ring.watermark.through;
+        };
+        let read = self.database.begin_read()?;
+        for row in read.open_table(RINGS)?.iter()? {
+            let (id, row) = row?;
+            if !self.cache.contains_key(&RingId(id.value())) {
+                add(&decode(row.value())?);
+            }
+        }
+        self.cache.values().for_each(|cached| add(&cached.ring));
+        Ok((declared, through))
+    }
+
+    fn load(&self, id: &RingId) -> Result<Option<Ring>, RingsError> {
+        let read = self.database.begin_read()?;
+        let table = read.open_table(RINGS)?;
+        table.get(id.0)?.map(|row| decode(row.value())).transpose()
+    }
+
+    fn make_room(&mut self) {
+        if self.cache.len() >= self.cache_max {
+            // Rare: a fleet larger than the cache. What is clean is in the table.
+            self.cache.retain(|_, cached| cached.dirty);
+        }
+    }
+}
+
+fn decode(bytes: &[u8]) -> Result<Ring, RingsError> {
+    let row: Row = postcard::from_bytes(bytes).map_err(|_| RingsError::Row)?;
+    if row.version != ROW_VERSION {
+        return Err(RingsError::Row);
+    }
+    Ok(Ring {
+        device: row.device,
+        lane: row.lane,
+        watermark: Watermark { durable: row.durable, tag: row.tag, through: row.through },
+        declared: row.declared,
+    })
+}
+
+impl From<&Ring> for Row {
+    fn from(ring: &Ring) -> Self {
+        Self {
+            version: ROW_VERSION,
+            device: ring.device,
+            lane: ring.lane,
+            durable: ring.watermark.durable,
+            tag: ring.watermark.tag,
+            through: ring.watermark.through,
+            declared: ring.declared,
+        }
+    }
+}

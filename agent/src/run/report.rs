@@ -1,0 +1,240 @@
+//! What the agent says about itself: metrics, health, the ledger.
+
+use std::fs;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use protocol::{Counts, DeviceId, Lane};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use super::Controls;
+use super::sinks::Sinks;
+use crate::accept::AcceptCounters;
+use crate::accept::driver::{AcceptStatus, Control};
+use crate::admin::Hooks;
+use crate::config::Config;
+use crate::forward::Condition;
+use crate::http::{Health, Snapshot};
+use crate::intake::listen::{End, ListenGauges, Refusal};
+use crate::journal::{JournalTail, RecoveryReport};
+use crate::ledger::Ledger;
+use crate::registry::Registry;
+use crate::telemetry::{self, Metric};
+
+const LEDGER_FILE: &str = "ledger.json";
+const LEDGER_EVERY: Duration = Duration::from_secs(10);
+
+/// Knows whom to ask.
+#[derive(Debug)]
+pub struct Reporter {
+    pub config: Config,
+    pub registry: Registry,
+    pub tail: JournalTail,
+    pub counters: AcceptCounters,
+    pub accepting: AcceptStatus,
+    pub listening: Arc<ListenGauges>,
+    pub sinks: Arc<Sinks>,
+    pub control: Controls,
+}
+
+impl Reporter {
+    fn books(&self, declared: Option<Counts>) -> Ledger {
+        let ends = self.tail.ends();
+        let reports = self.sinks.each().filter_map(|(_, status)| {
+            let mut report = status.ok()?.ledger(&ends);
+            report.declared = declared;
+            Some(report)
+        });
+        Ledger::new(unix_ms(), reports.collect())
+    }
+
+    /// Keeps the ledger where it can be read while the agent does not run.
+    pub fn write_ledger(&self) {
+        let path = self.config.agent.data_dir.join(LEDGER_FILE);
+        let written = serde_json::to_vec(&self.books(None))
+            .map_err(std::io::Error::from)
+            .and_then(|text| fs::write(&path, text));
+        if let Err(error) = written {
+            tracing::debug!(%error, "cannot keep the ledger for later");
+        }
+    }
+
+    fn sink_health(&self) -> impl Iterator<Item = Health> {
+        self.sinks.each().map(|(name, status)| {
+            let component = format!("sink {name}");
+            let (ok, reason) = match status.map(|status| status.condition()) {
+                Ok(Condition::Running) => (true, "forwarding".to_owned()),
+                Ok(Condition::Retrying(reason)) => (false, reason),
+                Ok(Condition::Stopped(reason)) => {
+                    (false, reason.unwrap_or_else(|| "stopped".to_owned()))
+                }
+                Err(reason) => (false, reason),
+            };
+            Health { component, ok, reason }
+        })
+    }
+
+    fn accept_metrics(&self, metrics: &mut Vec<Metric>) {
+        let counters = &self.counters;
+        for (lane, frames) in Lane::ALL.into_iter().zip(&counters.frames) {
+            metrics.push(telemetry::FRAMES_ACCEPTED.reads(frames).with("lane", lane));
+        }
+        metrics.push(telemetry::FRAME_BYTES.reads(&counters.frame_bytes));
+        metrics.push(telemetry::SAMPLES_ACCEPTED.reads(&counters.samples));
+        metrics.push(telemetry::EVENTS_ACCEPTED.reads(&counters.events));
+        metrics.push(telemetry::HELLOS.reads(&counters.hellos));
+        metrics.push(telemetry::FRAMES_DUPLICATE.reads(&counters.duplicates));
+        metrics.push(telemetry::FRAMES_AHEAD.reads(&counters.ahead));
+        metrics.push(telemetry::GAPS.reads(&counters.gaps));
+        metrics.push(telemetry::CATALOGUES_REFUSED.reads(&counters.catalogues_refused));
+        metrics.push(telemetry::JOURNAL_COMMITS.reads(&counters.commits));
+        let rejected = [
+            ("malformed", &counters.rejected_malformed),
+            ("version", &counters.rejected_version),
+            ("unauthentic", &counters.rejected_unauthentic),
+            ("key", &counters.rejected_key),
+            ("before-hello", &counters.rejected_before_hello),
+            ("ring", &counters.rejected_ring),
+        ];
+        for (reason, counter) in rejected {
+            metrics.push(telemetry::FRAMES_REJECTED.reads(counter).with("reason", reason));
+        }
+    }
+
+    fn listen_metrics(&self, metrics: &mut Vec<Metric>) {
+        let gauges = &self.listening;
+        let sessions = gauges.connections.load(std::sync::atomic::Ordering::Relaxed);
+        metrics.push(telemetry::SESSIONS.reads(sessions).with("intake", "listen"));
+        let received = gauges.bytes_in.load(std::sync::atomic::Ordering::Relaxed);
+        metrics.push(telemetry::RECEIVED.reads(received).with("intake", "listen"));
+        for refusal in Refusal::ALL {
+            let count = gauges.refused(refusal);
+            metrics.push(telemetry::REFUSED.reads(count).with("reason", refusal.name()));
+        }
+        for end in End::ALL {
+            let count = gauges.ended(end);
+            metrics.push(telemetry::SESSIONS_ENDED.reads(count).with("reason", end.name()));
+        }
+        metrics.push(telemetry::MALFORMED.reads(gauges.malformed()));
+    }
+
+    fn sink_metrics(&self, metrics: &mut Vec<Metric>) {
+        let ends = self.tail.ends();
+        for (name, status) in self.sinks.each() {
+            let Ok(status) = status else { continue };
+            let snapshot = status.snapshot();
+            let lag = status.lag(&ends, unix_ms());
+            let documents = snapshot.cursor.tallies.documents;
+            metrics.push(telemetry::SINK_DELIVERED.reads(documents).with("sink", name));
+            metrics.push(telemetry::SINK_FAILED.reads(snapshot.retries).with("sink", name));
+            metrics.push(telemetry::SINK_LAG.reads(lag.bytes).with("sink", name));
+            metrics.push(telemetry::SINK_LAG_SAMPLES.reads(lag.samples).with("sink", name));
+            metrics.push(telemetry::SINK_LAG_AGE.reads(lag.seconds).with("sink", name));
+        }
+    }
+}
+
+impl Snapshot for Reporter {
+    fn metrics(&self) -> Vec<Metric> {
+        let mut metrics = vec![
+            telemetry::JOURNAL_USAGE.reads(self.accepting.journal_bytes()),
+            telemetry::JOURNAL_LIMIT.reads(self.config.journal.bytes_max),
+            telemetry::PANICKED.reads(telemetry::panics()),
+        ];
+        metrics.extend(resident_bytes().map(|bytes| telemetry::MEMORY.reads(bytes)));
+        metrics.extend(self.registry.count().map(|count| telemetry::DEVICES.reads(count)));
+        self.listen_metrics(&mut metrics);
+        self.accept_metrics(&mut metrics);
+        self.sink_metrics(&mut metrics);
+        metrics
+    }
+
+    fn health(&self) -> Vec<Health> {
+        let mut health = Vec::new();
+        let (ok, reason) = match self.listening.healthy() {
+            Ok(()) => (true, "listening".to_owned()),
+            Err(reason) => (false, reason),
+        };
+        health.push(Health { component: "intake listen".to_owned(), ok, reason });
+        let blocked = self.accepting.blocked();
+        let ok = blocked.is_none();
+        let reason = blocked.unwrap_or_else(|| "committing".to_owned());
+        health.push(Health { component: "journal".to_owned(), ok, reason });
+        health.extend(self.sink_health());
+        if telemetry::panics() > 0 {
+            let reason = "something panicked; see the log, and restart".to_owned();
+            health.push(Health { component: "agent".to_owned(), ok: false, reason });
+        }
+        health
+    }
+}
+
+impl Hooks for Reporter {
+    fn shut_out(&self, device: DeviceId) {
+        if self.control.blocking_send(Control::Forget(device)).is_err() {
+            tracing::debug!(%device, "nobody accepts any more");
+        }
+    }
+
+    fn ledger(&self) -> Result<Ledger, String> {
+        let (reply, sums) = oneshot::channel();
+        let asked = self.control.blocking_send(Control::Sums(reply));
+        let declared = asked.ok().and_then(|()| sums.blocking_recv().ok()).flatten();
+        Ok(self.books(declared.map(|(declared, _)| declared)))
+    }
+}
+
+/// Keeps the ledger for later, now and then, until the stop.
+pub async fn keep_ledger(reporter: Arc<Reporter>, stop: CancellationToken) {
+    let mut tick = tokio::time::interval(LEDGER_EVERY);
+    while stop.run_until_cancelled(tick.tick()).await.is_some() {
+        reporter.write_ledger();
+    }
+}
+
+/// The ledger of an agent that does not run, as it was last kept.
+pub fn ledger_at_rest(config: &Config) -> anyhow::Result<Ledger> {
+    let path = config.agent.data_dir.join(LEDGER_FILE);
+    let text = fs::read(&path)
+        .with_context(|| format!("no ledger yet: {} cannot be read", path.display()))?;
+    let mut ledger: Ledger = serde_json::from_slice(&text).with_context(|| {
+        format!("{} is damaged; start the agent to have it anew", path.display())
+    })?;
+    ledger.running = false;
+    Ok(ledger)
+}
+
+/// Says what the journal's open found.
+pub fn journal_opened(report: &RecoveryReport, is_old_copy: bool) {
+    if report.created {
+        tracing::info!("a new journal");
+    }
+    if is_old_copy {
+        tracing::warn!(
+            "the journal is an old copy, or another one: the ring table knows later entries; \
+             going by the journal, and what is missing will be named"
+        );
+    }
+    for (lane, damage) in &report.damages {
+        tracing::warn!(%lane, ?damage, "the journal is damaged; what is lost will be named");
+    }
+    let torn: u64 = report.torn_bytes.iter().sum();
+    if torn > 0 {
+        tracing::info!(bytes = torn, "cut off what a crash left of a group that was not committed");
+    }
+}
+
+fn resident_bytes() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib.saturating_mul(1024))
+}
+
+#[allow(clippy::disallowed_methods, reason = "driver: stamps reports")]
+fn unix_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

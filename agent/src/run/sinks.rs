@@ -1,0 +1,298 @@
+//! The sinks as the agent runs them: opened, tried again until they open, asked how far they are.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use protocol::frame::{Binding, Header};
+use protocol::{CatalogueId, DeviceId, Lane, RingId};
+
+use super::sink_dir;
+use crate::catalogues::Catalogues;
+use crate::config::{Config, OnFull, Sink, SinkKind};
+use crate::document::OwnedCatalogue;
+use crate::forward::{
+    CatalogueSource, Forwarder, ForwarderConfig, ForwarderHandle, ForwarderStatus, OpenFrame,
+    Unopened,
+};
+use crate::journal::{JournalTail, Positions};
+use crate::open::{OpenError, Opener, Purpose};
+use crate::privacy::{LocationConfig, Policy, PrivacyConfig, PseudonymConfig};
+use crate::registry::Registry;
+use crate::sink::{AnySink, DirLock, FileSink, FileSinkConfig, Resume, SinkError, StdoutSink};
+use crate::storage::SharedStorage;
+
+/// How long to wait before a sink that did not open is tried again.
+const REOPEN: Duration = Duration::from_secs(2);
+
+/// All sinks; the first is the primary one.
+#[derive(Debug)]
+pub struct Sinks {
+    slots: Vec<Arc<Slot>>,
+}
+
+/// One sink.
+#[derive(Debug)]
+pub struct Slot {
+    name: String,
+    on_full: OnFull,
+    state: Mutex<State>,
+    opening: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// How far it has come.
+#[derive(Debug)]
+enum State {
+    /// It does not open: why.
+    Opening(String),
+    Forwarding(ForwarderHandle),
+    Ended,
+}
+
+/// What opening a sink needs.
+struct Making {
+    storage: SharedStorage,
+    config: Config,
+    sink: Sink,
+    tail: JournalTail,
+    registry: Registry,
+    catalogues: Catalogues,
+    privacy: PrivacyConfig,
+}
+
+impl Sinks {
+    /// Opens each; what does not open is tried again in the background, and said in health.
+    pub fn start(
+        storage: &SharedStorage,
+        config: &Config,
+        tail: &JournalTail,
+        registry: &Registry,
+        catalogues: &Catalogues,
+    ) -> anyhow::Result<Arc<Self>> {
+        let privacy = privacy_config(config);
+        // A policy that cannot be is the operator's to mend, not to be tried again.
+        Policy::from_config(&privacy)?;
+        let slots: io::Result<Vec<Arc<Slot>>> = config
+            .sinks
+            .0
+            .iter()
+            .map(|sink| {
+                let making = Making {
+                    storage: Arc::clone(storage),
+                    config: config.clone(),
+                    sink: sink.clone(),
+                    tail: tail.clone(),
+                    registry: registry.clone(),
+                    catalogues: catalogues.clone(),
+                    privacy: privacy.clone(),
+                };
+                Slot::start(making)
+            })
+            .collect();
+        Ok(Arc::new(Self { slots: slots? }))
+    }
+
+    /// Up to where no sink needs the journal. If it is full, sinks that may lose do not count.
+    pub fn floor(&self, is_full: bool) -> Option<Positions> {
+        let counted = self
+            .slots
+            .iter()
+            .enumerate()
+            .filter(|(at, slot)| *at == 0 || !is_full || slot.on_full == OnFull::Block);
+        counted.map(|(_, slot)| slot.keep_from()).reduce(|least, other| least.min(&other))
+    }
+
+    /// Every sink's name, and either its forwarder's state or why there is none.
+    pub fn each(&self) -> impl Iterator<Item = (&str, Result<Arc<ForwarderStatus>, String>)> {
+        self.slots.iter().map(|slot| (slot.name.as_str(), slot.status()))
+    }
+
+    /// Ends all: what is in the journal goes out as far as it can within `drain`. Blocks; whether
+    /// no thread panicked.
+    pub fn stop(&self, drain: Duration) -> bool {
+        self.slots.iter().for_each(|slot| slot.finish());
+        let overdue = now() + drain;
+        while now() < overdue && !self.slots.iter().all(|slot| slot.is_finished()) {
+            thread::sleep(Duration::from_millis(10));
+        }
+        self.slots.iter().map(|slot| slot.stop()).fold(true, |all, sound| all & sound)
+    }
+}
+
+impl Slot {
+    fn start(making: Making) -> io::Result<Arc<Self>> {
+        let slot = Arc::new(Self {
+            name: making.sink.name.clone(),
+            on_full: making.sink.on_full,
+            state: Mutex::new(State::Opening("not yet opened".to_owned())),
+            opening: Mutex::new(None),
+        });
+        if slot.try_open(&making) {
+            return Ok(slot);
+        }
+        let opening = Arc::clone(&slot);
+        let thread =
+            thread::Builder::new().name(format!("open {}", slot.name)).spawn(move || {
+                while !opening.try_open(&making) {
+                    thread::park_timeout(REOPEN);
+                }
+            })?;
+        *slot.opening.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        Ok(slot)
+    }
+
+    /// One attempt; whether there is nothing more to try.
+    fn try_open(&self, making: &Making) -> bool {
+        if matches!(*self.state(), State::Ended) {
+            return true;
+        }
+        match making.open() {
+            Ok(forwarder) => {
+                let mut state = self.state();
+                if matches!(*state, State::Opening(_)) {
+                    *state = State::Forwarding(forwarder);
+                }
+                true
+            }
+            Err(reason) => {
+                let mut state = self.state();
+                if let State::Opening(before) = &mut *state
+                    && *before != reason
+                {
+                    tracing::warn!(sink = %self.name, %reason, "the sink does not open; trying again");
+                    *before = reason;
+                }
+                false
+            }
+        }
+    }
+
+    fn keep_from(&self) -> Positions {
+        self.status().map_or(Positions::ZERO, |status| status.keep_from())
+    }
+
+    fn status(&self) -> Result<Arc<ForwarderStatus>, String> {
+        match &*self.state() {
+            State::Opening(reason) => Err(reason.clone()),
+            State::Forwarding(forwarder) => Ok(forwarder.status()),
+            State::Ended => Err("stopped".to_owned()),
+        }
+    }
+
+    fn finish(&self) {
+        if let State::Forwarding(forwarder) = &*self.state() {
+            forwarder.finish();
+        }
+    }
+
+    fn is_finished(&self) -> bool {
+        match &*self.state() {
+            State::Forwarding(forwarder) => forwarder.is_finished(),
+            State::Opening(_) | State::Ended => true,
+        }
+    }
+
+    fn stop(&self) -> bool {
+        let mut state = self.state();
+        // The ledger is closed after this and wants to know how far the sink came.
+        if let State::Forwarding(forwarder) = &mut *state {
+            return forwarder.stop();
+        }
+        *state = State::Ended;
+        drop(state);
+        let opening = self.opening.lock().unwrap_or_else(PoisonError::into_inner).take();
+        opening.is_none_or(|thread| {
+            thread.thread().unpark();
+            thread.join().is_ok()
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Making {
+    fn open(&self) -> Result<ForwarderHandle, String> {
+        let sink = self.sink().map_err(|error| error.to_string())?;
+        let policy = Policy::from_config(&self.privacy).map_err(|error| error.to_string())?;
+        let opener = ForwardOpener(Opener::new(self.registry.clone(), Purpose::Forward));
+        let config = ForwarderConfig::new(&self.sink.name, self.config.agent.data_dir.clone());
+        let parts = (opener, self.catalogues.clone(), policy);
+        let forwarder = Forwarder::open(&self.storage, config, self.tail.clone(), sink, parts)
+            .map_err(|error| error.to_string())?;
+        ForwarderHandle::spawn(forwarder).map_err(|error| error.to_string())
+    }
+
+    fn sink(&self) -> Result<(AnySink, Resume), SinkError> {
+        match &self.sink.kind {
+            SinkKind::File { path, rotate_bytes } => {
+                let dir = sink_dir(&self.config, path);
+                let failed = |error: String| SinkError::Retry(error);
+                self.storage
+                    .create_dir_all(&dir)
+                    .map_err(|error| failed(format!("{}: {error}", dir.display())))?;
+                let lock = DirLock::take(&dir).map_err(|error| failed(error.to_string()))?;
+                let config = FileSinkConfig { dir, rotate_bytes: *rotate_bytes };
+                let (sink, resume) =
+                    FileSink::open(&self.storage, &config, Some(lock), &self.tail)?;
+                Ok((AnySink::File(sink), resume))
+            }
+            SinkKind::Stdout => {
+                let cursor: PathBuf =
+                    self.config.agent.data_dir.join("cursors").join(&self.sink.name);
+                let out = Box::new(io::stdout());
+                let (sink, resume) = StdoutSink::open(&self.storage, &cursor, &self.tail, out)?;
+                Ok((AnySink::Stdout(sink), resume))
+            }
+        }
+    }
+}
+
+fn privacy_config(config: &Config) -> PrivacyConfig {
+    let privacy = &config.privacy;
+    PrivacyConfig {
+        drop: privacy.drop.clone(),
+        location: privacy
+            .location
+            .as_ref()
+            .map(|location| LocationConfig { resolution: location.resolution }),
+        pseudonym: privacy.pseudonym.as_ref().map(|pseudonym| PseudonymConfig {
+            key_file: pseudonym.key_file.clone(),
+            key_id: pseudonym.key_id,
+            fields: pseudonym.fields.clone(),
+        }),
+    }
+}
+
+/// [`Opener`] as forwarders see it.
+struct ForwardOpener(Opener);
+
+impl OpenFrame for ForwardOpener {
+    fn open<'a>(
+        &mut self,
+        device: DeviceId,
+        ring: RingId,
+        lane: Lane,
+        frame: &'a mut [u8],
+    ) -> Result<(Header, &'a [u8]), Unopened> {
+        match self.0.open(&Binding { device, ring, lane }, frame) {
+            Ok((header, body)) => Ok((header, body)),
+            Err(OpenError::Registry(error)) => Err(Unopened::Unavailable(error.to_string())),
+            Err(error) => Err(Unopened::Unopenable(error.to_string())),
+        }
+    }
+}
+
+impl CatalogueSource for Catalogues {
+    fn get(&self, id: CatalogueId) -> Option<Arc<OwnedCatalogue>> {
+        Self::get(self, id)
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "driver: bounds the drain at a stop")]
+fn now() -> Instant {
+    Instant::now()
+}

@@ -1,0 +1,213 @@
+//! The system area: what a device must remember outside its rings. How often it booted, how many
+//! rings it ever formatted, and whether it was last stopped in order.
+//!
+//! Two sectors, used in turn. Each change is a new entry behind the last one; a sector that is full
+//! is left for the other, which is erased first. The newest whole entry counts, so a cut at any
+//! byte leaves the entry before it.
+
+use core::ops::Range;
+
+use crc::{CRC_32_ISCSI, Crc};
+use embedded_storage::nor_flash::NorFlash;
+
+const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
+const MAGIC: [u8; 4] = *b"MPs\x00";
+/// Bytes of an entry: a multiple of every write unit there is.
+const ENTRY_LEN: usize = STRIDE as usize;
+const STRIDE: u32 = 32;
+const SECTORS: u32 = 2;
+
+/// What is remembered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct SystemState {
+    /// Boots so far, this one included.
+    pub boot: u32,
+    /// Rings formatted so far, of any lane; never goes back.
+    pub formats: u32,
+    /// Nothing was left open when the device last stopped.
+    pub clean: bool,
+}
+
+/// The area cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SystemError<E> {
+    /// Not two whole sectors, or a write unit that is too large.
+    #[error("the system area must be two erase sectors")]
+    Layout,
+    /// The flash failed.
+    #[error("flash: {0:?}")]
+    Flash(E),
+}
+
+/// The area, opened.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct System {
+    start: u32,
+    sector_len: u32,
+    /// Counts the entries written.
+    number: u32,
+    /// Where the next one goes: which sector, and where in it.
+    sector: u32,
+    at: u32,
+    state: SystemState,
+}
+
+impl System {
+    /// Finds the newest entry; a blank area has none.
+    pub fn open<F: NorFlash>(
+        flash: &mut F,
+        region: &Range<u32>,
+    ) -> Result<Self, SystemError<F::Error>> {
+        let sector_len = u32::try_from(F::ERASE_SIZE).map_err(|_| SystemError::Layout)?;
+        let whole = region.start.checked_rem(sector_len) == Some(0)
+            && region.end.checked_sub(region.start) == sector_len.checked_mul(SECTORS)
+            && ENTRY_LEN.checked_rem(F::WRITE_SIZE) == Some(0)
+            && ENTRY_LEN.checked_rem(F::READ_SIZE) == Some(0);
+        if !whole {
+            return Err(SystemError::Layout);
+        }
+        let start = region.start;
+        let state = SystemState::default();
+        // With nothing there, the first entry finds this sector full and opens the other.
+        let mut system = Self { start, sector_len, number: 0, sector: 1, at: sector_len, state };
+        for sector in 0..SECTORS {
+            system.scan(flash, sector).map_err(SystemError::Flash)?;
+        }
+        Ok(system)
+    }
+
+    fn scan<F: NorFlash>(&mut self, flash: &mut F, sector: u32) -> Result<(), F::Error> {
+        let mut newest = None;
+        let mut used_until = 0;
+        let mut at = 0;
+        while at < self.sector_len {
+            let mut bytes = [0; ENTRY_LEN];
+            flash.read(self.address(sector, at), &mut bytes)?;
+            at = at.saturating_add(STRIDE);
+            if bytes.iter().any(|byte| *byte != 0xff) {
+                used_until = at;
+            }
+            let entry = decode(&bytes);
+            newest = entry.filter(|(number, _)| *number > self.number).or(newest);
+            if let Some((number, _)) = newest {
+                self.number = number;
+            }
+        }
+        if let Some((_, state)) = newest {
+            (self.state, self.sector, self.at) = (state, sector, used_until);
+        }
+        Ok(())
+    }
+
+    /// What is remembered.
+    pub const fn state(&self) -> SystemState {
+        self.state
+    }
+
+    /// Remembers; when it returns, durably.
+    pub fn write<F: NorFlash>(
+        &mut self,
+        flash: &mut F,
+        state: SystemState,
+    ) -> Result<(), SystemError<F::Error>> {
+        let number = self.number.saturating_add(1);
+        let bytes = encode(number, &state);
+        if self.at.saturating_add(STRIDE) > self.sector_len {
+            let sector = 1 - self.sector.min(1);
+            let from = self.address(sector, 0);
+            let to = self.address(sector, self.sector_len);
+            flash.erase(from, to).map_err(SystemError::Flash)?;
+            (self.sector, self.at) = (sector, 0);
+        }
+        let address = self.address(self.sector, self.at);
+        // Used up even if the write fails: a place is never written twice.
+        self.at = self.at.saturating_add(STRIDE);
+        flash.write(address, &bytes).map_err(SystemError::Flash)?;
+        (self.number, self.state) = (number, state);
+        Ok(())
+    }
+
+    fn address(&self, sector: u32, at: u32) -> u32 {
+        self.start.saturating_add(sector.saturating_mul(self.sector_len)).saturating_add(at)
+    }
+}
+
+fn encode(number: u32, state: &SystemState) -> [u8; ENTRY_LEN] {
+    let mut bytes = [0; ENTRY_LEN];
+    let fields = [number, state.boot, state.formats, u32::from(state.clean)];
+    let said = MAGIC.into_iter().chain(fields.into_iter().flat_map(u32::to_le_bytes));
+    for (slot, byte) in bytes.iter_mut().zip(said) {
+        *slot = byte;
+    }
+    if let Some((said, checksum)) = bytes.split_last_chunk_mut::<4>() {
+        *checksum = CRC.checksum(said).to_le_bytes();
+    }
+    bytes
+}
+
+fn decode(bytes: &[u8; ENTRY_LEN]) -> Option<(u32, SystemState)> {
+    let (said, checksum) = bytes.split_last_chunk::<4>()?;
+    if CRC.checksum(said) != u32::from_le_bytes(*checksum) {
+        return None;
+    }
+    let mut fields = said
+        .strip_prefix(&MAGIC)?
+        .chunks_exact(4)
+        .map(|field| field.first_chunk::<4>().map_or(0, |bytes| u32::from_le_bytes(*bytes)));
+    let number = fields.next()?;
+    let (boot, formats, clean) = (fields.next()?, fields.next()?, fields.next()?);
+    Some((number, SystemState { boot, formats, clean: clean == 1 }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ring::flash_model::FlashModel;
+
+    type Flash = FlashModel<4, 4, 256>;
+
+    const REGION: Range<u32> = 256..768;
+
+    fn state(boot: u32) -> SystemState {
+        SystemState { boot, formats: boot * 3, clean: boot.is_multiple_of(2) }
+    }
+
+    #[test]
+    fn remembers_the_newest_entry_over_many_turns() {
+        let mut flash = Flash::new(3, 1);
+        for boot in 1..60 {
+            let mut system = System::open(&mut flash, &REGION).unwrap();
+            assert_eq!(system.state().boot, boot - 1);
+            system.write(&mut flash, state(boot)).unwrap();
+            assert_eq!(system.state(), state(boot));
+        }
+        assert!(flash.erases[1].abs_diff(flash.erases[2]) <= 1, "worn alike");
+    }
+
+    #[test]
+    fn a_cut_leaves_the_entry_before_or_the_new_one() {
+        for seed in 0..200 {
+            let mut flash = Flash::new(3, seed);
+            let mut known = SystemState::default();
+            for boot in 1..40 {
+                flash.cut_after(u32::from(!(seed + boot).is_multiple_of(3)));
+                let mut system = System::open(&mut flash, &REGION).unwrap();
+                let next = state(u32::try_from(boot).unwrap());
+                let written = system.write(&mut flash, next).is_ok();
+                flash.power_on();
+                let found = System::open(&mut flash, &REGION).unwrap().state();
+                assert!(found == next || (found == known && !written), "seed {seed}, {boot}");
+                known = found;
+            }
+        }
+    }
+
+    #[test]
+    fn a_region_of_another_size_is_refused() {
+        let mut flash = Flash::new(4, 1);
+        for region in [0..256, 0..768, 4..516] {
+            let opened = System::open(&mut flash, &region);
+            assert!(matches!(opened, Err(SystemError::Layout)), "{region:?}");
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Bits that flip by themselves.
+
+use std::collections::BTreeMap;
+use std::vec;
+use std::vec::Vec;
+
+use protocol::{Counts, Lane, Seq};
+
+use super::store::Store;
+use crate::ring::flash_model::FlashModel;
+use crate::ring::{Gone, Opened, Region, Ring, RingError};
+
+type Frames = BTreeMap<Seq, Vec<u8>>;
+
+fn filled() -> Store<4, 512> {
+    let mut store = Store::new(4, 5);
+    for round in 0..22 {
+        let adds = Counts { samples: 10 + round, events: round % 2 };
+        store.push(usize::try_from(40 + (round * 37) % 90).unwrap(), adds, round).unwrap();
+    }
+    store
+}
+
+/// Opens what is left and reads it all: the frames, and what is said to be gone.
+fn read_all(
+    flash: &mut FlashModel<4, 4, 512>,
+    region: Region,
+) -> Option<(Ring, Frames, Vec<Gone>)> {
+    let Opened::Existing(mut ring, _) = Ring::open(flash, region, Lane::Bulk).unwrap() else {
+        return None;
+    };
+    let (mut frames, mut gone) = (BTreeMap::new(), Vec::new());
+    let mut bytes = vec![0; 512];
+    let mut seq = ring.first_retained();
+    while seq < ring.next() {
+        match ring.read(flash, seq, &mut bytes) {
+            Ok(read) => {
+                frames.insert(seq, bytes[..read.len].to_vec());
+                seq = seq.next();
+            }
+            Err(RingError::Damaged(range)) => {
+                assert!(range.first == seq && range.last >= seq && range.last < ring.next());
+                gone.push(range);
+                seq = range.last.next();
+            }
+            Err(error) => panic!("{seq}: {error}"),
+        }
+    }
+    Some((ring, frames, gone))
+}
+
+#[test]
+fn a_flipped_bit_costs_what_it_hits_and_is_known_exactly() {
+    let whole = filled();
+    let last = whole.ring.next().prev();
+    for bit in 512 * 8..5 * 512 * 8 {
+        let mut flash = whole.flash.clone();
+        flash.bytes_mut()[bit / 8] ^= 1 << (bit % 8);
+        let (ring, frames, gone) = read_all(&mut flash, whole.region).expect("a ring");
+        assert!(ring.next() > last, "bit {bit}: numbers are not given out again");
+        for (seq, bytes) in &frames {
+            assert_eq!(*bytes, whole.oracle.assigned[seq].bytes, "bit {bit}: frame {seq}");
+        }
+        assert!(gone.len() <= 1, "bit {bit}: {gone:?}");
+        for range in &gone {
+            // The counts of the very last header are known from nowhere else.
+            if range.last < last {
+                assert_eq!(range.through, whole.oracle.through[&range.last], "bit {bit}");
+            }
+        }
+        assert_eq!(ring.before_first(), whole.oracle.through[&ring.first_retained().prev()]);
+        let expected = ring.next().0 - ring.first_retained().0;
+        let absent: u64 = gone.iter().map(|range| range.last.0 - range.first.0 + 1).sum();
+        assert_eq!(frames.len() as u64 + absent, expected);
+    }
+}
+
+#[test]
+fn a_ring_goes_on_over_damage() {
+    let whole = filled();
+    for byte in (512..5 * 512).step_by(3) {
+        let mut flash = whole.flash.clone();
+        flash.bytes_mut()[byte] ^= 0x10;
+        let (mut ring, frames, _) = read_all(&mut flash, whole.region).expect("a ring");
+        let mut written = BTreeMap::new();
+        for round in 0..30_u8 {
+            let reserved = ring.reserve(&mut flash, 60, Counts::ZERO).unwrap();
+            assert!(!frames.contains_key(&reserved.seq()));
+            let bytes = vec![round & 0x7F; 60];
+            written.insert(ring.write(&mut flash, reserved, &bytes).unwrap(), bytes);
+        }
+        let (_, frames, gone) = read_all(&mut flash, whole.region).expect("a ring");
+        for (seq, bytes) in written.range(frames.first_key_value().unwrap().0..) {
+            assert_eq!(frames.get(seq), Some(bytes), "byte {byte}: {gone:?}");
+        }
+    }
+}
+
+#[test]
+fn damage_given_up_lets_the_agent_pass() {
+    let mut store = filled();
+    let first = store.ring.first_retained();
+    let (at, _) = store
+        .flash
+        .bytes_mut()
+        .windows(9)
+        .enumerate()
+        .find(|(_, bytes)| {
+            // The number in a frame of data.
+            bytes[0] == 0 && bytes[1..] == (first.0 + 2).to_le_bytes()
+        })
+        .expect("the frame is there");
+    store.flash.bytes_mut()[at + 20] ^= 1;
+    let Err(RingError::Damaged(gone)) =
+        store.ring.read(&mut store.flash, Seq(first.0 + 2), &mut [0; 512])
+    else {
+        panic!("the frame is damaged")
+    };
+    assert_eq!((gone.first, gone.last), (Seq(first.0 + 2), Seq(first.0 + 2)));
+    store.ring.release(Seq(first.0 + 1));
+    store.ring.give_up(&gone);
+    assert_eq!(store.ring.first_retained(), Seq(first.0 + 3));
+    assert_eq!(store.ring.before_first(), store.oracle.through[&gone.last]);
+}
+
+#[test]
+fn garbage_never_panics_and_is_never_a_frame() {
+    let whole = filled();
+    let mut random = 1_u64;
+    let mut draw = || {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        usize::try_from(random >> 33).unwrap()
+    };
+    for _ in 0..3000 {
+        let mut flash = whole.flash.clone();
+        for _ in 0..=draw() % 4 {
+            let (from, len) = (512 + draw() % 2048, draw() % 700);
+            for byte in flash.bytes_mut().iter_mut().skip(from).take(len) {
+                *byte = u8::try_from(draw() % 256).unwrap();
+            }
+        }
+        let Some((_, frames, _)) = read_all(&mut flash, whole.region) else { continue };
+        for (seq, bytes) in frames {
+            assert_eq!(bytes, whole.oracle.assigned[&seq].bytes);
+        }
+    }
+}

@@ -1,0 +1,360 @@
+//! Golden bytes, both ways: what a message's bytes are, and that they read back as the message.
+//!
+//! Wire version 0 may still change: then `MILEPOST_GOLDEN=write cargo test -p milepost-protocol`
+//! writes the files anew and the diff is reviewed. From version 1 on they are never edited.
+
+use std::path::PathBuf;
+use std::string::String;
+use std::vec::Vec;
+
+use crate::ack::{ACK_LEN_MAX, Ack};
+use crate::codec::{Encoder, SamplesHeader};
+use crate::downlink::{DOWNLINK_LEN_MAX, Downlink, Envelope, Welcome};
+use crate::event::{Attributes, Event, Level, Log, Value};
+use crate::frame::{self, Binding, Body, HEADER_LEN_MAX, Header, Kind, Origin, TAG_LEN};
+use crate::health::{Boot, Fork, ForkReason, Heartbeat, ResetReason};
+use crate::hello::{Challenge, HELLO_LEN_MAX, Hello, RingState};
+use crate::identity::{Counts, DeviceId, FrameTag, Generation, JournalInstance, Lane, RingId, Seq};
+use crate::keys::{self, Secret};
+use crate::loss::{Loss, LossReason};
+use crate::record::{Record, Records};
+use crate::sample::Sample;
+use crate::signal::{Catalogue, CatalogueId, Signal, SignalIndex, Step};
+use crate::time::{Clock, DeviceTime};
+
+fn golden(name: &str, bytes: &[u8]) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden/v0").join(name);
+    let mut text: String = bytes
+        .chunks(32)
+        .map(|line| line.iter().map(|byte| std::format!("{byte:02x}")).collect::<String>() + "\n")
+        .collect();
+    if text.is_empty() {
+        text.push('\n');
+    }
+    if std::env::var_os("MILEPOST_GOLDEN").is_some_and(|value| value == "write") {
+        std::fs::write(&path, &text).unwrap();
+    }
+    let expected = std::fs::read_to_string(&path)
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    assert_eq!(text, expected, "{name}: the bytes on the wire changed");
+}
+
+fn secret() -> Secret {
+    Secret::new(core::array::from_fn(|at| u8::try_from(at).unwrap()))
+}
+
+fn device() -> DeviceId {
+    "taxi-abboip".parse().unwrap()
+}
+
+fn ring() -> RingId {
+    keys::ring_id(&secret(), &device(), Lane::Bulk, 7, &[9; 16])
+}
+
+fn binding() -> Binding {
+    Binding { device: device(), ring: ring(), lane: Lane::Bulk }
+}
+
+fn time() -> DeviceTime {
+    DeviceTime { boot: 3, uptime_ms: 61_000, unix_ms: 1_211_094_008_000, clock: Clock::Reference }
+}
+
+fn counts(samples: u64, events: u64) -> Counts {
+    Counts { samples, events }
+}
+
+/// Seals a body, checks the golden bytes and that it opens to the same; the frame.
+fn frame_golden(name: &str, header: Header, body: &[u8]) -> Vec<u8> {
+    let key = keys::frame_key(&secret(), &device(), &ring(), header.generation);
+    let mut buffer = std::vec![0; HEADER_LEN_MAX + body.len() + TAG_LEN];
+    let at = HEADER_LEN_MAX..HEADER_LEN_MAX + body.len();
+    buffer[at.clone()].copy_from_slice(body);
+    let (range, tag) = frame::seal(&key, &binding(), &header, &mut buffer, at).unwrap();
+    let sealed = buffer[range].to_vec();
+    golden(name, &sealed);
+    assert_eq!(frame::tag_of(&sealed), tag);
+    let mut opened = sealed.clone();
+    let (read, text) = frame::open(&key, &binding(), &mut opened).unwrap();
+    assert_eq!((read, &*text), (header, body));
+    sealed
+}
+
+#[test]
+fn keys_and_names() {
+    let generation = Generation::new(2).unwrap();
+    golden("ring-id", &ring().0);
+    golden("frame-key", &keys::frame_key(&secret(), &device(), &ring(), generation).0);
+    golden("ack-key", &keys::ack_key(&secret(), &device(), &ring(), generation).0);
+    golden("hello-key", &keys::hello_key(&secret(), &device(), generation).0);
+    golden("downlink-key", &keys::downlink_key(&secret(), &device(), generation, &[5; 16]).0);
+    golden("mqtt-password", &keys::mqtt_password(&secret(), &device()));
+}
+
+#[test]
+fn samples_frame() {
+    let samples: Vec<Sample> = (0..40_i64)
+        .map(|at| Sample {
+            tick: 1_211_094_008 + (at / 3) * 60 + i64::from(at == 20),
+            signal: SignalIndex(u8::try_from(at % 3).unwrap()),
+            raw: [3_777_833 + at * 11, -12_241_820 - at * 7, at % 2]
+                [usize::try_from(at % 3).unwrap()],
+        })
+        .collect();
+    let mut columns = [0; 1024];
+    let mut encoder = Encoder::<3>::new(3);
+    for sample in &samples {
+        encoder.push(&mut columns, *sample).unwrap();
+    }
+    let count = encoder.count();
+    let len = encoder.finish(&mut columns).unwrap();
+    let samples_header = SamplesHeader {
+        catalogue: CatalogueId(0x1234_5678),
+        clock: Clock::Reference,
+        boot: 3,
+        count,
+    };
+    let mut head = [0; SamplesHeader::LEN_MAX];
+    let head_len = samples_header.write(&mut head);
+    let body = [&head[..head_len], &columns[..len]].concat();
+    let header = Header { generation: Generation::FIRST, kind: Kind::Samples, seq: Seq(300) };
+    frame_golden("samples-frame", header, &body);
+    let (Body::Samples(read, columns), None) = Body::read(Kind::Samples, &body).unwrap() else {
+        panic!("not samples");
+    };
+    assert_eq!(read, samples_header);
+    let back: Result<Vec<_>, _> =
+        crate::codec::Decoder::<64>::new(columns, read.count, 3).collect();
+    assert_eq!(back.unwrap(), samples);
+}
+
+#[test]
+fn records_frame() {
+    let mut attributes = Attributes::new();
+    attributes.push(("speed", Value::Decimal { number: 413, places: 1 })).unwrap();
+    attributes.push(("by", Value::Text("driver"))).unwrap();
+    attributes.push(("open", Value::Bool(true))).unwrap();
+    attributes.push(("count", Value::Int(-3))).unwrap();
+    let next = [Seq(1), Seq(2), Seq(3)];
+    let fork = Fork {
+        time: time(),
+        lane: Lane::Bulk,
+        from: ring(),
+        to: RingId([1; 16]),
+        acknowledged: Seq(500),
+        next: Seq(301),
+        reason: ForkReason::Ahead,
+    };
+    let records = [
+        Record::Boot(Boot {
+            time: time(),
+            reset: ResetReason::Watchdog,
+            unsealed_samples_max: [0, 512, 1],
+            unsealed_events_max: [4, 0, 0],
+            next,
+        }),
+        Record::Event(Event {
+            time: time(),
+            actor: "driver",
+            action: "open",
+            object: "door.rear",
+            context: "trip-12",
+            resource: "Vehicle.Cabin",
+            attributes,
+        }),
+        Record::Log(Log { time: time(), level: Level::Warning, target: "ring", message: "worn" }),
+        Record::Heartbeat(Heartbeat { time: time(), ring_used: [1, 200, 3], ..Default::default() }),
+        Record::Fork(fork),
+        Record::Catalogue(&[1, 2, 3]),
+    ];
+    let mut body = [0; 512];
+    let end = records.iter().fold(0, |at, record| record.append(&mut body, at).unwrap());
+    let body = &body[..end];
+    let header = Header { generation: Generation::FIRST, kind: Kind::Records, seq: Seq(1) };
+    frame_golden("records-frame", header, body);
+    let back: Result<Vec<_>, _> = Records::new(body).collect();
+    assert_eq!(back.unwrap(), records);
+    assert_eq!(Records::new(body).counts(), counts(0, 5), "a catalogue counts as nothing");
+    // An unknown record is stepped over.
+    let mut longer = [0, 2, 99, 0].to_vec();
+    longer.extend_from_slice(body);
+    assert_eq!(Records::new(&longer).filter(Result::is_ok).count(), records.len());
+}
+
+#[test]
+fn loss_frame_and_resealed_frame() {
+    let loss = Loss {
+        first: Seq(12),
+        last: Seq(40),
+        through: counts(20_000, 3),
+        reason: LossReason::Full,
+        time: time(),
+    };
+    let mut bytes = [0; 64];
+    let loss_body = postcard::to_slice(&loss, &mut bytes).unwrap().to_vec();
+    let header = Header { generation: Generation::FIRST, kind: Kind::Loss, seq: Seq(41) };
+    frame_golden("loss-frame", header, &loss_body);
+    assert!(
+        matches!(Body::read(Kind::Loss, &loss_body), Ok((Body::Loss(read), None)) if read == loss)
+    );
+
+    let origin =
+        Origin { ring: RingId([3; 16]), tag: FrameTag([4; 8]), seq: Seq(77), kind: Kind::Records };
+    let mut head = [0; Origin::LEN_MAX];
+    let len = origin.write(&mut head);
+    let mut body = head[..len].to_vec();
+    let mut record = [0; 64];
+    let end = Record::Log(Log { time: time(), level: Level::Info, target: "x", message: "y" })
+        .append(&mut record, 0)
+        .unwrap();
+    body.extend_from_slice(&record[..end]);
+    let header = Header { generation: Generation::FIRST, kind: Kind::Resealed, seq: Seq(2) };
+    frame_golden("resealed-frame", header, &body);
+    let (read, from) = Body::read(Kind::Resealed, &body).unwrap();
+    assert_eq!(from, Some(origin));
+    assert_eq!(read.counts(), counts(0, 1));
+}
+
+#[test]
+fn hello_message() {
+    let mut rings = heapless::Vec::new();
+    for lane in Lane::ALL {
+        rings
+            .push(RingState {
+                lane,
+                ring: ring(),
+                first_retained: Seq(10),
+                next: Seq(20),
+                before_first: counts(1000, 10),
+                before_next: counts(2000, 20),
+                acknowledged: Seq(9),
+                acknowledged_by: JournalInstance([8; 8]),
+            })
+            .unwrap();
+    }
+    let hello = Hello {
+        time: time(),
+        challenge: Challenge([6; 16]),
+        catalogue: CatalogueId(0x1234_5678),
+        campaign: 2,
+        image: 0xcafe_f00d,
+        rings,
+    };
+    let key = keys::hello_key(&secret(), &device(), Generation::FIRST);
+    let mut bytes = [0; HELLO_LEN_MAX];
+    let len = hello.seal(&key, &device(), Generation::FIRST, [2; 12], &mut bytes).unwrap();
+    golden("hello", &bytes[..len]);
+    let mut opened = bytes[..len].to_vec();
+    assert_eq!(Hello::open(&key, &device(), &mut opened).unwrap(), hello);
+    for at in 0..len {
+        let mut bent = bytes[..len].to_vec();
+        bent[at] ^= 1;
+        assert!(Hello::open(&key, &device(), &mut bent).is_err(), "bit {at} flipped");
+    }
+    let mut cut = bytes[..len - 1].to_vec();
+    assert!(Hello::open(&key, &device(), &mut cut).is_err());
+}
+
+#[test]
+fn ack_message() {
+    let ack = Ack {
+        generation: Generation::new(1).unwrap(),
+        lane: Lane::Bulk,
+        durable: Seq(300),
+        tag: FrameTag([7; 8]),
+        instance: JournalInstance([8; 8]),
+        repeat: true,
+    };
+    let key = keys::ack_key(&secret(), &device(), &ring(), ack.generation);
+    let mut bytes = [0; ACK_LEN_MAX];
+    let len = ack.seal(&key, &device(), &ring(), &mut bytes);
+    let bytes = &bytes[..len];
+    golden("ack", bytes);
+    assert_eq!(Ack::open(&key, &device(), &ring(), bytes), Ok(ack));
+    assert_eq!(Ack::peek(bytes), Ok(ack));
+    assert!(Ack::open(&key, &device(), &RingId([0; 16]), bytes).is_err(), "another ring's");
+    for at in 0..len {
+        let mut bent = bytes.to_vec();
+        bent[at] ^= 1;
+        assert!(Ack::open(&key, &device(), &ring(), &bent).is_err(), "bit {at} flipped");
+        assert!(Ack::open(&key, &device(), &ring(), &bytes[..at]).is_err(), "cut at {at}");
+    }
+}
+
+#[test]
+fn downlink_message() {
+    let welcome = Downlink::Welcome(Welcome {
+        unix_ms: 1_211_094_008_123,
+        hello_uptime_ms: 61_000,
+        wants_catalogue: true,
+    });
+    let envelope = Envelope { generation: Generation::FIRST, salt: [5; 16], number: 77 };
+    let challenge = Challenge([6; 16]);
+    let mut bytes = [0; DOWNLINK_LEN_MAX];
+    let len = envelope.seal(&secret(), &device(), &challenge, &welcome, &mut bytes).unwrap();
+    golden("welcome", &bytes[..len]);
+    let mut opened = bytes[..len].to_vec();
+    let read = Envelope::open(&secret(), &device(), &challenge, &mut opened).unwrap();
+    assert_eq!(read, (envelope, welcome));
+    let mut replayed = bytes[..len].to_vec();
+    let other = Challenge([7; 16]);
+    assert!(Envelope::open(&secret(), &device(), &other, &mut replayed).is_err(), "replayed");
+}
+
+#[test]
+fn catalogue_record() {
+    let signals = [
+        Signal {
+            path: "Vehicle.CurrentLocation.Latitude",
+            unit: "degrees",
+            step: Step::new(1, 100_000),
+            raw_min: -9_000_000,
+            raw_max: 9_000_000,
+        },
+        Signal {
+            path: "Vehicle.Cabin.IsOccupied",
+            unit: "",
+            step: Step::ONE,
+            raw_min: 0,
+            raw_max: 1,
+        },
+    ];
+    let catalogue = Catalogue { tick_ms: 1000, signals: &signals };
+    let mut bytes = [0; Catalogue::ENCODED_MAX];
+    let len = catalogue.encode(&mut bytes).unwrap();
+    let bytes = &bytes[..len];
+    golden("catalogue", bytes);
+    golden("catalogue-id", &Catalogue::id_of(bytes).0.to_be_bytes());
+    let (tick_ms, read) = Catalogue::decode::<64>(bytes).unwrap();
+    assert_eq!(Catalogue { tick_ms, signals: &read }, catalogue);
+    let zero_step = [Signal { step: Step::new(0, 1), ..signals[1] }];
+    let wrong = Catalogue { tick_ms: 1, signals: &zero_step };
+    assert!(wrong.encode(&mut [0; 256]).is_err());
+}
+
+#[test]
+fn a_frame_opens_nowhere_else() {
+    let header = Header { generation: Generation::FIRST, kind: Kind::Records, seq: Seq(5) };
+    let sealed = frame_golden("empty-frame", header, &[]);
+    let key = keys::frame_key(&secret(), &device(), &ring(), Generation::FIRST);
+    let others = [
+        Binding { device: "taxi-other".parse().unwrap(), ..binding() },
+        Binding { ring: RingId([0; 16]), ..binding() },
+        Binding { lane: Lane::Critical, ..binding() },
+    ];
+    for other in others {
+        assert!(frame::open(&key, &other, &mut sealed.clone()).is_err());
+    }
+    for at in 0..sealed.len() * 8 {
+        let mut bent = sealed.clone();
+        bent[at / 8] ^= 1 << (at % 8);
+        assert!(frame::open(&key, &binding(), &mut bent).is_err(), "bit {at} flipped");
+    }
+    for len in 0..sealed.len() {
+        assert!(
+            frame::open(&key, &binding(), &mut sealed[..len].to_vec()).is_err(),
+            "cut at {len}"
+        );
+    }
+    let oversized = std::vec![0; frame::FRAME_LEN_MAX + 1];
+    assert_eq!(Header::read(&oversized), Err(frame::FrameError::Oversized));
+}

@@ -1,0 +1,247 @@
+//! The arguments.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+
+use crate::civil::parse_rfc3339_ms;
+use crate::fleet::board::{FLASH_KIB_MIN, FRAME_BYTES_MAX};
+use crate::fleet::feed::Pace;
+
+const EXIT_CODES: &str = "Exit codes:
+  0  done: everything sent and acknowledged, everything accounted for
+  1  differences found, or something still not acknowledged when the time was up
+  2  wrong usage, a file that cannot be read, a key that is missing
+  3  stopped by SIGINT or SIGTERM, in order, before everything was sent";
+
+/// A fleet of real device cores in one process: recorded or made-up traffic, and the oracle that
+/// checks what came out at the other end.
+#[derive(Debug, Parser)]
+#[command(name = "milepost-sim", version, after_help = EXIT_CODES)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Name the devices of recordings, or of `run`, one a line: pipe it into `milepost devices add --from -`
+    Devices(DevicesArgs),
+    /// Replay recordings through a fleet of device cores
+    #[command(after_help = EXIT_CODES)]
+    Replay(ReplayArgs),
+    /// Run a fleet on made-up drives
+    #[command(after_help = EXIT_CODES)]
+    Run(RunArgs),
+    /// Check a file sink's documents against what the sources said
+    #[command(after_help = EXIT_CODES)]
+    Verify(VerifyArgs),
+}
+
+/// See [`Command::Devices`].
+#[derive(Debug, ClapArgs)]
+pub struct DevicesArgs {
+    /// Recordings: taxi, OBD car or EV CSV; plain, .gz or .zst. None: the devices of `run`
+    #[arg(required_unless_present = "vehicles")]
+    pub files: Vec<PathBuf>,
+    /// Repeat the set, or cut it, to this many vehicles; of `run`, as many
+    #[arg(long, value_name = "N")]
+    pub vehicles: Option<usize>,
+}
+
+/// See [`Command::Replay`].
+#[derive(Debug, ClapArgs)]
+pub struct ReplayArgs {
+    /// Recordings: taxi, OBD car or EV CSV; plain, .gz or .zst
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// Repeat the set, or cut it, to this many vehicles
+    #[arg(long, value_name = "N")]
+    pub vehicles: Option<usize>,
+    /// How fast: so many times as fast as recorded, or `max`, which waits while rings are half full
+    #[arg(long, value_name = "N|max", default_value = "max", value_parser = parse_pace)]
+    pub speed: Pace,
+    /// Sample for this long at most, then drain
+    #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
+    pub sample_for: Option<Duration>,
+    /// The fleet.
+    #[command(flatten)]
+    pub fleet: FleetArgs,
+}
+
+/// See [`Command::Run`].
+#[derive(Debug, ClapArgs)]
+pub struct RunArgs {
+    /// How many vehicles; they are called sim-00000 and so on
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub vehicles: usize,
+    /// What the drives are made from: the same seed makes the same drives
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    pub seed: u64,
+    /// Length of the drives by the vehicles' clocks
+    #[arg(long = "for", value_name = "DURATION", default_value = "60s", value_parser = parse_duration)]
+    pub drive_for: Duration,
+    /// Begin of the drives by the vehicles' clocks, like 2026-01-01T00:00:00.000Z, or `now`
+    #[arg(long, value_name = "TIME", default_value = "2026-01-01T00:00:00.000Z", value_parser = parse_start)]
+    pub start: i64,
+    /// How fast: so many times as fast as real time, or `max`, which waits while rings are half full
+    #[arg(long, value_name = "N|max", default_value = "1", value_parser = parse_pace)]
+    pub speed: Pace,
+    /// The fleet.
+    #[command(flatten)]
+    pub fleet: FleetArgs,
+}
+
+/// What both kinds of fleet are told.
+#[derive(Debug, ClapArgs)]
+pub struct FleetArgs {
+    /// Address of the agent or broker
+    #[arg(long, value_name = "HOST:PORT")]
+    pub connect: String,
+    /// The key file that `milepost devices add` printed
+    #[arg(long, value_name = "FILE")]
+    pub keys: PathBuf,
+    /// Longest sealed frame in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = 1024, value_parser = parse_frame_bytes)]
+    pub frame_bytes: usize,
+    /// Greatest age of a frame being filled, in seconds of real time
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub frame_seconds: u32,
+    /// Flash of each vehicle in KiB, a multiple of 4
+    #[arg(long, value_name = "KIB", default_value_t = 256, value_parser = parse_flash_kib)]
+    pub flash_kib: u32,
+    /// Time between two heartbeats; 0s for none
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_duration)]
+    pub heartbeat: Duration,
+    /// How long to wait, after the last sample, for everything to be acknowledged
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_duration)]
+    pub drain_for: Duration,
+    /// Longest wait before a device connects again
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_duration)]
+    pub reconnect_within: Duration,
+    /// Keep flash and positions here; a later run goes on from them, even after SIGKILL
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
+    /// Print the totals as one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// See [`Command::Verify`].
+#[derive(Debug, ClapArgs)]
+pub struct VerifyArgs {
+    /// The recordings that were replayed
+    pub files: Vec<PathBuf>,
+    /// The file sink's folder, or its files in order
+    #[arg(long, value_name = "PATH", required = true, num_args = 1..)]
+    pub sink: Vec<PathBuf>,
+    /// The fleet's state folder: expect what its devices were given, no more
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
+    /// As with `replay` or `run`
+    #[arg(long, value_name = "N")]
+    pub vehicles: Option<usize>,
+    /// Expect made-up drives, as `run` makes them
+    #[arg(long, conflicts_with = "files")]
+    pub synthetic: bool,
+    /// As with `run`
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    pub seed: u64,
+    /// As with `run`
+    #[arg(long = "for", value_name = "DURATION", default_value = "60s", value_parser = parse_duration)]
+    pub drive_for: Duration,
+    /// As with `run`
+    #[arg(long, value_name = "TIME", default_value = "2026-01-01T00:00:00.000Z", value_parser = parse_start)]
+    pub start: i64,
+    /// Compare with this ledger too, as `milepost ledger --json` prints it
+    #[arg(long, value_name = "FILE")]
+    pub ledger: Option<PathBuf>,
+    /// Which sink's ledger, if there are more than one
+    #[arg(long, value_name = "NAME", requires = "ledger")]
+    pub ledger_sink: Option<String>,
+    /// Print the result as one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `500ms`, `60s`, `10m`, `2h`.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is no duration like 500ms, 60s, 10m or 2h");
+    let unit_at = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
+    let (number, unit) = text.split_at(unit_at);
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let ms = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(wrong()),
+    };
+    number.checked_mul(ms).map(Duration::from_millis).ok_or_else(wrong)
+}
+
+fn parse_pace(text: &str) -> Result<Pace, String> {
+    match text.parse() {
+        _ if text == "max" => Ok(Pace::Max),
+        Ok(times @ 1..) => Ok(Pace::Times(times)),
+        _ => Err("a speed is a whole number from 1, or `max`".to_owned()),
+    }
+}
+
+fn parse_start(text: &str) -> Result<i64, String> {
+    if text == "now" {
+        return Ok(unix_ms_now());
+    }
+    parse_rfc3339_ms(text.as_bytes())
+        .ok_or_else(|| format!("{text:?} is no time like 2026-01-01T00:00:00.000Z, nor `now`"))
+}
+
+#[allow(clippy::disallowed_methods, reason = "driver: asked for by --start now")]
+fn unix_ms_now() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.ok().and_then(|since| i64::try_from(since.as_millis()).ok()).unwrap_or_default()
+}
+
+fn parse_frame_bytes(text: &str) -> Result<usize, String> {
+    let bytes = text.parse().ok().filter(|bytes| (256..=FRAME_BYTES_MAX).contains(bytes));
+    bytes.ok_or_else(|| format!("a frame has 256 to {FRAME_BYTES_MAX} bytes"))
+}
+
+fn parse_flash_kib(text: &str) -> Result<u32, String> {
+    let kib = text.parse().ok();
+    let kib =
+        kib.filter(|kib: &u32| kib.is_multiple_of(4) && (FLASH_KIB_MIN..=65_536).contains(kib));
+    kib.ok_or_else(|| format!("a flash has {FLASH_KIB_MIN} to 65536 KiB, a multiple of 4"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn values_are_read_or_refused() {
+        assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(parse_duration("2h"), Ok(Duration::from_hours(2)));
+        for wrong in
+            ["", "s", "5", "5 s", "-5s", "1d", "99999999999999999999s", "9999999999999999h"]
+        {
+            assert!(parse_duration(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(parse_pace("max"), Ok(Pace::Max));
+        assert_eq!(parse_pace("60"), Ok(Pace::Times(60)));
+        assert!(parse_pace("0").is_err() && parse_pace("fast").is_err());
+        assert_eq!(parse_start("1970-01-01T00:00:01.000Z"), Ok(1000));
+        assert!(parse_start("yesterday").is_err());
+        assert!(parse_frame_bytes("10000").is_err() && parse_flash_kib("66").is_err());
+    }
+}

@@ -1,0 +1,69 @@
+//! `verify`.
+
+use std::collections::HashMap;
+
+use anyhow::Context as _;
+use protocol::DeviceId;
+
+use super::args::VerifyArgs;
+use super::fleet::scenario;
+use super::{DIFFERENCES, DONE, read_traces, to_json};
+use crate::fleet::state::{self, Scenario};
+use crate::oracle::{Oracle, ledger, sink};
+use crate::vehicle::Vehicle;
+
+pub(super) fn verify(args: &VerifyArgs) -> anyhow::Result<u8> {
+    let vehicles = vehicles_of(args)?;
+    let admitted = admitted_of(args, &vehicles)?;
+    let ledger = args
+        .ledger
+        .as_deref()
+        .map(|path| ledger::read(path, args.ledger_sink.as_deref()))
+        .transpose()?;
+    let files = sink::files(&args.sink).context("cannot list the sink's files")?;
+    if files.is_empty() {
+        let folders: Vec<_> = args.sink.iter().map(|path| path.display().to_string()).collect();
+        anyhow::bail!("no *.ndjson in {}", folders.join(", "));
+    }
+    let mut oracle = Oracle::new(vehicles, |device| admitted.get(device).copied());
+    for (number, file) in files.iter().enumerate() {
+        sink::read_file(&mut oracle, number, file)
+            .with_context(|| format!("cannot read {}", file.display()))?;
+    }
+    let mut verdict = oracle.finish();
+    if let Some(ledger) = &ledger {
+        ledger::compare(ledger, &mut verdict);
+    }
+    if args.json {
+        println!("{}", to_json(&verdict)?);
+    } else {
+        println!("{verdict}");
+    }
+    Ok(if verdict.is_clean() { DONE } else { DIFFERENCES })
+}
+
+fn vehicles_of(args: &VerifyArgs) -> anyhow::Result<Vec<Vehicle>> {
+    if !args.files.is_empty() {
+        return read_traces(&args.files, args.vehicles);
+    }
+    let noted = args.state.as_deref().and_then(Scenario::read);
+    match (args.synthetic, noted) {
+        (false, Some(noted)) => Ok(noted.vehicles()),
+        (true, _) => {
+            let count = args.vehicles.context("--synthetic needs --vehicles")?;
+            Ok(scenario(count, args.seed, args.start, args.drive_for).vehicles())
+        }
+        (false, None) => {
+            anyhow::bail!("name the recordings, or --synthetic, or the --state folder of a `run`")
+        }
+    }
+}
+
+fn admitted_of(args: &VerifyArgs, vehicles: &[Vehicle]) -> anyhow::Result<HashMap<DeviceId, u64>> {
+    let Some(dir) = &args.state else { return Ok(HashMap::new()) };
+    let mut admitted = HashMap::new();
+    for vehicle in vehicles {
+        admitted.insert(vehicle.device, state::admitted(dir, &vehicle.device)?);
+    }
+    Ok(admitted)
+}

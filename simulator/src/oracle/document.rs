@@ -1,0 +1,313 @@
+//! One line of the sink as the oracle sees it: who, where, what, and the text of `data`.
+//!
+//! Our own documents have one fixed shape, which is scanned without looking at any byte twice. A
+//! line of another shape (members in another order, blanks) is given to a JSON parser instead.
+
+use protocol::Lane;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::civil::parse_rfc3339_ms;
+
+/// A document, borrowed from its line.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Document<'a> {
+    /// The whole id, `device/ring/seq/index`.
+    pub id: &'a str,
+    /// The device's name.
+    pub device: &'a str,
+    /// The ring's id, 32 hexadecimal digits.
+    pub ring: &'a str,
+    /// The frame in the ring.
+    pub seq: u64,
+    /// The document in the frame; an agent's own loss stands behind them all.
+    pub index: u32,
+    /// `samples`, `event`, `loss` and so on, without `milepost.`.
+    pub kind: &'a str,
+    /// When, by the device.
+    pub stamp: Stamp,
+    /// The ring's lane.
+    pub lane: Lane,
+    /// In which boot; an agent's own loss has none.
+    pub boot: Option<u32>,
+    /// Ring and sequence number of the frame's first sealing, if it was sealed anew.
+    pub origin: Option<&'a str>,
+    /// The text of the object `data`, braces included.
+    pub data: &'a str,
+}
+
+/// Index of a loss that an agent says, whose id ends in `loss`.
+pub const AGENT_LOSS: u32 = u32::MAX;
+
+/// The device's time of a document.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stamp {
+    /// Milliseconds since 1970 UTC.
+    Unix(i64),
+    /// Milliseconds since the boot.
+    Uptime(i64),
+}
+
+impl<'a> Document<'a> {
+    /// Reads a line without its end.
+    pub fn parse(line: &'a [u8]) -> Option<Self> {
+        let line = std::str::from_utf8(line).ok()?;
+        scan(line).or_else(|| parse_any(line))
+    }
+
+    /// The members of `data` if their values are numbers: name and text of the value.
+    pub fn numbers(&self) -> Numbers<'a> {
+        Numbers { rest: Some(self.data) }
+    }
+}
+
+fn scan(text: &str) -> Option<Document<'_>> {
+    let rest = text.strip_prefix("{\"specversion\":\"1.0\",\"id\":\"")?;
+    let (id, rest) = rest.split_once('"')?;
+    let (source, rest) = rest.strip_prefix(",\"source\":\"")?.split_once('"')?;
+    let (kind, rest) = rest.strip_prefix(",\"type\":\"milepost.")?.split_once('"')?;
+    let (stamp, rest) = scan_stamp(rest)?;
+    let (lane, rest) = rest.strip_prefix("\"lane\":\"")?.split_once('"')?;
+    let (_clock, rest) = rest.strip_prefix(",\"clock\":\"")?.split_once('"')?;
+    let (boot, rest) = match rest.strip_prefix(",\"boot\":") {
+        Some(rest) => {
+            let (boot, after) = rest.split_once(',')?;
+            (Some(boot.parse().ok()?), after)
+        }
+        None => (None, rest.strip_prefix(',')?),
+    };
+    let (_received, rest) = rest.strip_prefix("\"received\":")?.split_once(',')?;
+    let (origin, rest) = match rest.strip_prefix("\"origin\":\"") {
+        Some(rest) => {
+            let (origin, after) = rest.split_once('"')?;
+            (Some(origin), after.strip_prefix(',')?)
+        }
+        None => (None, rest),
+    };
+    let data =
+        rest.strip_prefix("\"data\":")?.strip_suffix('}').filter(|data| data.ends_with('}'))?;
+    Shape { id, source, kind, stamp, lane, boot, origin, data }.into_document()
+}
+
+/// From the comma in front of the time to behind the comma after it.
+fn scan_stamp(text: &str) -> Option<(Stamp, &str)> {
+    if let Some(rest) = text.strip_prefix(",\"time\":\"") {
+        let (time, rest) = rest.split_once('"')?;
+        return Some((Stamp::Unix(parse_rfc3339_ms(time.as_bytes())?), rest.strip_prefix(',')?));
+    }
+    let (uptime, rest) = match text.strip_prefix(",\"uptimems\":") {
+        Some(rest) => (true, rest),
+        None => (false, text.strip_prefix(",\"unixms\":")?),
+    };
+    let (number, rest) = rest.split_once(',')?;
+    let number = number.parse().ok()?;
+    Some((if uptime { Stamp::Uptime(number) } else { Stamp::Unix(number) }, rest))
+}
+
+fn parse_any(line: &str) -> Option<Document<'_>> {
+    #[derive(Deserialize)]
+    struct Loose<'a> {
+        id: &'a str,
+        source: &'a str,
+        #[serde(rename = "type")]
+        kind: &'a str,
+        time: Option<&'a str>,
+        uptimems: Option<i64>,
+        unixms: Option<i64>,
+        lane: &'a str,
+        boot: Option<u32>,
+        origin: Option<&'a str>,
+        #[serde(borrow)]
+        data: &'a RawValue,
+    }
+    let loose: Loose<'_> = serde_json::from_str(line).ok()?;
+    let stamp = match (loose.time, loose.uptimems, loose.unixms) {
+        (Some(time), None, None) => Stamp::Unix(parse_rfc3339_ms(time.as_bytes())?),
+        (None, Some(uptime_ms), None) => Stamp::Uptime(uptime_ms),
+        (None, None, Some(unix_ms)) => Stamp::Unix(unix_ms),
+        _ => return None,
+    };
+    let shape = Shape {
+        id: loose.id,
+        source: loose.source,
+        kind: loose.kind.strip_prefix("milepost.")?,
+        stamp,
+        lane: loose.lane,
+        boot: loose.boot,
+        origin: loose.origin,
+        data: loose.data.get(),
+    };
+    shape.into_document()
+}
+
+struct Shape<'a> {
+    id: &'a str,
+    source: &'a str,
+    kind: &'a str,
+    stamp: Stamp,
+    lane: &'a str,
+    boot: Option<u32>,
+    origin: Option<&'a str>,
+    data: &'a str,
+}
+
+impl<'a> Shape<'a> {
+    fn into_document(self) -> Option<Document<'a>> {
+        let mut parts = self.id.split('/');
+        let (device, ring, seq, index) =
+            (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        if parts.next().is_some()
+            || ring.len() != 32
+            || self.source.strip_prefix("/devices/")? != device
+        {
+            return None;
+        }
+        let lane = Lane::ALL.into_iter().find(|lane| lane.name() == self.lane)?;
+        Some(Document {
+            id: self.id,
+            device,
+            ring,
+            seq: seq.parse().ok()?,
+            index: if index == "loss" { AGENT_LOSS } else { index.parse().ok()? },
+            kind: self.kind,
+            stamp: self.stamp,
+            lane,
+            boot: self.boot,
+            origin: self.origin,
+            data: self.data,
+        })
+    }
+}
+
+/// Walks an object of numbers in the order of its text.
+#[derive(Clone, Debug)]
+pub struct Numbers<'a> {
+    /// From the brace or comma in front of the next member; nothing at the end.
+    rest: Option<&'a str>,
+}
+
+/// `data` is no object of numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("data is no object of numbers")]
+pub struct NoNumbers;
+
+impl<'a> Iterator for Numbers<'a> {
+    type Item = Result<(&'a str, &'a str), NoNumbers>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let rest = self.rest.take()?;
+        let body = rest.strip_prefix(['{', ','])?.trim_ascii_start();
+        if rest.starts_with('{') && body == "}" {
+            return None;
+        }
+        Some(self.member(body).ok_or(NoNumbers))
+    }
+}
+
+impl<'a> Numbers<'a> {
+    fn member(&mut self, body: &'a str) -> Option<(&'a str, &'a str)> {
+        let (name, rest) = body.strip_prefix('"')?.split_once('"')?;
+        let rest = rest.trim_ascii_start().strip_prefix(':')?.trim_ascii_start();
+        let end = rest.find(|c: char| c == ',' || c == '}' || c.is_ascii_whitespace())?;
+        let (number, rest) = rest.split_at_checked(end)?;
+        let rest = rest.trim_ascii_start();
+        if rest.starts_with(',') {
+            self.rest = Some(rest);
+        } else if rest != "}" {
+            return None;
+        }
+        Some((name, number))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINE: &str = r#"{"specversion":"1.0","id":"van-1/000102030405060708090a0b0c0d0e0f/17/2","source":"/devices/van-1","type":"milepost.samples","time":"2008-05-18T07:00:08.000Z","lane":"bulk","clock":"reference","boot":3,"received":"2026-11-22T07:30:00.123Z","data":{"Vehicle.Speed":41.3,"Vehicle.CurrentLocation.Latitude":37.77833}}"#;
+
+    fn numbers(line: &str) -> Result<Vec<(&str, &str)>, NoNumbers> {
+        Document::parse(line.as_bytes()).unwrap().numbers().collect()
+    }
+
+    #[test]
+    fn our_own_shape_is_scanned() {
+        let document = scan(LINE).unwrap();
+        assert_eq!(
+            document,
+            Document {
+                id: "van-1/000102030405060708090a0b0c0d0e0f/17/2",
+                device: "van-1",
+                ring: "000102030405060708090a0b0c0d0e0f",
+                seq: 17,
+                index: 2,
+                kind: "samples",
+                stamp: Stamp::Unix(1_211_094_008_000),
+                lane: Lane::Bulk,
+                boot: Some(3),
+                origin: None,
+                data: r#"{"Vehicle.Speed":41.3,"Vehicle.CurrentLocation.Latitude":37.77833}"#,
+            }
+        );
+        assert_eq!(
+            numbers(LINE).unwrap(),
+            [("Vehicle.Speed", "41.3"), ("Vehicle.CurrentLocation.Latitude", "37.77833")]
+        );
+    }
+
+    #[test]
+    fn variants_of_our_shape_are_scanned_too() {
+        let uptime = LINE.replace(r#""time":"2008-05-18T07:00:08.000Z""#, r#""uptimems":12"#);
+        assert_eq!(scan(&uptime).unwrap().stamp, Stamp::Uptime(12));
+        let far =
+            LINE.replace(r#""time":"2008-05-18T07:00:08.000Z""#, r#""unixms":-99999999999999999"#);
+        assert_eq!(scan(&far).unwrap().stamp, Stamp::Unix(-99_999_999_999_999_999));
+        let resealed = LINE.replace(r#","data""#, r#","origin":"0f/3","data""#);
+        assert_eq!(scan(&resealed).unwrap().origin, Some("0f/3"));
+        let loss = LINE.replace("17/2", "17/loss").replace(r#","boot":3"#, "");
+        let document = scan(&loss).unwrap();
+        assert_eq!((document.index, document.boot), (AGENT_LOSS, None));
+    }
+
+    #[test]
+    fn another_shape_of_the_same_document_is_parsed() {
+        let spaced = LINE
+            .replace(r#""specversion":"1.0","#, "")
+            .replace("\":", "\" : ")
+            .replace("41.3,", "41.3 ,\t")
+            .replace("}}", r#" },"specversion":"1.0"}"#);
+        assert_eq!(scan(&spaced), None);
+        let (one, two) = (Document::parse(spaced.as_bytes()).unwrap(), scan(LINE).unwrap());
+        assert_eq!(Document { data: "", ..one }, Document { data: "", ..two });
+        assert_eq!(numbers(&spaced), numbers(LINE));
+    }
+
+    #[test]
+    fn what_is_no_document_is_refused() {
+        let cut = LINE.get(..LINE.len() - 1).unwrap();
+        let cases = [
+            "",
+            "{}",
+            cut,
+            &LINE.replace("/devices/van-1", "/devices/van-2"),
+            &LINE.replace("17/2", "17/x"),
+            &LINE.replace("17/2", "17/2/1"),
+            &LINE.replace("0e0f", "0e"),
+            &LINE.replace("bulk", "slow"),
+            &LINE.replace("07:00:08", "07:00:68"),
+        ];
+        for line in cases {
+            assert_eq!(Document::parse(line.as_bytes()), None, "{line}");
+        }
+        assert_eq!(numbers(&LINE.replace("41.3", "\"x\"")).map(|n| n[0].1), Ok("\"x\""));
+        assert_eq!(numbers(&LINE.replace(":41.3", "")), Err(NoNumbers));
+        assert_eq!(
+            numbers(&LINE.replace(
+                r#"{"Vehicle.Speed":41.3,"Vehicle.CurrentLocation.Latitude":37.77833}"#,
+                "{}"
+            ))
+            .unwrap(),
+            []
+        );
+    }
+}

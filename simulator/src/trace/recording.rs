@@ -1,0 +1,141 @@
+//! A vehicle's samples in memory: about five bytes each, read from the front.
+
+use protocol::varint::{self, unzigzag, zigzag};
+use protocol::{Catalogue, Sample, SignalIndex};
+
+/// The samples of one vehicle in the order of their source, and the catalogue they belong to.
+///
+/// Per sample: signal (1 byte), difference of the tick to the sample before, difference of the raw
+/// value to the signal's last one (zigzag varints). Differences wrap, so every `i64` is kept.
+#[derive(Clone, Debug)]
+pub struct Recording {
+    catalogue: &'static Catalogue<'static>,
+    bytes: Vec<u8>,
+    samples: u64,
+    end: Deltas,
+}
+
+/// What differences are taken against.
+#[derive(Clone, Debug)]
+struct Deltas {
+    tick: i64,
+    raws: Box<[i64]>,
+}
+
+impl Deltas {
+    fn new(catalogue: &Catalogue<'_>) -> Self {
+        Self { tick: 0, raws: vec![0; catalogue.signals.len()].into_boxed_slice() }
+    }
+}
+
+/// A sample's signal is outside the recording's catalogue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("signal {} is not in the catalogue", .0.0)]
+pub struct UnknownSignal(pub SignalIndex);
+
+impl Recording {
+    /// An empty recording.
+    pub fn new(catalogue: &'static Catalogue<'static>) -> Self {
+        Self { catalogue, bytes: Vec::new(), samples: 0, end: Deltas::new(catalogue) }
+    }
+
+    /// The catalogue its samples belong to.
+    pub fn catalogue(&self) -> &'static Catalogue<'static> {
+        self.catalogue
+    }
+
+    /// How many samples it holds.
+    pub fn len(&self) -> u64 {
+        self.samples
+    }
+
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.samples == 0
+    }
+
+    /// Appends a sample.
+    pub fn push(&mut self, sample: Sample) -> Result<(), UnknownSignal> {
+        let raw = self.end.raws.get_mut(usize::from(sample.signal.0));
+        let raw = raw.ok_or(UnknownSignal(sample.signal))?;
+        self.bytes.push(sample.signal.0);
+        for difference in [sample.tick.wrapping_sub(self.end.tick), sample.raw.wrapping_sub(*raw)] {
+            let mut number = [0; varint::LEN_MAX];
+            let len = varint::write(zigzag(difference), &mut number).unwrap_or_default();
+            self.bytes.extend(number.iter().take(len));
+        }
+        self.end.tick = sample.tick;
+        *raw = sample.raw;
+        self.samples += 1;
+        Ok(())
+    }
+
+    /// Releases memory that [`Self::push`] reserved ahead.
+    pub fn shrink(&mut self) {
+        self.bytes.shrink_to_fit();
+    }
+
+    /// Bytes of memory its samples take.
+    pub fn size(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    /// Reads it from the front.
+    pub fn cursor(&self) -> RecordingCursor {
+        RecordingCursor { at: 0, last: Deltas::new(self.catalogue) }
+    }
+}
+
+/// A place in a [`Recording`], which is handed in at each step: a cursor owns no reference.
+#[derive(Clone, Debug)]
+pub struct RecordingCursor {
+    at: usize,
+    last: Deltas,
+}
+
+impl RecordingCursor {
+    /// The next sample of the recording that the cursor was made by; nothing at its end.
+    pub fn next(&mut self, recording: &Recording) -> Option<Sample> {
+        let whole = recording.bytes.get(self.at..)?;
+        let (signal, rest) = whole.split_first()?;
+        let (tick, rest) = varint::read(rest)?;
+        let (raw, rest) = varint::read(rest)?;
+        self.last.tick = self.last.tick.wrapping_add(unzigzag(tick));
+        let last = self.last.raws.get_mut(usize::from(*signal))?;
+        *last = last.wrapping_add(unzigzag(raw));
+        self.at += whole.len() - rest.len();
+        Some(Sample { tick: self.last.tick, signal: SignalIndex(*signal), raw: *last })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::taxi;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn what_is_pushed_is_read(samples in proptest::collection::vec((any::<i64>(), 0_u8..3, any::<i64>()), 0..200)) {
+            let mut recording = Recording::new(&taxi::CATALOGUE);
+            let samples: Vec<_> = samples
+                .into_iter()
+                .map(|(tick, signal, raw)| Sample { tick, signal: SignalIndex(signal), raw })
+                .collect();
+            for sample in &samples {
+                recording.push(*sample).unwrap();
+            }
+            let mut cursor = recording.cursor();
+            let read: Vec<_> = std::iter::from_fn(|| cursor.next(&recording)).collect();
+            prop_assert_eq!(read, samples);
+        }
+    }
+
+    #[test]
+    fn a_foreign_signal_is_refused() {
+        let mut recording = Recording::new(&taxi::CATALOGUE);
+        let sample = Sample { tick: 0, signal: SignalIndex(3), raw: 0 };
+        assert_eq!(recording.push(sample), Err(UnknownSignal(SignalIndex(3))));
+        assert!(recording.is_empty() && recording.cursor().next(&recording).is_none());
+    }
+}

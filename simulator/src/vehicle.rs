@@ -1,0 +1,154 @@
+//! Vehicles: a name that no other in the fleet has, and what it will report.
+
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use protocol::{DeviceId, Sample};
+
+use crate::source::Source;
+use crate::synthetic::Drive;
+use crate::trace::{self, FileReport, Recording, TraceError, TraceKind, Track};
+
+/// One vehicle of the fleet.
+#[derive(Clone, Debug)]
+pub struct Vehicle {
+    /// Its device's name.
+    pub device: DeviceId,
+    /// What it reports.
+    pub source: Source,
+}
+
+/// Reads trace files; one vehicle per cab, per drive, per trip.
+///
+/// A cab that is in several files goes on from one file to the next, in the order given. Two drives
+/// or trips of one name stay two vehicles.
+pub fn from_traces(
+    paths: &[PathBuf],
+    count: Option<usize>,
+) -> Result<(Vec<Vehicle>, Vec<FileReport>), TraceError> {
+    let mut tracks: Vec<Track> = Vec::new();
+    let mut cabs: HashMap<String, usize> = HashMap::new();
+    let mut reports = Vec::new();
+    for path in paths {
+        let (kind, read, report) = trace::read_file(path)?;
+        reports.push(report);
+        for track in read {
+            let known = cabs.get(&track.name).and_then(|at| tracks.get_mut(*at));
+            match known {
+                Some(known) if kind == TraceKind::Taxi => {
+                    append(&mut known.recording, &track.recording);
+                }
+                _ => {
+                    if kind == TraceKind::Taxi {
+                        cabs.insert(track.name.clone(), tracks.len());
+                    }
+                    tracks.push(track);
+                }
+            }
+        }
+    }
+    tracks.retain(|track| !track.recording.is_empty());
+    if tracks.is_empty() {
+        return Err(TraceError::Empty { files: paths.len() });
+    }
+    let sources = tracks.into_iter().map(|mut track| {
+        track.recording.shrink();
+        (track.name, Source::Recorded(Arc::new(track.recording)))
+    });
+    Ok((replicate(&sources.collect::<Vec<_>>(), count), reports))
+}
+
+/// A fleet out of nothing but a seed: vehicle `sim-00000` and so on, each with a drive of its own.
+pub fn synthetic(count: usize, seed: u64, start_unix_ms: i64, length_ms: u64) -> Vec<Vehicle> {
+    let sources: Vec<_> = (0..count)
+        .zip(0_u64..)
+        .map(|(number, salt)| {
+            let drive = Drive::new(seed, salt, start_unix_ms, length_ms);
+            (format!("sim-{number:05}"), Source::Synthetic(drive))
+        })
+        .collect();
+    replicate(&sources, None)
+}
+
+/// Names the sources; with a count, copies of the whole set are added, or vehicles left out, until
+/// there are that many. Copy k of a vehicle has `-k` behind its name.
+fn replicate(sources: &[(String, Source)], count: Option<usize>) -> Vec<Vehicle> {
+    let count = count.unwrap_or(sources.len());
+    let mut taken = HashSet::new();
+    let copies = (0..).flat_map(|copy: u64| sources.iter().map(move |source| (copy, source)));
+    copies
+        .take(if sources.is_empty() { 0 } else { count })
+        .filter_map(|(copy, (name, source))| {
+            let suffix = if copy == 0 { String::new() } else { format!("-{copy}") };
+            let device = unique_id(name, &suffix, &mut taken)?;
+            Some(Vehicle { device, source: source.clone() })
+        })
+        .collect()
+}
+
+/// The name as a device id: foreign characters become `_`, what is too long is cut in front of the
+/// suffix, and a number tells apart what that made equal.
+fn unique_id(name: &str, suffix: &str, taken: &mut HashSet<DeviceId>) -> Option<DeviceId> {
+    let name: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect();
+    (1_u32..).find_map(|attempt| {
+        let suffix = if attempt == 1 { suffix.to_owned() } else { format!("_{attempt}{suffix}") };
+        let room = DeviceId::LEN_MAX.checked_sub(suffix.len())?;
+        let kept = name.get(..name.len().min(room))?;
+        let device: DeviceId = format!("{kept}{suffix}").parse().ok()?;
+        taken.insert(device).then_some(device)
+    })
+}
+
+fn append(recording: &mut Recording, more: &Recording) {
+    let mut cursor = more.cursor();
+    let samples = std::iter::from_fn(|| cursor.next(more));
+    samples.for_each(|sample: Sample| {
+        // Both are of one kind, so of one catalogue: nothing can be refused.
+        let pushed = recording.push(sample);
+        debug_assert!(pushed.is_ok(), "tracks of one kind share a catalogue");
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use protocol::SignalIndex;
+
+    fn source() -> Source {
+        let mut recording = Recording::new(&trace::taxi::CATALOGUE);
+        recording.push(Sample { tick: 1, signal: SignalIndex(0), raw: 2 }).unwrap();
+        Source::Recorded(Arc::new(recording))
+    }
+
+    fn names(sources: &[&str], count: Option<usize>) -> Vec<String> {
+        let sources: Vec<_> = sources.iter().map(|name| ((*name).to_owned(), source())).collect();
+        replicate(&sources, count).iter().map(|vehicle| vehicle.device.to_string()).collect()
+    }
+
+    #[test]
+    fn copies_are_numbered_and_a_smaller_count_cuts() {
+        assert_eq!(names(&["a", "b"], None), ["a", "b"]);
+        assert_eq!(names(&["a", "b"], Some(5)), ["a", "b", "a-1", "b-1", "a-2"]);
+        assert_eq!(names(&["a", "b"], Some(1)), ["a"]);
+        assert!(names(&[], Some(3)).is_empty());
+    }
+
+    #[test]
+    fn names_are_cut_and_stay_unique() {
+        let long = "2018-02-23_RT_RT_Frei_Beschleunigung";
+        assert_eq!(
+            names(&[long, "2018-02-23_RT_RT_Frei_Beschleunig", "x y", "x_y"], Some(6)),
+            [
+                "2018-02-23_RT_RT_Frei_Beschleuni",
+                "2018-02-23_RT_RT_Frei_Beschleu_2",
+                "x_y",
+                "x_y_2",
+                "2018-02-23_RT_RT_Frei_Beschleu-1",
+                "2018-02-23_RT_RT_Frei_Besche_2-1"
+            ]
+            .map(|name| name.replace("Besche_2-1", "Beschl_2-1"))
+        );
+    }
+}

@@ -1,0 +1,92 @@
+//! A device's flash rolled back, cloned, formatted: it finds out, says so, and nothing is doubled.
+
+use std::path::Path;
+
+use crate::world_of_one::World;
+
+fn copy_dir(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+/// Puts the flash images of `from` into the fleet's state; how far the recordings were read stays.
+fn restore_flash(from: &Path, state: &Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        if entry.path().extension().is_some_and(|extension| extension == "nor") {
+            std::fs::copy(entry.path(), state.join(entry.file_name())).unwrap();
+        }
+    }
+}
+
+fn forks(world: &World) -> usize {
+    documents(world).iter().filter(|text| text.contains(r#""type":"milepost.fork""#)).count()
+}
+
+fn documents(world: &World) -> Vec<String> {
+    let mut files: Vec<_> =
+        std::fs::read_dir(world.home.sink()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "ndjson"));
+    files.sort();
+    files
+        .iter()
+        .flat_map(|file| {
+            let text = std::fs::read_to_string(file).unwrap();
+            text.lines().map(str::to_owned).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+#[test]
+fn a_rolled_back_device_opens_a_new_ring_and_doubles_nothing() {
+    let Some(world) = World::taxis("") else { return };
+    let agent = world.home.start().unwrap();
+    let state = world.fleet.state();
+    let old = world.path().join("old-flash");
+    world.drive(&["--speed", "20000", "--for", "2s"]);
+    copy_dir(&state, &old);
+    world.drive(&["--speed", "20000", "--for", "2s"]);
+    restore_flash(&old, &state);
+    world.drive(&["--speed", "max"]);
+    world.verify();
+    assert!(forks(&world) > 0, "no device noticed");
+    World::stop(agent);
+}
+
+#[test]
+fn a_clone_finds_that_it_is_one() {
+    let Some(world) = World::taxis("") else { return };
+    let agent = world.home.start().unwrap();
+    let state = world.fleet.state();
+    let clone = world.path().join("clone");
+    world.drive(&["--speed", "20000", "--for", "2s"]);
+    copy_dir(&state, &clone);
+    // The original goes on; then the clone, from the same flash, with readings of its own.
+    world.drive(&["--speed", "20000", "--for", "2s"]);
+    restore_flash(&clone, &state);
+    world.drive(&["--speed", "20000", "--for", "2s"]);
+    assert!(forks(&world) > 0, "the clone did not notice");
+    // And the original once more: it is the odd one out now.
+    world.drive(&["--speed", "max"]);
+    world.verify();
+    World::stop(agent);
+}
+
+#[test]
+fn a_formatted_device_begins_anew() {
+    let Some(world) = World::taxis("") else { return };
+    let agent = world.home.start().unwrap();
+    world.drive(&["--speed", "20000", "--for", "2s"]);
+    for entry in std::fs::read_dir(world.fleet.state()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "nor") {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+    world.drive(&["--speed", "max"]);
+    world.verify();
+    World::stop(agent);
+}

@@ -1,0 +1,129 @@
+//! Journals that were torn, bent, cut or brought back from the past.
+
+use std::fs::{self, OpenOptions};
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+
+use crate::world_of_one::World;
+
+fn copy_tree(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let (path, target) = (entry.path(), to.join(entry.file_name()));
+        if path.is_dir() {
+            copy_tree(&path, &target);
+        } else if path.is_file() {
+            fs::copy(path, target).unwrap();
+        }
+    }
+}
+
+/// The bulk lane's segments, oldest first.
+fn segments(world: &World) -> Vec<PathBuf> {
+    let dir = world.home.data.join("journal/bulk");
+    let mut paths: Vec<PathBuf> =
+        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "seg"));
+    paths.sort();
+    paths
+}
+
+/// A sink that takes nothing, so that the journal keeps everything: its directory is a file.
+fn block_sink(world: &World) -> PathBuf {
+    let (sink, aside) = (world.home.sink(), world.path().join("aside"));
+    if sink.exists() {
+        fs::rename(&sink, &aside).unwrap();
+    }
+    fs::write(&sink, "in the way").unwrap();
+    aside
+}
+
+fn unblock_sink(world: &World, aside: &Path) {
+    fs::remove_file(world.home.sink()).unwrap();
+    if aside.exists() {
+        fs::rename(aside, world.home.sink()).unwrap();
+    }
+}
+
+#[test]
+fn a_torn_tail_is_cut_and_the_devices_send_it_again() {
+    let Some(world) = World::taxis("") else { return };
+    let agent = world.home.start().unwrap();
+    world.drive(&["--speed", "20000", "--for", "2s"]);
+    world.home.wait_delivered(std::time::Duration::from_secs(30)).unwrap();
+    agent.kill().unwrap();
+    let last = segments(&world).pop().unwrap();
+    let mut file = OpenOptions::new().append(true).open(&last).unwrap();
+    file.write_all(&[0x5a; 300]).unwrap();
+    let agent = world.home.start().unwrap();
+    world.drive(&["--speed", "max"]);
+    world.verify();
+    World::stop(agent);
+}
+
+#[test]
+fn a_flipped_bit_costs_one_frame_and_is_named() {
+    let Some(world) = World::taxis("") else { return };
+    let aside = block_sink(&world);
+    let agent = world.home.spawn().unwrap();
+    world.drive(&["--speed", "max"]);
+    World::stop(agent);
+    let first = segments(&world).into_iter().next().unwrap();
+    let middle = fs::metadata(&first).unwrap().len() / 2;
+    let mut file = OpenOptions::new().read(true).write(true).open(&first).unwrap();
+    let mut byte = [0];
+    file.seek(SeekFrom::Start(middle)).unwrap();
+    file.read_exact(&mut byte).unwrap();
+    file.seek(SeekFrom::Start(middle)).unwrap();
+    file.write_all(&[byte[0] ^ 1]).unwrap();
+    unblock_sink(&world, &aside);
+    let agent = world.home.start().unwrap();
+    let verdict = world.verify();
+    assert!(
+        verdict["samples"]["lost"].as_u64().unwrap() > 0,
+        "the damage must be named: {verdict}"
+    );
+    World::stop(agent);
+}
+
+#[test]
+fn a_missing_segment_is_named() {
+    let Some(world) = World::taxis("[journal]\nsegment_mib = 1\n") else { return };
+    let aside = block_sink(&world);
+    // Each start begins new segments.
+    for _ in 0..3 {
+        let agent = world.home.spawn().unwrap();
+        world.drive(&["--speed", "20000", "--for", "2s"]);
+        World::stop(agent);
+    }
+    let all = segments(&world);
+    assert!(all.len() >= 3, "{all:?}");
+    fs::remove_file(&all[1]).unwrap();
+    unblock_sink(&world, &aside);
+    let agent = world.home.start().unwrap();
+    world.drive(&["--speed", "max"]);
+    let verdict = world.verify();
+    assert!(verdict["samples"]["lost"].as_u64().unwrap() > 0, "the hole must be named: {verdict}");
+    World::stop(agent);
+}
+
+#[test]
+fn a_journal_from_an_old_copy_is_noticed_and_nothing_is_doubled() {
+    let Some(world) = World::taxis("") else { return };
+    let agent = world.home.start().unwrap();
+    world.drive(&["--speed", "20000", "--for", "2s"]);
+    World::stop(agent);
+    let copy = world.path().join("old-copy");
+    copy_tree(&world.home.data, &copy);
+    let agent = world.home.start().unwrap();
+    world.drive(&["--speed", "20000", "--for", "2s"]);
+    World::stop(agent);
+    fs::remove_dir_all(&world.home.data).unwrap();
+    copy_tree(&copy, &world.home.data);
+    let agent = world.home.start().unwrap();
+    world.drive(&["--speed", "max"]);
+    world.verify();
+    assert!(world.agent_log().contains("old copy"), "it must be said");
+    World::stop(agent);
+}

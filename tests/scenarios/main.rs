@@ -1,0 +1,18 @@
+//! What must hold whatever happens, each with the real binaries: a file per promise.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "scenarios fail by panicking"
+)]
+
+mod world_of_one;
+mod raw_mqtt;
+
+mod hostile_clients;
+mod hostile_frames;
+mod device_flash;
+mod journal_faults;
+mod start_up;
+mod round_trip;

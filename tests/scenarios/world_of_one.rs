@@ -1,0 +1,127 @@
+//! An agent and a fleet in a directory of their own.
+
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use serde_json::Value;
+use world::agent::AgentHome;
+use world::binaries::{Binaries, recordings};
+use world::fleet::Fleet;
+use world::process::Process;
+
+/// The binaries, built once for all scenarios.
+pub fn binaries() -> &'static Binaries {
+    static BINARIES: OnceLock<Binaries> = OnceLock::new();
+    BINARIES.get_or_init(|| Binaries::build(false).unwrap())
+}
+
+/// The small recordings. None, said aloud, where they are not there; under CI that is an error.
+pub fn small_recordings() -> Option<PathBuf> {
+    let small = recordings().map(|data| data.join("small")).filter(|small| small.is_dir());
+    if small.is_none() {
+        assert!(std::env::var_os("CI").is_none(), "CI needs the recordings");
+        eprintln!("skipped: the recordings are not here (../shared/data, or MILEPOST_DATA)");
+    }
+    small
+}
+
+/// How long synthetic drives are.
+const DRIVE: Duration = Duration::from_secs(4);
+
+/// One agent, one fleet.
+pub struct World {
+    pub home: AgentHome,
+    pub fleet: Fleet,
+    dir: tempfile::TempDir,
+}
+
+impl World {
+    /// Replays the taxis of the small set.
+    pub fn taxis(extra_config: &str) -> Option<Self> {
+        let files = vec![small_recordings()?.join("taxi_small.csv.gz")];
+        Some(Self::with(extra_config, |dir| {
+            Fleet::replay(binaries(), &dir.join("fleet"), &files, None).unwrap()
+        }))
+    }
+
+    /// A synthetic fleet.
+    pub fn synthetic(vehicles: u32, seed: u64, extra_config: &str) -> Self {
+        Self::with(extra_config, |dir| {
+            Fleet::synthetic(binaries(), &dir.join("fleet"), vehicles, seed, DRIVE).unwrap()
+        })
+    }
+
+    fn with(extra_config: &str, fleet: impl FnOnce(&Path) -> Fleet) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let home = AgentHome::new(binaries(), dir.path(), extra_config).unwrap();
+        let fleet = fleet(dir.path());
+        home.add_devices(&fleet.names().unwrap(), &fleet.keys()).unwrap();
+        Self { home, fleet, dir }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Runs the fleet to its end, or for as long as the arguments say.
+    pub fn drive(&self, arguments: &[&str]) -> Value {
+        let summary = self.path().join("fleet.json");
+        let mut fleet = self.start_fleet(arguments);
+        let status = fleet.wait(Duration::from_mins(3)).unwrap();
+        assert!(
+            status.success(),
+            "{status}: {}",
+            std::fs::read_to_string(self.fleet.log()).unwrap()
+        );
+        serde_json::from_slice(&std::fs::read(summary).unwrap()).unwrap()
+    }
+
+    pub fn start_fleet(&self, arguments: &[&str]) -> Process {
+        let summary = self.path().join("fleet.json");
+        self.fleet.start(&self.home.listen.to_string(), arguments, &summary).unwrap()
+    }
+
+    /// Waits for delivery, then holds the sink to account; the agent must be running.
+    pub fn verify(&self) -> Value {
+        let output = self.verify_output();
+        let text = format!(
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        assert!(output.status.success(), "{text}\n{}", self.agent_log());
+        serde_json::from_slice(&output.stdout).expect(&text)
+    }
+
+    pub fn verify_output(&self) -> Output {
+        self.home.wait_delivered(Duration::from_mins(2)).unwrap();
+        let ledger = self.home.ledger().unwrap();
+        assert_eq!(ledger["balanced"], true, "{ledger:#}");
+        let file = self.path().join("ledger.json");
+        std::fs::write(&file, ledger.to_string()).unwrap();
+        self.fleet.verify(&self.home.sink(), Some(&file), true).unwrap()
+    }
+
+    pub fn agent_log(&self) -> String {
+        std::fs::read_to_string(self.home.log()).unwrap_or_default()
+    }
+
+    pub fn stop(agent: Process) {
+        let status = agent.stop(Duration::from_secs(20)).unwrap();
+        assert!(status.success(), "{status}");
+    }
+
+    /// The first device and its secret, from the key file.
+    pub fn first_key(&self) -> (protocol::DeviceId, protocol::Secret) {
+        let keys = std::fs::read_to_string(self.fleet.keys()).unwrap();
+        let first: Value = serde_json::from_str(keys.lines().next().unwrap()).unwrap();
+        let hex = first["secret"].as_str().unwrap();
+        let mut secret = [0; 32];
+        for (at, byte) in secret.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap();
+        }
+        (first["device"].as_str().unwrap().parse().unwrap(), protocol::Secret::new(secret))
+    }
+}

@@ -1,0 +1,88 @@
+//! The binaries under test, built as the caller wants them.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+/// Where the two binaries are.
+#[derive(Clone, Debug)]
+pub struct Binaries {
+    /// `milepost`.
+    pub agent: PathBuf,
+    /// `milepost-sim`.
+    pub simulator: PathBuf,
+}
+
+/// The checkout's root.
+pub fn root() -> PathBuf {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    manifest.parent().unwrap_or(manifest).to_owned()
+}
+
+/// The recorded traffic: `MILEPOST_DATA`, or `shared/data` beside the checkout. None if it is not
+/// there.
+pub fn recordings() -> Option<PathBuf> {
+    let data = std::env::var_os("MILEPOST_DATA")
+        .map_or_else(|| root().join("../shared/data"), PathBuf::from);
+    data.is_dir().then_some(data)
+}
+
+/// Recordings below `data`: the CSV files in these folders, sorted.
+pub fn csv_files(data: &Path, folders: &[&str]) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for folder in folders {
+        let dir = data.join(folder);
+        let entries =
+            std::fs::read_dir(&dir).with_context(|| format!("reading {}", dir.display()))?;
+        for entry in entries {
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if name.contains(".csv") {
+                files.push(path);
+            }
+        }
+    }
+    files.sort();
+    if files.is_empty() {
+        bail!("no recordings in {} under {}", folders.join(", "), data.display());
+    }
+    Ok(files)
+}
+
+impl Binaries {
+    /// Builds both and says where they are.
+    pub fn build(release: bool) -> Result<Self> {
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.current_dir(root()).args([
+            "build",
+            "--quiet",
+            "-p",
+            "milepost",
+            "-p",
+            "milepost-sim",
+            "--bins",
+            "--message-format=json",
+        ]);
+        if release {
+            cargo.arg("--release");
+        }
+        let output =
+            cargo.stderr(std::process::Stdio::inherit()).output().context("running cargo")?;
+        if !output.status.success() {
+            bail!("building the binaries failed");
+        }
+        let find = |name: &str| -> Result<PathBuf> {
+            String::from_utf8_lossy(&output.stdout)
+                .lines()
+                .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+                .filter(|message| {
+                    message.pointer("/target/name").is_some_and(|target| target == name)
+                })
+                .filter_map(|message| Some(PathBuf::from(message.get("executable")?.as_str()?)))
+                .next_back()
+                .with_context(|| format!("cargo built no {name}"))
+        };
+        Ok(Self { agent: find("milepost")?, simulator: find("milepost-sim")? })
+    }
+}

@@ -1,0 +1,123 @@
+//! The simulator as a process.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::binaries::Binaries;
+use crate::process::Process;
+
+/// A fleet: what it replays, and its keys and state under one directory.
+#[derive(Clone, Debug)]
+pub struct Fleet {
+    binaries: Binaries,
+    dir: PathBuf,
+    /// Which vehicles: recordings, or a synthetic fleet; the same for `devices`, `replay` or `run`,
+    /// and `verify`.
+    what: Vec<String>,
+    /// `replay` or `run`.
+    verb: &'static str,
+}
+
+impl Fleet {
+    /// A fleet that replays recordings as `vehicles` vehicles (as many as are in them, if `None`).
+    pub fn replay(
+        binaries: &Binaries,
+        dir: &Path,
+        files: &[PathBuf],
+        vehicles: Option<u32>,
+    ) -> Result<Self> {
+        let mut what: Vec<String> =
+            files.iter().map(|file| file.to_string_lossy().into_owned()).collect();
+        if let Some(vehicles) = vehicles {
+            what.extend(["--vehicles".to_owned(), vehicles.to_string()]);
+        }
+        std::fs::create_dir_all(dir)?;
+        Ok(Self { binaries: binaries.clone(), dir: dir.to_owned(), what, verb: "replay" })
+    }
+
+    /// A small synthetic fleet from a seed; its drives have this length.
+    pub fn synthetic(
+        binaries: &Binaries,
+        dir: &Path,
+        vehicles: u32,
+        seed: u64,
+        length: Duration,
+    ) -> Result<Self> {
+        let (vehicles, seed) = (vehicles.to_string(), seed.to_string());
+        let length = format!("{}s", length.as_secs());
+        let what = ["--vehicles", &vehicles, "--seed", &seed, "--for", &length];
+        let what = what.map(str::to_owned);
+        std::fs::create_dir_all(dir)?;
+        Ok(Self { binaries: binaries.clone(), dir: dir.to_owned(), what: what.into(), verb: "run" })
+    }
+
+    /// Its key file.
+    pub fn keys(&self) -> PathBuf {
+        self.dir.join("keys.ndjson")
+    }
+
+    /// Its flash images and what was admitted.
+    pub fn state(&self) -> PathBuf {
+        self.dir.join("state")
+    }
+
+    /// The simulator's own log.
+    pub fn log(&self) -> PathBuf {
+        self.dir.join("fleet.log")
+    }
+
+    /// The names of its devices, one a line.
+    pub fn names(&self) -> Result<String> {
+        let mut command = Command::new(&self.binaries.simulator);
+        // Names depend on the recordings or the number of vehicles, not on what they do.
+        let said = if self.verb == "run" { 2 } else { self.what.len() };
+        command.arg("devices").args(self.what.iter().take(said));
+        let output = command.output().context("running milepost-sim")?;
+        if !output.status.success() {
+            bail!("milepost-sim devices: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// Starts it; its last words go to `summary`.
+    pub fn start(&self, connect: &str, more: &[&str], summary: &Path) -> Result<Process> {
+        let mut command = self.command(self.verb);
+        command.args(["--connect", connect, "--json", "--keys"]).arg(self.keys());
+        command.arg("--state").arg(self.state()).args(more);
+        command.stdout(std::fs::File::create(summary)?);
+        Process::start("milepost-sim", &mut command, &self.log())
+    }
+
+    /// Holds what a sink has against what was admitted.
+    pub fn verify(&self, sink: &Path, ledger: Option<&Path>, state: bool) -> Result<Output> {
+        let mut command = self.command("verify");
+        self.synthetic_flag(&mut command);
+        command.arg("--sink").arg(sink).arg("--json");
+        if state {
+            command.arg("--state").arg(self.state());
+        }
+        if let Some(ledger) = ledger {
+            command.arg("--ledger").arg(ledger);
+        }
+        command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .output()
+            .context("running milepost-sim")
+    }
+
+    fn command(&self, verb: &str) -> Command {
+        let mut command = Command::new(&self.binaries.simulator);
+        command.arg(verb).args(&self.what);
+        command
+    }
+
+    fn synthetic_flag(&self, command: &mut Command) {
+        if self.verb == "run" {
+            command.arg("--synthetic");
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! A world to test in: the real binaries as processes, links that can be cut, a seed for chance.
+//!
+//! Used by the scenarios beside it and by `cargo xtask demo`, `bench` and `torture`.
+
+pub mod binaries;
+pub mod process;
+pub mod agent;
+pub mod fleet;
+pub mod proxy;
+pub mod chance;

@@ -1,0 +1,129 @@
+//! Milepost's chores. `cargo xtask --help` lists them.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use clap::{Parser, Subcommand};
+
+mod bench;
+mod ci;
+mod demo;
+mod test;
+mod torture;
+
+/// Milepost's chores.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Start the agent and a simulated fleet against it; nothing to install.
+    Demo {
+        /// Stop by itself after this long (like 60s or 5m) and print the ledger; the exit code is 0
+        /// only if it balances and every sample is accounted for.
+        #[arg(long = "for", value_parser = duration)]
+        stop_after: Option<Duration>,
+        /// No live status line.
+        #[arg(long)]
+        headless: bool,
+        /// Vehicles in the fleet.
+        #[arg(long, default_value_t = 25)]
+        vehicles: u32,
+        /// What the fleet does is drawn from this.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+    /// The one test command: everything that can be tested here.
+    Test {
+        /// Skip nothing: what is missing is an error. The same as CI=true.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Measure. Figures, not verdicts.
+    Bench {
+        #[command(subcommand)]
+        bench: Bench,
+    },
+    /// Kill agent and devices at random under load, cut links, then hold every sample to account.
+    Torture {
+        /// How often something is killed or cut.
+        #[arg(long, default_value_t = 100)]
+        kills: u32,
+        /// What is drawn; printed, so that a failure can be repeated.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Where the recordings are; default: ../shared/data, or `MILEPOST_DATA`.
+        #[arg(long)]
+        data: Option<PathBuf>,
+        /// Keep the run's directory.
+        #[arg(long)]
+        keep: bool,
+    },
+    /// What CI runs: formatting, lints, licences, docs, tests, torture.
+    Ci,
+}
+
+#[derive(Subcommand)]
+enum Bench {
+    /// Simulator, MQTT, agent, fsync, file sink on one machine; every sample verified afterwards.
+    Ingest {
+        /// Where the recordings are; default: ../shared/data, or `MILEPOST_DATA`.
+        #[arg(long, num_args = 1..)]
+        data: Vec<PathBuf>,
+        /// One JSON object per line.
+        #[arg(long)]
+        json: bool,
+        /// How long to load.
+        #[arg(long = "for", value_parser = duration, default_value = "60s")]
+        load_for: Duration,
+        /// Vehicles.
+        #[arg(long, default_value_t = 1000)]
+        vehicles: u32,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().chore) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(chore: Chore) -> Result<()> {
+    match chore {
+        Chore::Demo { stop_after, headless, vehicles, seed } => {
+            demo::run(&demo::Demo { stop_after, headless, vehicles, seed })
+        }
+        Chore::Test { all } => {
+            test::run(all || std::env::var_os("CI").is_some_and(|ci| ci == "true"))
+        }
+        Chore::Bench { bench: Bench::Ingest { data, json, load_for, vehicles } } => {
+            bench::ingest(&bench::Ingest { data, json, load_for, vehicles })
+        }
+        Chore::Torture { kills, seed, data, keep } => {
+            torture::run(&torture::Torture { kills, seed, data, keep })
+        }
+        Chore::Ci => ci::run(),
+    }
+}
+
+/// A duration like `60s`, `5m` or `1h`.
+fn duration(text: &str) -> Result<Duration> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let seconds: u64 = match text.strip_prefix(digits) {
+        Some("s" | "") => 1,
+        Some("m") => 60,
+        Some("h") => 3600,
+        _ => bail!("a duration is a number and s, m or h, like 60s"),
+    };
+    Ok(Duration::from_secs(digits.parse::<u64>()?.saturating_mul(seconds)))
+}

@@ -1,0 +1,40 @@
+//! `cargo xtask test`: everything that can be tested here, and a word for what cannot.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use world::binaries::{recordings, root};
+
+pub fn run(all: bool) -> Result<()> {
+    if recordings().is_none() {
+        let missing = "the recordings (../shared/data, or MILEPOST_DATA) are not here";
+        if all {
+            bail!("{missing}, and nothing may be skipped");
+        }
+        eprintln!("skipped: replays of real traffic: {missing}");
+    }
+    let mut tests = cargo();
+    tests.args(["test", "--workspace"]);
+    if all {
+        // Scenarios that would skip what a machine lacks fail instead.
+        tests.env("CI", "true");
+    }
+    step("tests", &mut tests)
+}
+
+/// `cargo`, in the checkout's root.
+pub fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    command
+}
+
+/// Runs one step; fails if it does.
+pub fn step(name: &str, command: &mut Command) -> Result<()> {
+    eprintln!("== {name}");
+    let status = command.status().with_context(|| format!("starting {name}"))?;
+    if !status.success() {
+        bail!("{name} failed ({status})");
+    }
+    Ok(())
+}
