@@ -217,6 +217,40 @@ fn a_sink_that_begins_late_takes_what_there_is() {
 }
 
 #[test]
+fn a_sink_that_was_overrun_says_what_it_lost() {
+    let (mut world, mut one, other) = thirty_frames();
+    let mut forwarder = world.open().unwrap();
+    assert_eq!(forwarder.step(world.now, false), super::super::Step::Again);
+    let ends = world.journal.ends();
+    world.journal.prune(&ends.positions).unwrap();
+    assert!(world.drive(&mut forwarder, 4));
+    let report = forwarder.status().ledger(&world.journal.ends());
+    assert!(report.balanced(), "{}", report.table());
+    let delivered = world.delivered(&one).len() + world.delivered(&other).len();
+    assert_eq!(delivered as u64 + report.lost.samples, 600);
+    assert!(report.lost_by_reason.iter().any(|(reason, _)| reason == "overrun"));
+    assert!(world.of_type("loss").iter().all(|loss| loss["data"]["reason"] == "overrun"));
+    // The same over a start: the cursor is behind what the journal keeps.
+    drop(forwarder);
+    for _ in 0..30 {
+        world.samples(&mut one, 10);
+        world.commit();
+    }
+    let ends = world.journal.ends();
+    world.journal.prune(&ends.positions).unwrap();
+    let before = said(&world);
+    let report = world.forward();
+    assert!(report.lost_by_reason.iter().all(|(reason, _)| reason == "overrun"));
+    assert_eq!(said(&world), before + report.lost.samples);
+    assert_eq!(
+        world.delivered(&one).len()
+            + world.delivered(&other).len()
+            + usize::try_from(said(&world)).unwrap(),
+        900
+    );
+}
+
+#[test]
 fn a_frame_sealed_anew_is_not_doubled() {
     let mut world = World::new();
     let (mut old, mut new) = (Ring::new(1, Lane::Bulk), Ring::new(4, Lane::Bulk));
