@@ -6,6 +6,7 @@
 //! machine; [`driver`] gives it a thread, a clock and a queue.
 
 use std::collections::HashMap;
+use std::io;
 
 use protocol::ack::{ACK_LEN_MAX, Ack};
 use protocol::downlink::{DOWNLINK_LEN_MAX, Downlink, Envelope, Welcome};
@@ -21,7 +22,7 @@ use tokio::sync::mpsc;
 use crate::catalogues::Catalogues;
 use crate::dedup::{Verdict, Watermark};
 use crate::intake::{Inbound, Message, Outbound, SessionId};
-use crate::journal::{AppendError, CommitError, Entry, EntryKind, Journal, JournalCursor};
+use crate::journal::{AppendError, CommitError, Entry, EntryKind, Journal, JournalCursor, Positions};
 use crate::open::{OpenError, Opener, Purpose};
 use crate::registry::{Registry, RegistryError};
 use crate::rings::{Ring, Rings, RingsError};
@@ -49,6 +50,9 @@ pub struct Acceptor {
     /// Drawn at each start: with it every downlink key is new.
     downlink_salt: [u8; 16],
     downlinks: u64,
+    /// Up to where the checkpoint has the journal: what lies below may be pruned, what lies above
+    /// is the only memory of its watermarks.
+    saved: Positions,
     /// Devices that said hello since the last checkpoint, and when.
     seen: HashMap<DeviceId, i64>,
     /// Reused for each frame that is opened.
@@ -93,7 +97,7 @@ struct HelloAnswer {
 #[derive(Debug, thiserror::Error)]
 pub enum Blocked {
     /// The journal has no room: the primary sink is behind, or the disk is full.
-    #[error("journal: {0}")]
+    #[error(transparent)]
     Journal(#[from] AppendError),
     /// The registry cannot be read.
     #[error(transparent)]
@@ -140,6 +144,7 @@ impl Acceptor {
             waiting: Vec::new(),
             downlink_salt,
             downlinks: 0,
+            saved: Positions::default(),
             seen: HashMap::new(),
             scratch: Vec::new(),
         }
@@ -210,6 +215,7 @@ impl Acceptor {
             totals: ends.totals,
         };
         self.rings.save(&cursor)?;
+        self.saved = cursor.positions;
         let seen: Vec<(DeviceId, i64)> = self.seen.drain().collect();
         if let Err(error) = self.registry.seen(&seen) {
             tracing::warn!(%error, "cannot note when devices were last heard of");
@@ -226,9 +232,15 @@ impl Acceptor {
         }
     }
 
-    /// The journal, to prune and to look at.
-    pub fn journal(&mut self) -> &mut Journal {
-        &mut self.journal
+    /// Removes journal segments that lie below `floor`, where no sink needs them any more, and that
+    /// the checkpoint has.
+    pub fn prune(&mut self, floor: &Positions) -> io::Result<()> {
+        self.journal.prune(&floor.min(&self.saved))
+    }
+
+    /// Bytes of the journal's files.
+    pub fn journal_bytes(&self) -> u64 {
+        self.journal.usage_bytes()
     }
 
     /// The rings, to sum up.

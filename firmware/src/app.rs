@@ -59,8 +59,6 @@ pub struct App<'a, const SIGNALS: usize, const FRAME: usize> {
     agent_clock_ms: Option<i64>,
     catalogue_wanted: bool,
     heartbeat_due_ms: u64,
-    /// The next poll closes all that is open.
-    flush_asked: bool,
     counters: Counters,
 }
 
@@ -122,7 +120,6 @@ impl<'a, const SIGNALS: usize, const FRAME: usize> App<'a, SIGNALS, FRAME> {
             agent_clock_ms: None,
             catalogue_wanted: false,
             heartbeat_due_ms: now.uptime_ms,
-            flush_asked: false,
             counters: Counters::default(),
         };
         app.say_boot(now, config.reset, before.clean || before.boot == 0);
@@ -142,22 +139,16 @@ impl<'a, const SIGNALS: usize, const FRAME: usize> App<'a, SIGNALS, FRAME> {
         }
         self.take_link_events(&now, ports);
         let more = self.sample(&now, ports);
-        let flush = core::mem::take(&mut self.flush_asked);
-        self.close_batches(&now, ports.flash, flush);
+        self.close_batches(&now, ports.flash, false);
         self.say_heartbeat(&now);
         self.store_records(&now, ports.flash);
-        self.say_losses(&now, ports.flash, flush);
+        self.say_losses(&now, ports.flash, false);
         let resealing = self.reseal(&now, ports);
         let session_ms = self.run_session(&now, ports);
         if more || resealing {
             return Deadline(now.uptime_ms);
         }
         self.deadline(session_ms, ports.source.due())
-    }
-
-    /// Asks the next poll to close, seal and store all that is open, without waiting for its time.
-    pub fn ask_flush(&mut self) {
-        self.flush_asked = true;
     }
 
     /// Closes, seals and stores all that is open, without waiting for its time.

@@ -29,7 +29,7 @@ fn config(double: &Double) -> FleetConfig {
         frame_bytes: 512,
         frame_age: Duration::from_mins(1),
         flash_kib: 64,
-        reconnect_within: Duration::from_secs(60),
+        reconnect_within: Duration::from_mins(1),
         heartbeat: Duration::from_mins(1),
         sample_for: None,
         drain_for: Duration::from_mins(1),

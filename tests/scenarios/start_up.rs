@@ -48,7 +48,7 @@ fn two_agents_on_one_directory_are_one_too_many() {
     let output = world.home.command(&["run"]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("already"), "{said}");
+    assert!(said.contains("in use by another"), "{said}");
     World::stop(agent);
 }
 
@@ -108,7 +108,7 @@ fn a_full_disk_holds_everything_back_and_goes_on_when_there_is_room() {
         Ok(world
             .home
             .get("/healthz")
-            .is_ok_and(|(status, body)| status == 503 && body.contains("space")))
+            .is_ok_and(|(status, body)| status == 503 && body.contains("No space")))
     })
     .unwrap();
     fs::remove_file(&ballast).unwrap();

@@ -89,7 +89,8 @@ async fn drive(mut acceptor: Acceptor, mut ports: Ports) -> Acceptor {
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut held: Option<Inbound> = None;
     let mut saved_at = Instant::now();
-    let mut moved = false;
+    // What the last life took may not be in its checkpoint.
+    let mut moved = true;
     loop {
         tokio::select! {
             inbound = ports.inbound.recv(), if held.is_none() => match inbound {
@@ -101,9 +102,9 @@ async fn drive(mut acceptor: Acceptor, mut ports: Ports) -> Acceptor {
             },
             Some(control) = ports.control.recv() => obey(&mut acceptor, control),
             _ = tick.tick() => {
-                ports.status.journal_bytes.set(acceptor.journal().usage_bytes());
+                ports.status.journal_bytes.set(acceptor.journal_bytes());
                 if let Some(positions) = (ports.floor)(held.is_some())
-                    && let Err(error) = acceptor.journal().prune(&positions)
+                    && let Err(error) = acceptor.prune(&positions)
                 {
                     tracing::warn!(%error, "cannot remove old journal segments; trying again");
                 }
@@ -144,7 +145,10 @@ fn commit(acceptor: &mut Acceptor, status: &AcceptStatus, held: bool) {
     match acceptor.commit(unix_ms()) {
         Ok(()) if !held => status.set(None),
         Ok(()) => {}
-        Err(error) => status.set(Some(format!("journal: {error}"))),
+        Err(error) => {
+            let source = std::error::Error::source(&error).map(ToString::to_string);
+            status.set(Some(format!("{error}: {}", source.unwrap_or_default())));
+        }
     }
 }
 

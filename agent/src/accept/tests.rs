@@ -146,7 +146,7 @@ impl Bench {
 
     /// What the journal holds of the bulk lane: kind, seq, what it adds.
     fn journaled(&mut self) -> Vec<(EntryKind, u64, u64)> {
-        let mut reader = self.acceptor.journal().tail().reader(Lane::Bulk, Position(0));
+        let mut reader = self.acceptor.journal.tail().reader(Lane::Bulk, Position(0));
         let mut entries = Vec::new();
         while let Some(item) = reader.next().unwrap() {
             if let Item::Entry { entry, .. } = item {

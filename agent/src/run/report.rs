@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::forward::Condition;
 use crate::http::{Health, Snapshot};
 use crate::intake::listen::{End, ListenGauges, Refusal};
-use crate::journal::{JournalTail, RecoveryReport};
+use crate::journal::{JournalTail, Position, RecoveryReport};
 use crate::ledger::Ledger;
 use crate::registry::Registry;
 use crate::telemetry::{self, Metric};
@@ -217,7 +217,9 @@ pub fn journal_opened(report: &RecoveryReport, is_old_copy: bool) {
              going by the journal, and what is missing will be named"
         );
     }
-    for (lane, damage) in &report.damages {
+    // What begins at zero may have been pruned: not damage, and if it is, the sinks will say so.
+    let damages = report.damages.iter().filter(|(_, damage)| damage.from != Position::ZERO);
+    for (lane, damage) in damages {
         tracing::warn!(%lane, ?damage, "the journal is damaged; what is lost will be named");
     }
     let torn: u64 = report.torn_bytes.iter().sum();

@@ -10,7 +10,7 @@ use firmware::batch::{BatchConfig, FRAME_OVERHEAD};
 use firmware::campaign::{Campaign, Rule, When};
 use firmware::mqtt::drive::{self, Board, Clock as _};
 use firmware::mqtt::{Mqtt, PACKET_OVERHEAD};
-use firmware::ports::Entropy;
+use firmware::ports::{Entropy, Now};
 use firmware::ring::Region;
 use firmware::session::SessionConfig;
 use protocol::health::ResetReason;
@@ -137,9 +137,10 @@ pub async fn run_vehicle(job: Job) -> Result<(), FleetError> {
     let mut mqtt = Mqtt::<TX, RX>::new(device, &key.secret);
     let connect = TcpConnect::new(job.address, control.clone());
     let mut board = Board { flash, source: feed, entropy, connect, clock: clock.clone() };
-    let watch = Watch { exchange, gauges, control, clock, flush_asked: Cell::new(false) };
-    drive::run(&mut app, &mut mqtt, &mut board, |_, app, _| watch.after_poll(app)).await;
-    watch.stop(&mut app, &mut board.flash)?;
+    let watch = Watch { exchange, gauges, control, flushed: Cell::new(false) };
+    let until = |now, app: &mut VehicleApp<'_>, flash: &mut Nor| watch.after_poll(now, app, flash);
+    drive::run(&mut app, &mut mqtt, &mut board, until).await;
+    watch.stop(clock.now(), &mut app, &mut board.flash)?;
     Ok(())
 }
 
@@ -148,14 +149,13 @@ struct Watch {
     exchange: Rc<Exchange>,
     gauges: Rc<Gauges>,
     control: Rc<Control>,
-    clock: VehicleClock,
-    flush_asked: Cell<bool>,
+    flushed: Cell<bool>,
 }
 
 impl Watch {
     /// Hands over events, shows how the vehicle fares, and says whether it is done.
-    fn after_poll(&self, app: &mut VehicleApp<'_>) -> bool {
-        if self.hand_over_events(app) {
+    fn after_poll(&self, now: Now, app: &mut VehicleApp<'_>, flash: &mut Nor) -> bool {
+        if self.hand_over_events(&now, app) {
             self.exchange.poll_soon.set(true);
         }
         self.show(app);
@@ -173,8 +173,8 @@ impl Watch {
         if !read || !self.exchange.events.borrow().is_empty() {
             return false;
         }
-        if !self.flush_asked.replace(true) {
-            app.ask_flush();
+        if !self.flushed.replace(true) {
+            app.flush(now, flash);
             self.exchange.poll_soon.set(true);
             return false;
         }
@@ -182,22 +182,21 @@ impl Watch {
     }
 
     /// Stores what is open, in order, and notes how far the source was read.
-    fn stop(&self, app: &mut VehicleApp<'_>, flash: &mut Nor) -> Result<(), NorError> {
-        while self.hand_over_events(app) {
-            app.flush(self.clock.now(), flash);
+    fn stop(&self, now: Now, app: &mut VehicleApp<'_>, flash: &mut Nor) -> Result<(), NorError> {
+        while self.hand_over_events(&now, app) {
+            app.flush(now, flash);
         }
-        app.stop(self.clock.now(), flash);
+        app.stop(now, flash);
         self.show(app);
         flash.note_position()
     }
 
     /// Gives the app the events that the source said, as many as it takes; whether there were any.
-    fn hand_over_events(&self, app: &mut VehicleApp<'_>) -> bool {
+    fn hand_over_events(&self, now: &Now, app: &mut VehicleApp<'_>) -> bool {
         let mut events = self.exchange.events.borrow_mut();
         let any = !events.is_empty();
         while let Some(occurrence) = events.front() {
-            let now = self.clock.now();
-            if app.record(&now, |time| Record::Event(occurrence.event(time))).is_err() {
+            if app.record(now, |time| Record::Event(occurrence.event(time))).is_err() {
                 break; // Full until the next poll.
             }
             events.pop_front();
