@@ -15,9 +15,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use protocol::frame::Header;
 use protocol::{CatalogueId, DeviceId, Lane, RingId};
@@ -31,6 +29,7 @@ use crate::storage::SharedStorage;
 mod backoff;
 pub mod continuity;
 pub mod dead_letters;
+mod handle;
 mod origins;
 pub mod parked;
 mod stage;
@@ -39,6 +38,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 
+pub use handle::ForwarderHandle;
 pub use parked::ParkedBounds;
 pub use status::{Condition, ForwarderStatus, Lag, Snapshot};
 
@@ -139,7 +139,7 @@ const POLL: Duration = Duration::from_millis(20);
 /// Journal bytes after which the rings' state is kept anew: what a start reads again at most.
 const SNAPSHOT_BYTES: u64 = 32 << 20;
 /// Or time.
-const SNAPSHOT_AGE: Duration = Duration::from_secs(60);
+const SNAPSHOT_AGE: Duration = Duration::from_mins(1);
 /// Failed reads in a row after which a block of the journal counts as damaged.
 const READS_MAX: u32 = 8;
 
@@ -198,7 +198,7 @@ impl<O: OpenFrame, C: CatalogueSource> Forwarder<O, C> {
         let continuity = begun.continuity;
         let parts = Parts { opener, catalogues, policy, continuity, dead_letters, parked };
         let drain_from = if begun.reconciled { tail.ends().positions } else { Positions::ZERO };
-        let stage = Stage::new(parts, tail.clone(), &begun.state, drain_from);
+        let stage = Stage::new(parts, tail.clone(), &begun.state, drain_from, begun.holes);
         let positions = stage.positions();
         let status = ForwarderStatus::new(&config.name, begun.state, positions, begun.reconciled);
         Ok(Self {
@@ -325,10 +325,12 @@ impl<O: OpenFrame, C: CatalogueSource> Forwarder<O, C> {
             sealed.and_then(|state| self.sink.write(self.stage.batch(), &state).map(|()| state));
         match written {
             Ok(state) => {
-                self.stage.committed(&state, self.config.batch_bytes);
+                // Room for a full batch and the frame that filled it.
+                self.stage.committed(&state, self.config.batch_bytes / 4 * 5);
                 self.committed = state.journal.unwrap_or(self.committed);
                 let received_ms = self.stage.received_ms();
-                let (parked, rings) = (self.stage.parked_frames(), self.stage.continuity().len());
+                let (parked, rings) =
+                    (self.stage.parked_frames(), self.stage.continuity().ring_count());
                 self.status.committed(state, received_ms, parked, rings);
                 self.offered = false;
                 self.begun = None;
@@ -374,78 +376,6 @@ impl<O: OpenFrame, C: CatalogueSource> Forwarder<O, C> {
                 self.status.keep(committed);
             }
             Err(error) => tracing::warn!(sink = %self.config.name, %error, "cannot keep the rings"),
-        }
-    }
-}
-
-/// A forwarder that runs.
-#[derive(Debug)]
-pub struct ForwarderHandle {
-    status: Arc<ForwarderStatus>,
-    finish: Arc<AtomicBool>,
-    give_up: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl ForwarderHandle {
-    /// Starts a forwarder on a thread of its own.
-    pub fn spawn<O, C>(mut forwarder: Forwarder<O, C>) -> io::Result<Self>
-    where
-        O: OpenFrame + 'static,
-        C: CatalogueSource + 'static,
-    {
-        let status = forwarder.status();
-        let (finish, give_up) =
-            (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-        let (finishes, gives_up) = (Arc::clone(&finish), Arc::clone(&give_up));
-        let name = format!("forward {}", status.name());
-        let thread = thread::Builder::new().name(name).spawn(move || {
-            #[allow(clippy::disallowed_methods, reason = "driver: the forwarder's clock")]
-            let origin = Instant::now();
-            while !gives_up.load(Ordering::Acquire) {
-                match forwarder.step(origin.elapsed(), finishes.load(Ordering::Acquire)) {
-                    Step::Again => {}
-                    Step::Wait(wait) => thread::park_timeout(wait),
-                    Step::Ended => break,
-                }
-            }
-            let reason = match forwarder.status.condition() {
-                Condition::Running => None,
-                Condition::Retrying(reason) => Some(reason),
-                Condition::Stopped(reason) => reason,
-            };
-            forwarder.end(reason.as_deref());
-        })?;
-        Ok(Self { status, finish, give_up, thread: Some(thread) })
-    }
-
-    /// What the outside may know of it.
-    pub fn status(&self) -> Arc<ForwarderStatus> {
-        Arc::clone(&self.status)
-    }
-
-    /// From now on it ends as soon as all that is durable in the journal has been forwarded.
-    pub fn finish(&self) {
-        self.finish.store(true, Ordering::Release);
-        self.wake();
-    }
-
-    /// Whether it has ended.
-    pub fn is_finished(&self) -> bool {
-        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
-    }
-
-    /// Ends it after the attempt at hand, whatever is left: the next start goes on from the cursor.
-    /// Blocks until then; whether it ended without a panic.
-    pub fn stop(&mut self) -> bool {
-        self.give_up.store(true, Ordering::Release);
-        self.wake();
-        self.thread.take().is_none_or(|thread| thread.join().is_ok())
-    }
-
-    fn wake(&self) {
-        if let Some(thread) = &self.thread {
-            thread.thread().unpark();
         }
     }
 }

@@ -18,14 +18,18 @@ use serde::Deserialize;
 
 use crate::document::{Envelope, LossReport, OwnedCatalogue, Writer};
 
+mod cleared;
 mod glob;
 mod lens;
+mod pass;
 mod pseudonym;
 
+pub use cleared::{Cleared, Mark};
 pub use lens::Lens;
 pub use pseudonym::{KeyError, PseudonymKey};
 
-use lens::{Act, Place};
+use lens::Act;
+use pass::Pass;
 use pseudonym::Names;
 
 /// What leaves, what is made coarse, what goes by another name.
@@ -107,50 +111,6 @@ pub struct Source<'a> {
     pub received_ms: i64,
     /// Where it was sealed first, if it was sealed anew.
     pub origin: Option<&'a Origin>,
-}
-
-/// Documents that went through a policy, one line each.
-#[derive(Debug, Default)]
-pub struct Cleared {
-    lines: Vec<u8>,
-    documents: u64,
-}
-
-/// A point in [`Cleared`] to go back to.
-#[derive(Clone, Copy, Debug)]
-pub struct Mark {
-    len: usize,
-    documents: u64,
-}
-
-impl Cleared {
-    /// The lines, each ended by a line feed.
-    pub fn lines(&self) -> &[u8] {
-        &self.lines
-    }
-
-    /// How many.
-    pub fn documents(&self) -> u64 {
-        self.documents
-    }
-
-    /// Where it ends now.
-    pub fn mark(&self) -> Mark {
-        Mark { len: self.lines.len(), documents: self.documents }
-    }
-
-    /// Takes back what came after a mark.
-    pub fn cut_back(&mut self, mark: Mark) {
-        self.lines.truncate(mark.len);
-        self.documents = mark.documents;
-    }
-
-    /// Empties it and gives back what it holds beyond `room` bytes.
-    pub fn clear(&mut self, room: usize) {
-        self.lines.clear();
-        self.lines.shrink_to(room);
-        self.documents = 0;
-    }
 }
 
 /// The rules, ready to be applied. One per sink; it holds its own writer.
@@ -251,16 +211,9 @@ impl Policy {
         let mark = into.mark();
         self.taken.fill(0);
         self.writer.start_samples(&envelope(source, &device), header.clock, header.boot);
-        let mut pass = Pass {
-            writer: &mut self.writer,
-            taken: &mut self.taken,
-            location: self.location,
-            lens,
-            uptime: header.clock == Clock::Uptime,
-            into,
-            instant: Instant::default(),
-            passed: 0,
-        };
+        let uptime = header.clock == Clock::Uptime;
+        let mut pass =
+            Pass::new(&mut self.writer, &mut self.taken, self.location, lens, uptime, into);
         let decoder =
             Decoder::<{ Catalogue::SIGNALS_MAX }>::new(columns, header.count, lens.signals());
         for sample in decoder {
@@ -270,8 +223,7 @@ impl Policy {
                 return Err(error);
             }
         }
-        pass.close();
-        Ok(pass.passed)
+        Ok(pass.finish())
     }
 
     /// Lets a record through; what it adds. A catalogue makes no document.
@@ -341,99 +293,6 @@ fn envelope<'a>(source: &Source<'a>, device: &'a DeviceId) -> Envelope<'a> {
         lane: source.lane,
         received_ms: source.received_ms,
         origin: source.origin,
-    }
-}
-
-/// The instant at hand. What is dropped still belongs to it, so that no rule changes an ordinal.
-#[derive(Debug, Default)]
-struct Instant {
-    /// None before the first sample.
-    tick: Option<i64>,
-    ordinal: u32,
-    /// A bit per path that occurred.
-    seen: u64,
-    /// Whether its document was begun.
-    begun: bool,
-    place: Place,
-}
-
-/// One frame's samples on their way through.
-struct Pass<'a> {
-    writer: &'a mut Writer,
-    taken: &'a mut [u64],
-    location: Option<h3o::Resolution>,
-    lens: &'a Lens,
-    uptime: bool,
-    into: &'a mut Cleared,
-    instant: Instant,
-    passed: u64,
-}
-
-impl Pass<'_> {
-    fn sample(&mut self, sample: protocol::Sample) -> Result<(), CodecError> {
-        let lens = self.lens;
-        let view = lens.view(sample.signal).ok_or(CodecError::UnknownSignal)?;
-        if self.instant.tick != Some(sample.tick) || self.instant.seen & view.path_bit != 0 {
-            self.close();
-            let ordinal = self.instant.ordinal + u32::from(self.instant.tick.is_some());
-            self.instant = Instant { tick: Some(sample.tick), ordinal, ..Instant::default() };
-        }
-        self.instant.seen |= view.path_bit;
-        match view.act {
-            Act::Keep => {
-                self.member(&view.member);
-                view.decimal.write(&mut self.into.lines, sample.raw);
-                self.passed += 1;
-            }
-            Act::Drop { rule } => self.take(rule, 1),
-            Act::Latitude => {
-                self.instant.place.latitude = Some(view.decimal.approximate(sample.raw))
-            }
-            Act::Longitude => {
-                self.instant.place.longitude = Some(view.decimal.approximate(sample.raw));
-            }
-        }
-        Ok(())
-    }
-
-    /// Ends the instant: the cell in place of the pair, the line's end.
-    fn close(&mut self) {
-        let place = self.instant.place;
-        if let Some(resolution) = self.location {
-            match place.cell(resolution) {
-                Some(cell) => {
-                    self.member(self.lens.cell_member());
-                    lens::write_cell(&mut self.into.lines, cell);
-                    self.passed += 2;
-                }
-                None => self.take(self.taken.len().saturating_sub(1), place.halves()),
-            }
-        }
-        if self.instant.begun {
-            Writer::end(&mut self.into.lines);
-            self.into.documents += 1;
-            self.instant.begun = false;
-        }
-        self.instant.place = Place::default();
-    }
-
-    /// Appends a member's name, behind the beginning of the document if it is the first.
-    fn member(&mut self, name: &[u8]) {
-        if self.instant.begun {
-            self.into.lines.extend_from_slice(name);
-            return;
-        }
-        self.instant.begun = true;
-        let tick = self.instant.tick.unwrap_or_default();
-        let at_ms = tick.saturating_mul(self.lens.tick_ms());
-        self.writer.begin_instant(&mut self.into.lines, self.instant.ordinal, at_ms, self.uptime);
-        self.into.lines.extend_from_slice(name.get(1..).unwrap_or_default());
-    }
-
-    fn take(&mut self, rule: usize, samples: u64) {
-        if let Some(taken) = self.taken.get_mut(rule) {
-            *taken += samples;
-        }
     }
 }
 

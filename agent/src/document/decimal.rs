@@ -150,16 +150,14 @@ fn point(out: &mut Vec<u8>, negative: bool, magnitude: u64, places: usize) {
     sign(out, negative);
     let mut buffer = itoa::Buffer::new();
     let digits = buffer.format(magnitude).as_bytes();
-    match digits.len().checked_sub(places).and_then(|whole| digits.split_at_checked(whole)) {
-        Some((whole @ [_, ..], fraction)) => {
-            out.extend_from_slice(whole);
-            fraction_part(out, fraction, places);
-        }
-        _ => {
-            out.push(b'0');
-            if magnitude > 0 {
-                fraction_part(out, digits, places);
-            }
+    let whole_len = digits.len().saturating_sub(places);
+    if let Some((whole @ [_, ..], fraction)) = digits.split_at_checked(whole_len) {
+        out.extend_from_slice(whole);
+        fraction_part(out, fraction, places);
+    } else {
+        out.push(b'0');
+        if magnitude > 0 {
+            fraction_part(out, digits, places);
         }
     }
 }
@@ -193,7 +191,7 @@ fn greatest_common_divisor(mut a: u64, mut b: u64) -> u64 {
 
 fn strip_fives(mut number: u64) -> (u32, u64) {
     let mut fives = 0;
-    while number % 5 == 0 {
+    while number.is_multiple_of(5) {
         number /= 5;
         fives += 1;
     }

@@ -90,7 +90,7 @@ impl Continuity {
     }
 
     /// How many rings there are.
-    pub fn len(&self) -> usize {
+    pub fn ring_count(&self) -> usize {
         self.rings.len()
     }
 
@@ -115,7 +115,7 @@ impl Continuity {
         let lost = state.through.map_or(Counts::ZERO, |through| before.since(through));
         let is_explained = entry.first <= state.last.next() && lost.is_zero();
         let first = state.last.next();
-        let last =
+        let until =
             if entry.first > first { entry.first.prev() } else { entry.seq.prev().max(first) };
         let fresh = state.through.map_or(entry.adds, |through| {
             let beyond = entry.through.since(through);
@@ -124,7 +124,7 @@ impl Continuity {
                 events: beyond.events.min(entry.adds.events),
             }
         });
-        Verdict::New { hole: (!is_explained).then_some(Hole { first, last, lost }), fresh }
+        Verdict::New { hole: (!is_explained).then_some(Hole { first, last: until, lost }), fresh }
     }
 
     /// Takes note that the entry was forwarded.

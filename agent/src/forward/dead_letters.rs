@@ -43,27 +43,27 @@ impl DeadLetters {
         })
     }
 
-    /// Adds a frame of which `counts` could not be read.
-    pub fn add(&mut self, lane: protocol::Lane, entry: &Entry<'_>, counts: Counts, reason: &str) {
-        let mut line = serde_json::json!({
+    /// Adds a frame of which `unread` could not be read.
+    pub fn add(&mut self, lane: protocol::Lane, entry: &Entry<'_>, unread: Counts, reason: &str) {
+        let mut text = serde_json::json!({
             "device": entry.device.as_str(),
             "ring": entry.ring.to_string(),
             "seq": entry.seq.0,
             "lane": lane.name(),
             "receivedms": entry.received_ms,
-            "samples": counts.samples,
-            "events": counts.events,
+            "samples": unread.samples,
+            "events": unread.events,
             "reason": reason,
         })
         .to_string();
-        line.pop();
-        line.push_str(",\"frame\":\"");
+        text.pop();
+        text.push_str(",\"frame\":\"");
         for byte in entry.payload {
-            let written = write!(line, "{byte:02x}");
+            let written = write!(text, "{byte:02x}");
             debug_assert!(written.is_ok(), "a string takes every write");
         }
-        line.push_str("\"}\n");
-        self.pending.push_str(&line);
+        text.push_str("\"}\n");
+        self.pending.push_str(&text);
     }
 
     /// Bytes that wait for a commit.

@@ -148,7 +148,7 @@ impl Parked {
     }
 
     /// Frames that wait.
-    pub fn len(&self) -> usize {
+    pub fn frame_count(&self) -> usize {
         self.rings.values().map(VecDeque::len).sum()
     }
 

@@ -15,13 +15,15 @@ use protocol::{CatalogueId, Counts, Lane};
 use super::continuity::{Advance, Continuity, Hole, Verdict};
 use super::dead_letters::DeadLetters;
 use super::origins::Origins;
-use super::parked::{Parked, ParkedFrame};
+use super::parked::Parked;
 use super::{CatalogueSource, OpenFrame, Unopened, lane_mut};
 use crate::document::{Claimant, LossReport};
 use crate::journal::{Damage, Entry, EntryKind, JournalCursor, JournalTail, Position, Positions};
 use crate::ledger::Tallies;
 use crate::privacy::{Cleared, Lens, Policy, Source};
 use crate::sink::CursorState;
+
+mod waiting;
 
 /// The most catalogues whose views are kept; about 10 KiB each.
 const LENSES_MAX: usize = 32;
@@ -77,18 +79,22 @@ pub struct Stage<O, C> {
     totals: [Counts; 3],
     /// Received last, in milliseconds since 1970 UTC.
     received_ms: i64,
+    /// Why there are holes in each lane, as far as is known.
+    holes: [LossReason; 3],
     /// Parked rings go on once the journal was read up to here.
     drain_from: Positions,
 }
 
 impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
     /// The stage, going on from `state`. After a start by identity the journal tells again of
-    /// frames that are parked: parked rings wait until it was read up to `drain_from`.
+    /// frames that are parked: parked rings wait until it was read up to `drain_from`. `holes`
+    /// is why frames are missing, until the journal itself shows damage.
     pub fn new(
         parts: Parts<O, C>,
         tail: JournalTail,
         state: &CursorState,
         drain_from: Positions,
+        holes: LossReason,
     ) -> Self {
         let (positions, totals) =
             state.journal.map_or_else(Default::default, |cursor| (cursor.positions, cursor.totals));
@@ -103,6 +109,7 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
             positions,
             totals,
             received_ms: 0,
+            holes: [holes; 3],
             drain_from,
         }
     }
@@ -135,7 +142,7 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
 
     /// Frames that wait for a catalogue.
     pub fn parked_frames(&self) -> usize {
-        self.parts.parked.len()
+        self.parts.parked.frame_count()
     }
 
     /// Makes durable what was set aside; the cursor behind the batch.
@@ -192,66 +199,18 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
             self.tallies.before += gone;
             self.parts.continuity.begin_midway();
         } else {
-            tracing::error!(%lane, from = damage.from.0, to = damage.to.0, ?gone, "journal damaged");
+            let oldest = self.tail.oldest(lane);
+            let reason =
+                if damage.from < oldest { LossReason::Overrun } else { LossReason::Journal };
+            tracing::error!(
+                %lane, from = damage.from.0, to = damage.to.0, ?gone, reason = reason.name(),
+                "a part of the journal is gone"
+            );
+            *lane_mut(&mut self.holes, lane) = reason;
             *lane_mut(&mut self.tallies.unnamed, lane) += gone;
         }
         self.positions.set(lane, damage.to);
         *lane_mut(&mut self.totals, lane) = damage.totals;
-    }
-
-    /// Lets parked rings go on whose catalogue is known by now, while the batch is below
-    /// `bytes_max`; whether one did.
-    pub fn drain_parked(&mut self, bytes_max: usize) -> Result<bool, Held> {
-        let mut drained = false;
-        if !self.drain_from.within(&self.positions) {
-            return Ok(false);
-        }
-        while self.pending_bytes() < bytes_max {
-            let catalogues = &self.parts.catalogues;
-            let Some(ring) = self.parts.parked.ready(|id| catalogues.get(id).is_some()) else {
-                break;
-            };
-            let first = self.parts.parked.first(&ring, |_| true);
-            let frame = match first {
-                Ok(Some(frame)) => frame,
-                Ok(None) => break,
-                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                    self.lose_parked(&ring);
-                    continue;
-                }
-                Err(error) => return Err(Held::Storage(format!("parked frames: {error}"))),
-            };
-            let mut scratch = std::mem::take(&mut self.scratch);
-            let settled = self.settle_parked(&frame, &mut scratch);
-            self.scratch = scratch;
-            if !settled? {
-                break;
-            }
-            drained = true;
-        }
-        Ok(drained)
-    }
-
-    fn settle_parked(&mut self, frame: &ParkedFrame, scratch: &mut Vec<u8>) -> Result<bool, Held> {
-        let entry = frame.entry();
-        let content = open(&mut self.parts.opener, frame.lane, &entry, scratch)?;
-        match self.settle(frame.lane, &entry, content, frame.adds) {
-            Settled::Awaits(_) => Ok(false),
-            Settled::Done => {
-                self.parts.parked.gone(&frame.ring);
-                self.tallies.quarantined = self.tallies.quarantined.since(frame.adds);
-                Ok(true)
-            }
-        }
-    }
-
-    /// A parked frame's bytes are damaged: nothing is left to put among the dead letters.
-    fn lose_parked(&mut self, ring: &protocol::RingId) {
-        if let Some((seq, adds)) = self.parts.parked.gone(ring) {
-            tracing::error!(%ring, %seq, "a parked frame is damaged");
-            self.tallies.quarantined = self.tallies.quarantined.since(adds);
-            self.tallies.dead_lettered += adds;
-        }
     }
 
     fn gap(&mut self, lane: Lane, entry: &Entry<'_>) {
@@ -336,7 +295,7 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
 
     /// What is missing in front of an entry, said under this agent's name.
     fn hole(&mut self, lane: Lane, entry: &Entry<'_>, hole: &Hole) {
-        let reason = LossReason::Journal;
+        let reason = *lane_mut(&mut self.holes, lane);
         let report = LossReport {
             first: hole.first,
             last: hole.last,
@@ -442,32 +401,6 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
         self.tallies.dead_lettered += counts;
     }
 
-    fn park(&mut self, lane: Lane, entry: &Entry<'_>, awaits: Option<CatalogueId>) {
-        let frame = ParkedFrame {
-            device: entry.device,
-            ring: entry.ring,
-            lane,
-            seq: entry.seq,
-            received_ms: entry.received_ms,
-            adds: entry.adds,
-            awaits,
-            payload: entry.payload.to_vec(),
-        };
-        if self.parts.parked.park(frame) {
-            self.tallies.quarantined += entry.adds;
-        } else {
-            let name = awaits.map_or_else(|| "another".to_owned(), |id| id.to_string());
-            let reason = format!("no room to wait for catalogue {name}");
-            self.dead_letter(lane, entry, entry.adds, &reason);
-        }
-    }
-
-    /// The catalogue that a frame waits for, if it is not known.
-    fn awaits(&self, content: &Content<'_>) -> Option<CatalogueId> {
-        let Ok((Body::Samples(header, _), _)) = content else { return None };
-        self.parts.catalogues.get(header.catalogue).is_none().then_some(header.catalogue)
-    }
-
     fn lens(&mut self, id: CatalogueId) -> Option<Arc<Lens>> {
         if let Some(lens) = self.lenses.get(&id) {
             return Some(Arc::clone(lens));
@@ -490,15 +423,15 @@ fn open<'a>(
 ) -> Result<Content<'a>, Held> {
     scratch.clear();
     scratch.extend_from_slice(entry.payload);
-    let (header, body) = match opener.open(entry.device, entry.ring, lane, scratch) {
-        Ok(opened) => opened,
+    let (head, content) = match opener.open(entry.device, entry.ring, lane, scratch) {
+        Ok(parts) => parts,
         Err(Unopened::Unavailable(why)) => return Err(Held::Opener(why)),
         Err(Unopened::Unopenable(why)) => return Ok(Err(why)),
     };
-    if header.seq != entry.seq {
+    if head.seq != entry.seq {
         return Ok(Err("another number than it was journaled under".to_owned()));
     }
-    Ok(Body::read(header.kind, body).map_err(|error| error.to_string()))
+    Ok(Body::read(head.kind, content).map_err(|error| error.to_string()))
 }
 
 fn advance(entry: &Entry<'_>, first: protocol::Seq) -> Advance {

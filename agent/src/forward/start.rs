@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 
+use protocol::loss::LossReason;
 use protocol::{Counts, Lane};
 
 use super::continuity::{Advance, Continuity, Snapshots};
@@ -24,6 +25,8 @@ pub(super) struct Start {
     pub snapshots: Snapshots,
     pub dead_letters: DeadLetters,
     pub parked: Parked,
+    /// Why frames are missing, if some are.
+    pub holes: LossReason,
     /// The start went by identity.
     pub reconciled: bool,
 }
@@ -86,6 +89,7 @@ impl Start {
             at: beginning(tail),
             continuity,
             snapshots,
+            holes: LossReason::Journal,
             reconciled: false,
         })
     }
@@ -100,7 +104,7 @@ fn by_identity(
     kept: Option<(Continuity, JournalCursor)>,
     reconcile: Reconcile,
 ) -> Result<Start, ForwardError> {
-    let Reconcile { why, cursor, delivered } = reconcile;
+    let Reconcile { why, cursor, is_behind, delivered } = reconcile;
     tracing::error!(
         sink = %config.name, %why, rings = delivered.len(),
         "the sink's cursor does not hold in this journal: reading it again from its oldest entry, \
@@ -138,6 +142,9 @@ fn by_identity(
     let quarantined = start.parked.counts();
     start.state.tallies = Tallies { quarantined, elsewhere: quarantined, ..Tallies::default() };
     start.reconciled = true;
+    if is_behind {
+        start.holes = LossReason::Overrun;
+    }
     Ok(start)
 }
 

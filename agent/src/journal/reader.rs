@@ -116,6 +116,11 @@ impl JournalTail {
         }
     }
 
+    /// Where a lane's oldest segment begins; what stood before was pruned.
+    pub fn oldest(&self, lane: Lane) -> Position {
+        self.extent(lane).2
+    }
+
     /// How many segments a lane has, the bytes of their files, and where the first begins.
     pub(super) fn extent(&self, lane: Lane) -> (usize, u64, Position) {
         let segments = self.shared.segments();

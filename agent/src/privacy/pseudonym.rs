@@ -123,8 +123,8 @@ impl Wording for Words<'_> {
     fn mask(&self, field: &str, shown: &str) -> Option<String> {
         let names = self.names?;
         // An empty field says nothing.
-        let named = !shown.is_empty() && names.fields.iter().any(|name| name == field);
-        named.then(|| names.of(field, shown))
+        let is_masked = !shown.is_empty() && names.fields.iter().any(|name| name == field);
+        is_masked.then(|| names.of(field, shown))
     }
 
     fn word<'a>(&self, text: &'a str) -> Cow<'a, str> {

@@ -23,7 +23,7 @@ use super::lock::DirLock;
 use super::numbered::{LogEnd, Naming, NumberedLog};
 use super::slots::Slots;
 use super::{CursorState, Reconcile, Resume, Sink, SinkError, scan};
-use crate::journal::{Item, JournalTail};
+use crate::journal::{JournalTail, Position};
 use crate::privacy::Cleared;
 use crate::storage::SharedStorage;
 
@@ -102,7 +102,7 @@ impl FileSink {
                         unvouched(Some(state), "the cursor is older than the files, or not of them")
                     }
                     _ if !is_whole => unvouched(None, "the cursor is not of these files"),
-                    Standing::At(state) => match holds(&state, journal).map_err(failed)? {
+                    Standing::At(state) => match holds(&state, journal) {
                         Holds::Yes => FileCursor { end, standing: Standing::At(state) },
                         Holds::Behind => {
                             unvouched(Some(state), "the journal has pruned what follows the cursor")
@@ -131,7 +131,10 @@ impl FileSink {
                 let delivered = scan::delivered(storage, &naming, ends_anywhere)
                     .map_err(|error| SinkError::retry("cannot read the sink's files", &error))?;
                 let cursor = last.map(|last| *last);
-                Resume::Reconcile(Box::new(Reconcile { why, cursor, delivered }))
+                let is_behind = cursor
+                    .as_ref()
+                    .is_some_and(|last| matches!(holds(last, journal), Holds::Behind));
+                Resume::Reconcile(Box::new(Reconcile { why, cursor, is_behind, delivered }))
             }
         };
         let rotate_bytes = config.rotate_bytes;
@@ -190,18 +193,17 @@ enum Holds {
     No,
 }
 
-fn holds(state: &CursorState, journal: &JournalTail) -> io::Result<Holds> {
-    let Some(cursor) = &state.journal else { return Ok(Holds::Yes) };
+fn holds(state: &CursorState, journal: &JournalTail) -> Holds {
+    let Some(cursor) = &state.journal else { return Holds::Yes };
     if !journal.validates(cursor) {
-        return Ok(Holds::No);
+        return Holds::No;
     }
-    for lane in Lane::ALL {
-        let from = cursor.positions.get(lane);
-        match journal.reader(lane, from).next() {
-            Ok(Some(Item::Damage(damage))) if damage.from == from => return Ok(Holds::Behind),
-            Ok(_) => {}
-            Err(error) => return Err(error.source),
-        }
+    let is_behind = |lane| {
+        let at = cursor.positions.get(lane);
+        at > Position::ZERO && at < journal.oldest(lane)
+    };
+    if Lane::ALL.into_iter().any(is_behind) {
+        return Holds::Behind;
     }
-    Ok(Holds::Yes)
+    Holds::Yes
 }

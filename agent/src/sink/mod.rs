@@ -56,6 +56,8 @@ pub struct Reconcile {
     pub why: String,
     /// The last cursor, if there is one: what it says of files other than the journal is right.
     pub cursor: Option<CursorState>,
+    /// The journal is the cursor's, and has pruned what follows it.
+    pub is_behind: bool,
     /// Per ring, the highest sequence number that was delivered.
     pub delivered: HashMap<RingId, Seq>,
 }

@@ -159,7 +159,7 @@ fn a_journal_restored_from_an_old_copy_doubles_nothing() {
 
 #[test]
 fn a_lost_cursor_doubles_nothing() {
-    let (mut world, mut one, other) = thirty_frames();
+    let (mut world, mut one, _) = thirty_frames();
     world.forward();
     world.disk.lose("/out/.milepost-cursor".as_ref());
     world.disk.lose("/data/cursors/files.rings".as_ref());
@@ -177,7 +177,6 @@ fn a_lost_cursor_doubles_nothing() {
     ids.dedup();
     assert_eq!(ids.len(), 610);
     assert_eq!(world.documents().len(), 620, "one frame of ten twice");
-    drop(other);
 }
 
 #[test]
@@ -215,6 +214,40 @@ fn a_sink_that_begins_late_takes_what_there_is() {
     let delivered = world.delivered(&one).len() + world.delivered(&other).len();
     assert_eq!(report.accepted.samples, delivered as u64);
     assert!(world.of_type("loss").is_empty());
+}
+
+#[test]
+fn a_sink_that_was_overrun_says_what_it_lost() {
+    let (mut world, mut one, other) = thirty_frames();
+    let mut forwarder = world.open().unwrap();
+    assert_eq!(forwarder.step(world.now, false), super::super::Step::Again);
+    let ends = world.journal.ends();
+    world.journal.prune(&ends.positions).unwrap();
+    assert!(world.drive(&mut forwarder, 4));
+    let report = forwarder.status().ledger(&world.journal.ends());
+    assert!(report.balanced(), "{}", report.table());
+    let delivered = world.delivered(&one).len() + world.delivered(&other).len();
+    assert_eq!(delivered as u64 + report.lost.samples, 600);
+    assert!(report.lost_by_reason.iter().any(|(reason, _)| reason == "overrun"));
+    assert!(world.of_type("loss").iter().all(|loss| loss["data"]["reason"] == "overrun"));
+    // The same over a start: the cursor is behind what the journal keeps.
+    drop(forwarder);
+    for _ in 0..30 {
+        world.samples(&mut one, 10);
+        world.commit();
+    }
+    let ends = world.journal.ends();
+    world.journal.prune(&ends.positions).unwrap();
+    let before = said(&world);
+    let report = world.forward();
+    assert!(report.lost_by_reason.iter().all(|(reason, _)| reason == "overrun"));
+    assert_eq!(said(&world), before + report.lost.samples);
+    assert_eq!(
+        world.delivered(&one).len()
+            + world.delivered(&other).len()
+            + usize::try_from(said(&world)).unwrap(),
+        900
+    );
 }
 
 #[test]

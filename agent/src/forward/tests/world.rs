@@ -223,33 +223,33 @@ impl World {
         self.append(ring, counts, &frame);
     }
 
-    /// A loss frame: the device has lost `lost` in frames from `first` on up to before it.
+    /// A loss frame: the device has lost `gone` in frames from `first` on up to before it.
     pub fn loss(
         &mut self,
         ring: &mut Ring,
         first: u64,
         skip: u64,
-        lost: Counts,
+        gone: Counts,
         reason: LossReason,
     ) {
         ring.next += skip;
-        let last = Seq(ring.next - 1);
-        let through = ring.through + lost;
-        let loss = Loss { first: Seq(first), last, through, reason, time: DeviceTime::default() };
+        let through = ring.through + gone;
+        let (first, last) = (Seq(first), Seq(ring.next - 1));
+        let said = Loss { first, last, through, reason, time: DeviceTime::default() };
         let mut body = [0; 128];
-        let body = postcard::to_slice(&loss, &mut body).unwrap();
+        let body = postcard::to_slice(&said, &mut body).unwrap();
         let frame = ring.seal(Kind::Loss, ring.next, body);
-        self.append(ring, lost, &frame);
+        self.append(ring, gone, &frame);
     }
 
     /// The agent's word that the ring's next `skip` frames are gone.
-    pub fn gap(&mut self, ring: &mut Ring, skip: u64, lost: Counts) {
+    pub fn gap(&mut self, ring: &mut Ring, skip: u64, gone: Counts) {
         let first = Seq(ring.next);
         ring.next += skip;
-        ring.through += lost;
+        ring.through += gone;
         let last = Seq(ring.next - 1);
         let reason = LossReason::Unexplained;
-        let loss = Loss { first, last, through: ring.through, reason, time: DeviceTime::default() };
+        let said = Loss { first, last, through: ring.through, reason, time: DeviceTime::default() };
         let mut payload = [0; 128];
         let entry = Entry {
             kind: EntryKind::Gap,
@@ -257,9 +257,9 @@ impl World {
             device: ring.device,
             ring: ring.id,
             seq: last,
-            adds: lost,
+            adds: gone,
             through: ring.through,
-            payload: postcard::to_slice(&loss, &mut payload).unwrap(),
+            payload: postcard::to_slice(&said, &mut payload).unwrap(),
         };
         self.journal.append(ring.lane, &entry).unwrap();
     }

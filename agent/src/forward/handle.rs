@@ -1,0 +1,81 @@
+//! A forwarder on a thread of its own.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+use super::{CatalogueSource, Condition, Forwarder, ForwarderStatus, OpenFrame, Step};
+
+/// A forwarder that runs.
+#[derive(Debug)]
+pub struct ForwarderHandle {
+    status: Arc<ForwarderStatus>,
+    finish: Arc<AtomicBool>,
+    give_up: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl ForwarderHandle {
+    /// Starts a forwarder on a thread of its own.
+    pub fn spawn<O, C>(mut forwarder: Forwarder<O, C>) -> io::Result<Self>
+    where
+        O: OpenFrame + 'static,
+        C: CatalogueSource + 'static,
+    {
+        let status = forwarder.status();
+        let (finish, give_up) =
+            (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (asked, dropped) = (Arc::clone(&finish), Arc::clone(&give_up));
+        let name = format!("forward {}", status.name());
+        let thread = thread::Builder::new().name(name).spawn(move || {
+            #[allow(clippy::disallowed_methods, reason = "driver: the forwarder's clock")]
+            let origin = Instant::now();
+            while !dropped.load(Ordering::Acquire) {
+                match forwarder.step(origin.elapsed(), asked.load(Ordering::Acquire)) {
+                    Step::Again => {}
+                    Step::Wait(wait) => thread::park_timeout(wait),
+                    Step::Ended => break,
+                }
+            }
+            let reason = match forwarder.status.condition() {
+                Condition::Running => None,
+                Condition::Retrying(reason) => Some(reason),
+                Condition::Stopped(reason) => reason,
+            };
+            forwarder.end(reason.as_deref());
+        })?;
+        Ok(Self { status, finish, give_up, thread: Some(thread) })
+    }
+
+    /// What the outside may know of it.
+    pub fn status(&self) -> Arc<ForwarderStatus> {
+        Arc::clone(&self.status)
+    }
+
+    /// From now on it ends as soon as all that is durable in the journal has been forwarded.
+    pub fn finish(&self) {
+        self.finish.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Whether it has ended.
+    pub fn is_finished(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Ends it after the attempt at hand, whatever is left: the next start goes on from the cursor.
+    /// Blocks until then; whether it ended without a panic.
+    pub fn stop(&mut self) -> bool {
+        self.give_up.store(true, Ordering::Release);
+        self.wake();
+        self.thread.take().is_none_or(|thread| thread.join().is_ok())
+    }
+
+    fn wake(&self) {
+        if let Some(thread) = &self.thread {
+            thread.thread().unpark();
+        }
+    }
+}
