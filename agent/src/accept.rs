@@ -19,10 +19,12 @@ use protocol::topic::Channel;
 use protocol::{Counts, DeviceId, FrameTag, Generation, Lane, Loss, RingId};
 use tokio::sync::mpsc;
 
-use crate::catalogues::Catalogues;
+use crate::catalogues::{Catalogues, LearnError};
 use crate::dedup::{Verdict, Watermark};
 use crate::intake::{Inbound, Message, Outbound, SessionId};
-use crate::journal::{AppendError, CommitError, Entry, EntryKind, Journal, JournalCursor, Positions};
+use crate::journal::{
+    AppendError, CommitError, Entry, EntryKind, Journal, JournalCursor, Positions,
+};
 use crate::open::{OpenError, Opener, Purpose};
 use crate::registry::{Registry, RegistryError};
 use crate::rings::{Ring, Rings, RingsError};
@@ -105,6 +107,9 @@ pub enum Blocked {
     /// The ring table cannot be read.
     #[error(transparent)]
     Rings(#[from] RingsError),
+    /// A catalogue cannot be stored: without it the device's samples could not be read.
+    #[error("cannot store a signal catalogue: {0}")]
+    Catalogues(Box<redb::Error>),
 }
 
 /// A message handed back untouched.
@@ -460,7 +465,7 @@ impl Acceptor {
         if let Ok(Body::Records(records)) = body {
             for record in records.flatten() {
                 if let Record::Catalogue(encoded) = record {
-                    learn(&self.catalogues, &self.counters, &binding.device, encoded);
+                    learn(&self.catalogues, &self.counters, &binding.device, encoded)?;
                 }
             }
         }
@@ -528,16 +533,23 @@ impl Acceptor {
     }
 }
 
-fn learn(catalogues: &Catalogues, counters: &AcceptCounters, device: &DeviceId, encoded: &[u8]) {
+fn learn(
+    catalogues: &Catalogues,
+    counters: &AcceptCounters,
+    device: &DeviceId,
+    encoded: &[u8],
+) -> Result<(), Blocked> {
     match catalogues.learn(encoded) {
         Ok(true) => tracing::info!(%device, "learnt a signal catalogue"),
         Ok(false) => {}
+        Err(LearnError::Database(error)) => return Err(Blocked::Catalogues(error)),
         Err(error) => {
             // The frame is kept; what needs the catalogue is parked by the forwarder.
             counters.catalogues_refused.add(1);
             tracing::warn!(%device, %error, "a signal catalogue was not taken");
         }
     }
+    Ok(())
 }
 
 /// Brings the rings up to date with one journal entry, at a start.

@@ -5,9 +5,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use protocol::signal::CatalogueError;
 use protocol::{Catalogue, CatalogueId};
-use redb::{Database, ReadableTable, TableDefinition};
+use redb::{ReadableTable, TableDefinition};
 
 use crate::document::OwnedCatalogue;
+use crate::state::State;
 
 /// Encodings by id.
 const TABLE: TableDefinition<u32, &[u8]> = TableDefinition::new("catalogues");
@@ -18,7 +19,7 @@ const CATALOGUES_MAX: usize = 4096;
 #[derive(Clone, Debug)]
 pub struct Catalogues {
     known: Arc<RwLock<HashMap<CatalogueId, Arc<OwnedCatalogue>>>>,
-    database: Arc<Database>,
+    database: State,
 }
 
 /// Why a catalogue was not taken.
@@ -37,7 +38,7 @@ pub enum LearnError {
 
 impl Catalogues {
     /// Loads what was learnt before.
-    pub fn open(database: Arc<Database>) -> Result<Self, redb::Error> {
+    pub fn open(database: State) -> Result<Self, redb::Error> {
         let write = database.begin_write()?;
         let mut known = HashMap::new();
         for row in write.open_table(TABLE)?.iter()? {

@@ -20,12 +20,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use protocol::{DeviceId, Generation, Secret, keys};
-use redb::{Database, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _};
+use redb::{ReadableTable as _, ReadableTableMetadata as _};
 use redb::{TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
 use crate::intake::{Admission, Admit};
-use crate::state::{self, StateError};
+use crate::state::{self, State, StateError};
 
 mod entropy;
 mod record;
@@ -53,7 +53,7 @@ const KEY_CHECK: &str = "wrapping key check";
 /// The devices. Cheap to clone; a clone is the same registry.
 #[derive(Clone, Debug)]
 pub struct Registry {
-    database: Arc<Database>,
+    database: State,
     key: Arc<WrappingKey>,
 }
 
@@ -175,7 +175,7 @@ impl Registry {
     /// The registry in this database, its secrets wrapped under this key.
     ///
     /// Errors: [`RegistryError::OtherKey`] if it was made with another; a newer format.
-    pub fn open(database: Arc<Database>, key: WrappingKey) -> Result<Self, RegistryError> {
+    pub fn open(database: State, key: WrappingKey) -> Result<Self, RegistryError> {
         state::claim(&database, "registry", FORMAT)?;
         let check = key.check();
         let transaction = database.begin_write()?;
@@ -198,7 +198,7 @@ impl Registry {
     /// Like [`Registry::open`], with the wrapping key in a file. The file is made only if this
     /// database never had a key: a lost key is an error, not a new key.
     pub fn open_with_key_file(
-        database: Arc<Database>,
+        database: State,
         path: &std::path::Path,
         entropy: &mut dyn Entropy,
     ) -> Result<Self, RegistryError> {

@@ -5,14 +5,14 @@
 //! still come (I2: the horizon is infinite), but costs no memory.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use protocol::{Counts, DeviceId, FrameTag, Lane, RingId, Seq};
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
 
 use crate::dedup::Watermark;
 use crate::journal::JournalCursor;
+use crate::state::State;
 
 const RINGS: TableDefinition<[u8; 16], &[u8]> = TableDefinition::new("rings");
 const CHECKPOINT: TableDefinition<(), &[u8]> = TableDefinition::new("rings-checkpoint");
@@ -42,7 +42,7 @@ struct Cached {
 pub struct Rings {
     cache: HashMap<RingId, Cached>,
     cache_max: usize,
-    database: Arc<Database>,
+    database: State,
 }
 
 /// The row of a ring. Append only; version in front.
@@ -90,7 +90,7 @@ redb_errors!(TransactionError TableError StorageError CommitError);
 impl Rings {
     /// Opens the table. At most about `cache_max` rings are kept in memory, plus those that have
     /// moved since the last checkpoint.
-    pub fn open(database: Arc<Database>, cache_max: usize) -> Result<Self, RingsError> {
+    pub fn open(database: State, cache_max: usize) -> Result<Self, RingsError> {
         let write = database.begin_write()?;
         write.open_table(RINGS)?;
         write.open_table(CHECKPOINT)?;

@@ -83,8 +83,8 @@ async fn serve(Options { config, hold_unsynced_writes }: Options) -> anyhow::Res
         if hold_unsynced_writes { Arc::new(Held::default()) } else { Arc::new(Disk) };
     let database = state::open(&storage, &dir.join(state::FILE_NAME))?;
     let registry =
-        Registry::open_with_key_file(Arc::clone(&database), &config.key_file(), &mut OsEntropy)?;
-    let catalogues = Catalogues::open(Arc::clone(&database))?;
+        Registry::open_with_key_file(database.clone(), &config.key_file(), &mut OsEntropy)?;
+    let catalogues = Catalogues::open(database.clone())?;
     let rings = Rings::open(database, RINGS_CACHED_MAX)?;
     let (journal, rings) = open_journal(&storage, &config, rings)?;
     let tail = journal.tail();

@@ -9,9 +9,13 @@ use std::fs;
 use std::io;
 use std::io::{Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
-use redb::{Database, ReadableDatabase as _, TableDefinition};
+use redb::{
+    Database, ReadTransaction, ReadableDatabase as _, StorageError, TableDefinition,
+    TransactionError, WriteTransaction,
+};
 
 use crate::storage::{File, SharedStorage};
 
@@ -78,27 +82,108 @@ from_database_errors! {
     redb::DatabaseError redb::TransactionError redb::TableError redb::StorageError redb::CommitError
 }
 
+/// The database; handed around by clone.
+///
+/// After an I/O error redb refuses everything until it is opened anew. That is done here, at the
+/// next use: a disk that was full and has room again costs no restart.
+#[derive(Clone, Debug)]
+pub struct State(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    storage: SharedStorage,
+    path: PathBuf,
+    current: RwLock<Opened>,
+}
+
+#[derive(Debug)]
+struct Opened {
+    database: Database,
+    /// Cleared when it is replaced: what it still wants to write is refused.
+    alive: Arc<AtomicBool>,
+}
+
 /// Opens the database at `path`, or makes it, durably.
-pub fn open(storage: &SharedStorage, path: &Path) -> Result<Arc<Database>, StateError> {
+pub fn open(storage: &SharedStorage, path: &Path) -> Result<State, StateError> {
     let failed = |error| StateError::File { path: path.to_owned(), error };
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     storage.create_dir_all(dir).map_err(failed)?;
-    let file = storage.open(path, true).map_err(failed)?;
+    let opened = Opened::new(storage, path)?;
     storage.sync_dir(dir).map_err(failed)?;
-    let database =
-        Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(Backend(file))?;
-    claim(&database, "state", FORMAT)?;
-    Ok(Arc::new(database))
+    let shared = Shared {
+        storage: Arc::clone(storage),
+        path: path.to_owned(),
+        current: RwLock::new(opened),
+    };
+    let state = State(Arc::new(shared));
+    claim(&state, "state", FORMAT)?;
+    Ok(state)
+}
+
+impl Opened {
+    fn new(storage: &SharedStorage, path: &Path) -> Result<Self, StateError> {
+        let failed = |error| StateError::File { path: path.to_owned(), error };
+        let file = storage.open(path, true).map_err(failed)?;
+        let alive = Arc::new(AtomicBool::new(true));
+        let backend = Backend { file, alive: Arc::clone(&alive) };
+        let database =
+            Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(backend)?;
+        Ok(Self { database, alive })
+    }
+}
+
+impl State {
+    /// Begins to read.
+    pub fn begin_read(&self) -> Result<ReadTransaction, TransactionError> {
+        self.with(Database::begin_read)
+    }
+
+    /// Begins to write; waits for whoever writes now.
+    pub fn begin_write(&self) -> Result<WriteTransaction, TransactionError> {
+        self.with(|database| {
+            let transaction = database.begin_write()?;
+            // redb finds out that an earlier write failed only at the first use of a table.
+            let works = transaction.list_tables().map(drop);
+            works.map(|()| transaction).map_err(TransactionError::from)
+        })
+    }
+
+    fn with<T>(
+        &self,
+        begin: impl Fn(&Database) -> Result<T, TransactionError>,
+    ) -> Result<T, TransactionError> {
+        let begun = begin(&self.read().database);
+        match begun {
+            Err(TransactionError::Storage(StorageError::PreviousIo)) => {}
+            begun => return begun,
+        }
+        let mut current = self.0.current.write().unwrap_or_else(PoisonError::into_inner);
+        // Somebody else may have been faster.
+        match begin(&current.database) {
+            Err(TransactionError::Storage(StorageError::PreviousIo)) => {}
+            begun => return begun,
+        }
+        current.alive.store(false, Ordering::Release);
+        match Opened::new(&self.0.storage, &self.0.path) {
+            Ok(opened) => *current = opened,
+            Err(error) => {
+                tracing::warn!(%error, "the state database cannot be opened again yet");
+                return Err(TransactionError::Storage(StorageError::PreviousIo));
+            }
+        }
+        tracing::info!("opened the state database again after an error of the disk");
+        begin(&current.database)
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, Opened> {
+        self.0.current.read().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Says that this program uses `component`'s tables in format `version`, and returns the version
 /// they have, which is older if somebody has to migrate them (and then call [`migrated`]). A newer
 /// one is refused. Claimed for the first time, they have `version`.
-pub fn claim(
-    database: &Database,
-    component: &'static str,
-    version: u32,
-) -> Result<u32, StateError> {
+pub fn claim(database: &State, component: &'static str, version: u32) -> Result<u32, StateError> {
     if let Some(found) = format_of(database, component)? {
         return if found > version {
             Err(StateError::Newer { component, found, known: version })
@@ -111,18 +196,14 @@ pub fn claim(
 }
 
 /// Writes down that `component`'s tables now have format `version`.
-pub fn migrated(
-    database: &Database,
-    component: &'static str,
-    version: u32,
-) -> Result<(), StateError> {
+pub fn migrated(database: &State, component: &'static str, version: u32) -> Result<(), StateError> {
     let transaction = database.begin_write()?;
     transaction.open_table(FORMATS)?.insert(component, version)?;
     transaction.commit()?;
     Ok(())
 }
 
-fn format_of(database: &Database, component: &str) -> Result<Option<u32>, StateError> {
+fn format_of(database: &State, component: &str) -> Result<Option<u32>, StateError> {
     match database.begin_read()?.open_table(FORMATS) {
         Ok(formats) => Ok(formats.get(component)?.map(|version| version.value())),
         Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
@@ -132,31 +213,44 @@ fn format_of(database: &Database, component: &str) -> Result<Option<u32>, StateE
 
 /// redb's file, on our storage. One process per directory is [`DirLock`]'s business.
 #[derive(Debug)]
-struct Backend(Box<dyn File>);
+struct Backend {
+    file: Box<dyn File>,
+    alive: Arc<AtomicBool>,
+}
+
+impl Backend {
+    fn file(&self) -> io::Result<&dyn File> {
+        if self.alive.load(Ordering::Acquire) {
+            Ok(&*self.file)
+        } else {
+            Err(io::Error::other("the database was opened anew"))
+        }
+    }
+}
 
 impl redb::StorageBackend for Backend {
     fn len(&self) -> io::Result<u64> {
-        self.0.len()
+        self.file()?.len()
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let wanted = out.len();
-        match self.0.read_at(offset, out)? {
+        match self.file()?.read_at(offset, out)? {
             read if read == wanted => Ok(()),
             _ => Err(io::ErrorKind::UnexpectedEof.into()),
         }
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
+        self.file()?.set_len(len)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync()
+        self.file()?.sync()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.write_at(offset, data)
+        self.file()?.write_at(offset, data)
     }
 }
 

@@ -138,12 +138,16 @@ impl<'a, const SIGNALS: usize, const FRAME: usize> App<'a, SIGNALS, FRAME> {
             self.mark_clean(false, ports.flash);
         }
         self.take_link_events(&now, ports);
-        let more = self.sample(&now, ports);
-        self.close_batches(&now, ports.flash, false);
+        // What a fork left behind comes first, so that a lane keeps the order in which it was taken;
+        // the source waits meanwhile, a few frames' time a poll.
+        let resealing = self.reseal(&now, ports);
+        let more = !resealing && self.sample(&now, ports);
+        if !resealing {
+            self.close_batches(&now, ports.flash, false);
+        }
         self.say_heartbeat(&now);
         self.store_records(&now, ports.flash);
         self.say_losses(&now, ports.flash, false);
-        let resealing = self.reseal(&now, ports);
         let session_ms = self.run_session(&now, ports);
         if more || resealing {
             return Deadline(now.uptime_ms);

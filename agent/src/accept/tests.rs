@@ -27,13 +27,10 @@ struct Bench {
 fn acceptor(dir: &Path, bytes_max: u64) -> (Acceptor, Registry) {
     let storage: SharedStorage = Arc::new(Disk);
     let database = crate::state::open(&storage, &dir.join("state.redb")).unwrap();
-    let registry = Registry::open_with_key_file(
-        Arc::clone(&database),
-        &dir.join("registry.key"),
-        &mut OsEntropy,
-    )
-    .unwrap();
-    let mut rings = Rings::open(Arc::clone(&database), 100).unwrap();
+    let registry =
+        Registry::open_with_key_file(database.clone(), &dir.join("registry.key"), &mut OsEntropy)
+            .unwrap();
+    let mut rings = Rings::open(database.clone(), 100).unwrap();
     let config = JournalConfig { bytes_max, ..JournalConfig::new(dir.join("journal")) };
     let mut replayed =
         |lane, entry: &Entry<'_>, _: Position| replay(&mut rings, lane, entry).unwrap();

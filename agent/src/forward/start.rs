@@ -113,6 +113,8 @@ fn by_identity(
     let mut state = CursorState::default();
     let mut continuity = Continuity::default();
     let has_cursor = cursor.is_some();
+    // Of what is there already: as far as somebody counted it.
+    let documents = cursor.as_ref().map_or(0, |cursor| cursor.tallies.documents);
     if let Some(cursor) = cursor {
         (state.dead_letters, state.parked) = (cursor.dead_letters, cursor.parked);
         if let Some((known, at)) = kept
@@ -140,7 +142,8 @@ fn by_identity(
         start.continuity.delivered(ring, last);
     }
     let quarantined = start.parked.counts();
-    start.state.tallies = Tallies { quarantined, elsewhere: quarantined, ..Tallies::default() };
+    start.state.tallies =
+        Tallies { quarantined, elsewhere: quarantined, documents, ..Tallies::default() };
     start.reconciled = true;
     if is_behind {
         start.holes = LossReason::Overrun;

@@ -17,7 +17,7 @@ impl Entropy for Counter {
     }
 }
 
-fn database(dir: &Path) -> Arc<Database> {
+fn database(dir: &Path) -> State {
     let storage: SharedStorage = Arc::new(Disk);
     state::open(&storage, &dir.join(state::FILE_NAME)).unwrap()
 }

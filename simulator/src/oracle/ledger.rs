@@ -95,7 +95,11 @@ pub fn compare(ledger: &SinkLedger, verdict: &mut Verdict) {
         verdict.losses.iter().map(|(reason, stated)| (reason.as_str(), (*stated).into())).collect();
     let mut accounted: Counts = (*documents).into();
     for (reason, counts) in ledger.lost_by_reason.iter().chain(&ledger.excluded_by_rule) {
-        let found = stated.remove(reason.as_str()).unwrap_or_default();
+        // What is taken out by a rule leaves no document: only losses state theirs.
+        let found = match stated.remove(reason.as_str()) {
+            None if ledger.excluded_by_rule.iter().any(|(rule, _)| rule == reason) => *counts,
+            found => found.unwrap_or_default(),
+        };
         rows.push((format!("lost or excluded, {reason}"), *counts, found));
         accounted.samples += found.samples;
         accounted.events += found.events;
