@@ -22,10 +22,11 @@ pub struct Vehicle {
 /// Reads trace files; one vehicle per cab, per drive, per trip.
 ///
 /// A cab that is in several files goes on from one file to the next, in the order given. Two drives
-/// or trips of one name stay two vehicles.
+/// or trips of one name stay two vehicles. Each does all it did `rounds` times in a row.
 pub fn from_traces(
     paths: &[PathBuf],
     count: Option<usize>,
+    rounds: u32,
 ) -> Result<(Vec<Vehicle>, Vec<FileReport>), TraceError> {
     let mut tracks: Vec<Track> = Vec::new();
     let mut cabs: HashMap<String, usize> = HashMap::new();
@@ -54,6 +55,7 @@ pub fn from_traces(
     }
     let sources = tracks.into_iter().map(|mut track| {
         track.recording.shrink();
+        track.recording.repeat(rounds);
         (track.name, Source::Recorded(Arc::new(track.recording)))
     });
     Ok((replicate(&sources.collect::<Vec<_>>(), count), reports))

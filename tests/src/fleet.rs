@@ -19,6 +19,8 @@ pub struct Fleet {
     what: Vec<String>,
     /// `replay` or `run`.
     verb: &'static str,
+    /// `--rounds`, for `replay` and `verify`.
+    rounds: Option<u32>,
 }
 
 impl Fleet {
@@ -35,7 +37,13 @@ impl Fleet {
             what.extend(["--vehicles".to_owned(), vehicles.to_string()]);
         }
         std::fs::create_dir_all(dir)?;
-        Ok(Self { binaries: binaries.clone(), dir: dir.to_owned(), what, verb: "replay" })
+        Ok(Self {
+            binaries: binaries.clone(),
+            dir: dir.to_owned(),
+            what,
+            verb: "replay",
+            rounds: None,
+        })
     }
 
     /// A small synthetic fleet from a seed; its drives have this length.
@@ -51,7 +59,20 @@ impl Fleet {
         let what = ["--vehicles", &vehicles, "--seed", &seed, "--for", &length];
         let what = what.map(str::to_owned);
         std::fs::create_dir_all(dir)?;
-        Ok(Self { binaries: binaries.clone(), dir: dir.to_owned(), what: what.into(), verb: "run" })
+        Ok(Self {
+            binaries: binaries.clone(),
+            dir: dir.to_owned(),
+            what: what.into(),
+            verb: "run",
+            rounds: None,
+        })
+    }
+
+    /// The same, but each vehicle does all it did so many times in a row.
+    #[must_use]
+    pub fn rounds(mut self, rounds: u32) -> Self {
+        self.rounds = Some(rounds);
+        self
     }
 
     /// Its key file.
@@ -112,6 +133,9 @@ impl Fleet {
     fn command(&self, verb: &str) -> Command {
         let mut command = Command::new(&self.binaries.simulator);
         command.arg(verb).args(&self.what);
+        if let Some(rounds) = self.rounds {
+            command.args(["--rounds", &rounds.to_string()]);
+        }
         command
     }
 

@@ -10,12 +10,16 @@ use world::binaries::{Binaries, csv_files, recordings, root};
 use world::fleet::Fleet;
 use world::process::now;
 
+/// The recordings over and over, so that they last however fast they are read.
+const ROUNDS: u32 = 1000;
+
 /// How to load.
 pub struct Ingest {
     pub data: Vec<PathBuf>,
     pub json: bool,
     pub load_for: Duration,
     pub vehicles: u32,
+    pub rate: u32,
 }
 
 /// The whole path on one machine: recordings as many vehicles, as fast as they go.
@@ -29,11 +33,14 @@ pub fn ingest(bench: &Ingest) -> Result<()> {
         std::fs::remove_dir_all(&dir)?;
     }
     let home = AgentHome::new(&binaries, &dir, "")?;
-    let fleet = Fleet::replay(&binaries, &dir.join("fleet"), &files, Some(bench.vehicles))?;
+    let fleet =
+        Fleet::replay(&binaries, &dir.join("fleet"), &files, Some(bench.vehicles))?.rounds(ROUNDS);
     home.add_devices(&fleet.names()?, &fleet.keys())?;
     let agent = home.start()?;
-    let length = format!("{}s", bench.load_for.as_secs());
-    let arguments = ["--speed", "max", "--frame-bytes", "1024", "--for", &length];
+    let (length, rate) = (format!("{}s", bench.load_for.as_secs()), bench.rate.to_string());
+    let pace: &[&str] = if bench.rate == 0 { &["--speed", "max"] } else { &["--rate", &rate] };
+    let rest = ["--frame-bytes", "1024", "--for", &length, "--flash-kib", "64"];
+    let arguments = [pace, &rest].concat();
     let summary = dir.join("fleet.json");
     let mut vehicles = fleet.start(&home.listen.to_string(), &arguments, &summary)?;
     let start = now();

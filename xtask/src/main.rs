@@ -85,6 +85,9 @@ enum Bench {
         /// Vehicles.
         #[arg(long, default_value_t = 1000)]
         vehicles: u32,
+        /// Samples a second that the fleet offers; 0 for as many as it can.
+        #[arg(long, default_value_t = 500_000)]
+        rate: u32,
     },
 }
 
@@ -106,8 +109,8 @@ fn run(chore: Chore) -> Result<()> {
         Chore::Test { all } => {
             test::run(all || std::env::var_os("CI").is_some_and(|ci| ci == "true"))
         }
-        Chore::Bench { bench: Bench::Ingest { data, json, load_for, vehicles } } => {
-            bench::ingest(&bench::Ingest { data, json, load_for, vehicles })
+        Chore::Bench { bench: Bench::Ingest { data, json, load_for, vehicles, rate } } => {
+            bench::ingest(&bench::Ingest { data, json, load_for, vehicles, rate })
         }
         Chore::Torture { kills, seed, data, keep } => {
             torture::run(&torture::Torture { kills, seed, data, keep })

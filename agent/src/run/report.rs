@@ -66,11 +66,10 @@ impl Reporter {
             let component = format!("sink {name}");
             let (ok, reason) = match status.map(|status| status.condition()) {
                 Ok(Condition::Running) => (true, "forwarding".to_owned()),
-                Ok(Condition::Retrying(reason)) => (false, reason),
+                Ok(Condition::Retrying(reason)) | Err(reason) => (false, reason),
                 Ok(Condition::Stopped(reason)) => {
                     (false, reason.unwrap_or_else(|| "stopped".to_owned()))
                 }
-                Err(reason) => (false, reason),
             };
             Health { component, ok, reason }
         })

@@ -64,6 +64,13 @@ pub struct ReplayArgs {
     /// How fast: so many times as fast as recorded, or `max`, which waits while rings are half full
     #[arg(long, value_name = "N|max", default_value = "max", value_parser = parse_pace)]
     pub speed: Pace,
+    /// Let each vehicle do all it did this many times in a row, its clock going on
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub rounds: u32,
+    /// So many samples a second of the whole fleet, evenly, instead of by the recordings' clocks
+    #[arg(long, value_name = "SAMPLES/S", conflicts_with = "speed",
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub rate: Option<u32>,
     /// Sample for this long at most, then drain
     #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
     pub sample_for: Option<Duration>,
@@ -144,6 +151,9 @@ pub struct VerifyArgs {
     /// As with `replay` or `run`
     #[arg(long, value_name = "N")]
     pub vehicles: Option<usize>,
+    /// As with `replay`
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub rounds: u32,
     /// Expect made-up drives, as `run` makes them
     #[arg(long, conflicts_with = "files")]
     pub synthetic: bool,

@@ -14,8 +14,12 @@ use crate::fleet::{self, FleetConfig, Outcome, keys};
 use crate::vehicle::Vehicle;
 
 pub(super) fn replay(args: &ReplayArgs) -> anyhow::Result<u8> {
-    let vehicles = read_traces(&args.files, args.vehicles)?;
-    run_fleet(vehicles, args.speed, args.sample_for, &args.fleet)
+    let vehicles = read_traces(&args.files, args.vehicles, args.rounds)?;
+    let pace = match args.rate {
+        Some(rate) => Pace::of_fleet(rate, vehicles.len()),
+        None => args.speed,
+    };
+    run_fleet(vehicles, pace, args.sample_for, &args.fleet)
 }
 
 pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {

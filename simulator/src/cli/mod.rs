@@ -52,7 +52,7 @@ fn devices(files: &[PathBuf], count: Option<usize>) -> anyhow::Result<u8> {
     use std::io::Write as _;
     let vehicles = match count {
         Some(count) if files.is_empty() => vehicle::synthetic(count, 0, 0, 0),
-        _ => read_traces(files, count)?,
+        _ => read_traces(files, count, 1)?,
     };
     let mut out = std::io::stdout().lock();
     for vehicle in vehicles {
@@ -62,8 +62,12 @@ fn devices(files: &[PathBuf], count: Option<usize>) -> anyhow::Result<u8> {
 }
 
 /// Reads trace files; says on standard error what was left out of them.
-fn read_traces(files: &[PathBuf], count: Option<usize>) -> anyhow::Result<Vec<Vehicle>> {
-    let (vehicles, reports) = vehicle::from_traces(files, count)?;
+fn read_traces(
+    files: &[PathBuf],
+    count: Option<usize>,
+    rounds: u32,
+) -> anyhow::Result<Vec<Vehicle>> {
+    let (vehicles, reports) = vehicle::from_traces(files, count, rounds)?;
     for FileReport { path, malformed, first_malformed, .. } in reports {
         if let Some((line, reason)) = first_malformed {
             eprintln!(

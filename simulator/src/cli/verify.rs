@@ -44,7 +44,7 @@ pub(super) fn verify(args: &VerifyArgs) -> anyhow::Result<u8> {
 
 fn vehicles_of(args: &VerifyArgs) -> anyhow::Result<Vec<Vehicle>> {
     if !args.files.is_empty() {
-        return read_traces(&args.files, args.vehicles);
+        return read_traces(&args.files, args.vehicles, args.rounds);
     }
     let noted = args.state.as_deref().and_then(Scenario::read);
     match (args.synthetic, noted) {

@@ -18,9 +18,28 @@ pub enum Pace {
     Times(u32),
     /// As fast as the device can take it without its ring dropping anything.
     Max,
+    /// One reading each so many nanoseconds, if the device can take it without its ring dropping
+    /// anything.
+    Every {
+        /// Between two readings.
+        ns: u64,
+    },
 }
 
-/// Share of the bulk ring, in percent, above which [`Pace::Max`] waits.
+impl Pace {
+    /// So many samples a second of a fleet of so many vehicles, each the same share.
+    pub fn of_fleet(samples_per_s: u32, vehicles: usize) -> Self {
+        let vehicles = u64::try_from(vehicles).unwrap_or(u64::MAX);
+        Self::Every { ns: vehicles.saturating_mul(1_000_000_000) / u64::from(samples_per_s.max(1)) }
+    }
+
+    /// Whether the device's ring sets the pace.
+    const fn yields(self) -> bool {
+        matches!(self, Self::Max | Self::Every { .. })
+    }
+}
+
+/// Share of the bulk ring, in percent, above which a source that yields waits.
 const RING_USED_MAX: u8 = 50;
 
 /// What the app's poll and the code around it tell each other.
@@ -48,6 +67,8 @@ pub struct Feed {
     pace: Pace,
     /// Uptime and source time of the first reading.
     anchor: Option<(u64, i64)>,
+    /// Readings given away.
+    given: u64,
     exchange: Rc<Exchange>,
     gauges: Rc<Gauges>,
     control: Rc<Control>,
@@ -67,20 +88,34 @@ impl Feed {
         let ahead = cursor.next(&source);
         exchange.unix_ms.set(ahead.map(|reading| reading.unix_ms(source.catalogue())));
         gauges.exhausted.set(ahead.is_none());
-        Self { source, cursor, ahead, pace, anchor: None, exchange, gauges, control }
+        Self { source, cursor, ahead, pace, anchor: None, given: 0, exchange, gauges, control }
     }
 
     /// When the next reading is due, in uptime milliseconds.
     fn due_ms(&mut self, now_ms: u64) -> Option<u64> {
         let unix_ms = self.ahead?.unix_ms(self.source.catalogue());
-        let Pace::Times(times) = self.pace else { return Some(now_ms) };
-        let (anchor_ms, anchor_unix_ms) = *self.anchor.get_or_insert((now_ms, unix_ms));
-        let since = u64::try_from(unix_ms.saturating_sub(anchor_unix_ms)).unwrap_or_default();
-        Some(anchor_ms.saturating_add(since.checked_div(u64::from(times)).unwrap_or_default()))
+        self.anchor.get_or_insert((now_ms, unix_ms));
+        if self.pace == Pace::Max { Some(now_ms) } else { self.scheduled_ms() }
+    }
+
+    /// The same for a source whose readings have their times.
+    fn scheduled_ms(&self) -> Option<u64> {
+        let (anchor_ms, anchor_unix_ms) = self.anchor?;
+        let since = match self.pace {
+            Pace::Max => return None,
+            Pace::Every { ns } => self.given.saturating_mul(ns) / 1_000_000,
+            Pace::Times(times) => {
+                let unix_ms = self.ahead?.unix_ms(self.source.catalogue());
+                let since =
+                    u64::try_from(unix_ms.saturating_sub(anchor_unix_ms)).unwrap_or_default();
+                since.checked_div(u64::from(times)).unwrap_or_default()
+            }
+        };
+        Some(anchor_ms.saturating_add(since))
     }
 
     fn must_hold_back(&self) -> bool {
-        let full = self.pace == Pace::Max && self.exchange.ring_used.get() >= RING_USED_MAX;
+        let full = self.pace.yields() && self.exchange.ring_used.get() >= RING_USED_MAX;
         self.exchange.held_back.set(full);
         full
     }
@@ -99,6 +134,7 @@ impl ports::Source for Feed {
             self.ahead = self.cursor.next(&self.source);
             // Counted before it is given away: what reaches the flash is never counted too late.
             self.gauges.admitted.set(self.gauges.admitted.get() + 1);
+            self.given += 1;
             self.gauges.exhausted.set(self.ahead.is_none());
             self.exchange.unix_ms.set(Some(reading.unix_ms(self.source.catalogue())));
             match reading {
@@ -117,14 +153,11 @@ impl ports::Source for Feed {
     }
 
     fn due(&self) -> Option<u64> {
-        let Pace::Times(times) = self.pace else { return None };
-        if self.control.is_sampling_over() {
+        if self.control.is_sampling_over() || self.exchange.held_back.get() {
             return None;
         }
-        let (anchor_ms, anchor_unix_ms) = self.anchor?;
-        let unix_ms = self.ahead?.unix_ms(self.source.catalogue());
-        let since = u64::try_from(unix_ms.saturating_sub(anchor_unix_ms)).unwrap_or_default();
-        Some(anchor_ms.saturating_add(since.checked_div(u64::from(times)).unwrap_or_default()))
+        self.ahead?;
+        self.scheduled_ms()
     }
 }
 

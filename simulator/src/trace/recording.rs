@@ -13,6 +13,14 @@ pub struct Recording {
     bytes: Vec<u8>,
     samples: u64,
     end: Deltas,
+    rounds: Rounds,
+}
+
+/// How often a recording is read, and by how much its clock has gone on each time.
+#[derive(Clone, Copy, Debug)]
+struct Rounds {
+    count: u32,
+    ticks: i64,
 }
 
 /// What differences are taken against.
@@ -36,7 +44,8 @@ pub struct UnknownSignal(pub SignalIndex);
 impl Recording {
     /// An empty recording.
     pub fn new(catalogue: &'static Catalogue<'static>) -> Self {
-        Self { catalogue, bytes: Vec::new(), samples: 0, end: Deltas::new(catalogue) }
+        let rounds = Rounds { count: 1, ticks: 0 };
+        Self { catalogue, bytes: Vec::new(), samples: 0, end: Deltas::new(catalogue), rounds }
     }
 
     /// The catalogue its samples belong to.
@@ -70,6 +79,20 @@ impl Recording {
         Ok(())
     }
 
+    /// From now on it is read `count` times in a row (at least once), as if the vehicle did it all
+    /// again one tick after its latest sample.
+    pub fn repeat(&mut self, count: u32) {
+        self.rounds = Rounds { count: 1, ticks: 0 };
+        let mut cursor = self.cursor();
+        let ticks = std::iter::from_fn(|| Some(cursor.next(self)?.tick));
+        let reach = ticks.fold(None, |reach: Option<(i64, i64)>, tick| {
+            let (least, most) = reach.unwrap_or((tick, tick));
+            Some((least.min(tick), most.max(tick)))
+        });
+        let ticks = reach.map_or(0, |(least, most)| most.wrapping_sub(least).wrapping_add(1));
+        self.rounds = Rounds { count: count.max(1), ticks };
+    }
+
     /// Releases memory that [`Self::push`] reserved ahead.
     pub fn shrink(&mut self) {
         self.bytes.shrink_to_fit();
@@ -82,7 +105,7 @@ impl Recording {
 
     /// Reads it from the front.
     pub fn cursor(&self) -> RecordingCursor {
-        RecordingCursor { at: 0, last: Deltas::new(self.catalogue) }
+        RecordingCursor { at: 0, round: 0, last: Deltas::new(self.catalogue) }
     }
 }
 
@@ -90,12 +113,16 @@ impl Recording {
 #[derive(Clone, Debug)]
 pub struct RecordingCursor {
     at: usize,
+    round: u32,
     last: Deltas,
 }
 
 impl RecordingCursor {
     /// The next sample of the recording that the cursor was made by; nothing at its end.
     pub fn next(&mut self, recording: &Recording) -> Option<Sample> {
+        if self.at == recording.bytes.len() && self.round + 1 < recording.rounds.count {
+            *self = Self { round: self.round + 1, ..recording.cursor() };
+        }
         let whole = recording.bytes.get(self.at..)?;
         let (signal, rest) = whole.split_first()?;
         let (tick, rest) = varint::read(rest)?;
@@ -104,7 +131,12 @@ impl RecordingCursor {
         let last = self.last.raws.get_mut(usize::from(*signal))?;
         *last = last.wrapping_add(unzigzag(raw));
         self.at += whole.len() - rest.len();
-        Some(Sample { tick: self.last.tick, signal: SignalIndex(*signal), raw: *last })
+        let later = recording.rounds.ticks.wrapping_mul(i64::from(self.round));
+        Some(Sample {
+            tick: self.last.tick.wrapping_add(later),
+            signal: SignalIndex(*signal),
+            raw: *last,
+        })
     }
 }
 
@@ -129,6 +161,31 @@ mod tests {
             let read: Vec<_> = std::iter::from_fn(|| cursor.next(&recording)).collect();
             prop_assert_eq!(read, samples);
         }
+    }
+
+    #[test]
+    fn a_repeated_one_goes_on_where_it_ended() {
+        let mut recording = Recording::new(&taxi::CATALOGUE);
+        for tick in [10, 15, 12] {
+            recording.push(Sample { tick, signal: SignalIndex(0), raw: tick }).unwrap();
+        }
+        recording.repeat(3);
+        let mut cursor = recording.cursor();
+        let read: Vec<_> = std::iter::from_fn(|| cursor.next(&recording))
+            .map(|sample| (sample.tick, sample.raw))
+            .collect();
+        let expected = [
+            (10, 10),
+            (15, 15),
+            (12, 12),
+            (16, 10),
+            (21, 15),
+            (18, 12),
+            (22, 10),
+            (27, 15),
+            (24, 12),
+        ];
+        assert_eq!(read, expected);
     }
 
     #[test]
