@@ -3,6 +3,7 @@
 //! Wire version 0 may still change: then `MILEPOST_GOLDEN=write cargo test -p milepost-protocol`
 //! writes the files anew and the diff is reviewed. From version 1 on they are never edited.
 
+use core::fmt::Write as _;
 use std::path::PathBuf;
 use std::string::String;
 use std::vec::Vec;
@@ -26,7 +27,9 @@ fn golden(name: &str, bytes: &[u8]) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden/v0").join(name);
     let mut text = String::new();
     for line in bytes.chunks(32) {
-        line.iter().for_each(|byte| text += &std::format!("{byte:02x}"));
+        for byte in line {
+            write!(text, "{byte:02x}").unwrap();
+        }
         text.push('\n');
     }
     if text.is_empty() {
