@@ -2,7 +2,7 @@
 //!
 //! Constraints first. A million devices and no memory per device: nothing is cached here, each
 //! look-up is a read of the state database (a few microseconds) and any number of threads may read
-//! at once. A secret is on disk only wrapped ([`wrap`]): the database alone opens nothing.
+//! at once. A secret is on disk only wrapped (`wrap`): the database alone opens nothing.
 //!
 //! A device has one to four live *generations*, each with a secret of its own. [`Registry::rotate`]
 //! adds one and keeps the old, because frames sealed under it are still in rings and journals;

@@ -1,7 +1,7 @@
 //! The agent's data directory: who may use it, and the small database in it.
 //!
 //! Constraints first. One process at a time owns a data directory ([`DirLock`]). The database
-//! (devices, cursors, manifests: everything small that is not the journal) lies on [`Storage`], so
+//! (devices, cursors, manifests: everything small that is not the journal) lies on [`crate::storage`], so
 //! that the torture's forgetful disk covers it. Its memory is bounded by a cache of
 //! [`CACHE_BYTES`]. A file of a newer format is refused, never guessed at.
 
