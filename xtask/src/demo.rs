@@ -88,7 +88,20 @@ fn settle(home: &AgentHome, fleet: &Fleet, dir: &std::path::Path) -> Result<()> 
     let file = dir.join("ledger.json");
     std::fs::write(&file, serde_json::to_vec(&ledger)?)?;
     let verdict = fleet.verify(&home.sink(), Some(&file), true)?;
-    println!("verify:  {}", String::from_utf8_lossy(&verdict.stdout).trim());
+    let said: serde_json::Value = serde_json::from_slice(&verdict.stdout).unwrap_or_default();
+    let figure = |at: &str| said.pointer(at).and_then(serde_json::Value::as_u64).unwrap_or(0);
+    println!(
+        "verify:  {} devices, {} documents: {} samples delivered, {} lost and said so, {} missing, \
+         {} doubled, {} out of order, {} unequal",
+        figure("/devices"),
+        figure("/documents"),
+        figure("/samples/delivered"),
+        figure("/samples/lost"),
+        figure("/samples/missing"),
+        figure("/samples/doubled"),
+        figure("/samples/out_of_order"),
+        figure("/samples/unequal"),
+    );
     if !verdict.status.success() {
         bail!(
             "the sink differs from what the vehicles admitted:\n{}",

@@ -12,9 +12,9 @@ use protocol::DeviceId;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
-use super::Acceptor;
+use super::{Acceptor, Blocked};
 use crate::intake::Inbound;
-use crate::journal::Positions;
+use crate::journal::{AppendError, Positions};
 use crate::telemetry::Gauge;
 
 /// Messages taken before a commit, at most: bounds what a crash lets devices send again.
@@ -133,7 +133,15 @@ fn take_group(
     let mut next = first;
     for _ in 0..GROUP_MAX {
         let Some(inbound) = next.take().or_else(|| ports.inbound.try_recv().ok()) else { break };
-        if let Err(refused) = acceptor.take(unix_ms(), inbound) {
+        let refused = match acceptor.take(unix_ms(), inbound) {
+            // The group is as large as a commit may be: one commit, and it goes on.
+            Err(refused) if matches!(refused.reason, Blocked::Journal(AppendError::Pending)) => {
+                commit(acceptor, &ports.status, true);
+                acceptor.take(unix_ms(), refused.inbound)
+            }
+            taken => taken,
+        };
+        if let Err(refused) = refused {
             ports.status.set(Some(refused.reason.to_string()));
             return Some(refused.inbound);
         }
