@@ -22,7 +22,6 @@ use crate::intake::{Admission, Admit, Inbound, Message, Outbound, SessionId};
 
 mod abuse;
 mod conversation;
-mod footprint;
 mod limits;
 mod refusals;
 
