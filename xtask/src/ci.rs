@@ -1,6 +1,9 @@
 //! `cargo xtask ci`: what must hold for a change to land.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
+use world::binaries::root;
 
 use crate::test::{cargo, run as test, step};
 use crate::torture::{Torture, run as torture};
@@ -17,6 +20,32 @@ pub fn run() -> Result<()> {
             .args(["doc", "--workspace", "--no-deps", "--quiet"])
             .env("RUSTDOCFLAGS", "-D warnings"),
     )?;
+    licences()?;
     test(true)?;
     torture(&Torture { kills: 20, seed: 1, data: None, keep: false })
+}
+
+/// The licences, sources and bans of deny.toml. Advisories need a network that CI does not have.
+fn licences() -> Result<()> {
+    const DENY: [&str; 5] = ["deny", "--log-level", "error", "check", "bans"];
+    let has_it = cargo().args(["deny", "--version"]).output().is_ok_and(|out| out.status.success());
+    let tools = tools();
+    if !has_it && !tools.join("bin/cargo-deny").exists() {
+        let mut install = cargo();
+        install
+            .args(["install", "cargo-deny", "--locked", "--debug", "--quiet", "--root"])
+            .arg(&tools);
+        step("installing cargo-deny", &mut install)?;
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let paths = std::iter::once(tools.join("bin")).chain(std::env::split_paths(&path));
+    let mut deny = cargo();
+    deny.args(DENY).args(["licenses", "sources"]).env("PATH", std::env::join_paths(paths)?);
+    step("licences", &mut deny)
+}
+
+/// Where tools are installed: beside what is built.
+fn tools() -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR");
+    target.map_or_else(|| root().join("target"), PathBuf::from).join("tools")
 }

@@ -130,7 +130,10 @@ async fn what_is_not_understood_is_refused_and_the_next_is_answered() {
             "{answers}"
         );
         assert!(lines[1].contains("refused"));
-        assert!(lines[2].starts_with(r#"{"response":"ledger","ledger":{"at_ms":1,"running":true"#), "{answers}");
+        assert!(
+            lines[2].starts_with(r#"{"response":"ledger","ledger":{"at_ms":1,"running":true"#),
+            "{answers}"
+        );
         UnixStream::connect(&path).unwrap()
     })
     .await
