@@ -8,31 +8,31 @@
 use std::collections::HashMap;
 use std::io;
 
-use protocol::ack::{ACK_LEN_MAX, Ack};
-use protocol::downlink::{DOWNLINK_LEN_MAX, Downlink, Envelope, Welcome};
 use protocol::frame::{self, Binding, Body};
-use protocol::hello::{Challenge, Hello, RingState};
-use protocol::keys::{AckKey, ack_key, hello_key};
-use protocol::loss::LossReason;
 use protocol::record::Record;
 use protocol::topic::Channel;
-use protocol::{Counts, DeviceId, FrameTag, Generation, Lane, Loss, RingId};
-use tokio::sync::mpsc;
+use protocol::{Counts, DeviceId, Generation, Lane};
 
 use crate::catalogues::{Catalogues, LearnError};
-use crate::dedup::{Verdict, Watermark};
+use crate::dedup::Verdict;
 use crate::intake::{Inbound, Message, Outbound, SessionId};
 use crate::journal::{
     AppendError, CommitError, Entry, EntryKind, Journal, JournalCursor, Positions,
 };
 use crate::open::{OpenError, Opener, Purpose};
 use crate::registry::{Registry, RegistryError};
-use crate::rings::{Ring, Rings, RingsError};
+use crate::rings::{Rings, RingsError};
 
 mod counters;
+mod session;
+mod hello;
+mod replay;
 pub mod driver;
 
 pub use counters::AcceptCounters;
+pub use replay::{replay, replay_from};
+
+use session::{Answer, Session};
 
 #[cfg(test)]
 mod tests;
@@ -59,40 +59,6 @@ pub struct Acceptor {
     seen: HashMap<DeviceId, i64>,
     /// Reused for each frame that is opened.
     scratch: Vec<u8>,
-}
-
-#[derive(Debug)]
-struct Session {
-    device: DeviceId,
-    out: mpsc::Sender<Outbound>,
-    lanes: [Option<LaneSession>; 3],
-    generation: Generation,
-    pubacks: Vec<u16>,
-    /// A hello to be answered.
-    hello: Option<HelloAnswer>,
-}
-
-/// The ring that a session said it sends on a lane.
-#[derive(Debug)]
-struct LaneSession {
-    ring: RingId,
-    key: AckKey,
-    answer: Answer,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum Answer {
-    None,
-    Ack,
-    /// And go back: something was missing.
-    Repeat,
-}
-
-#[derive(Debug)]
-struct HelloAnswer {
-    challenge: Challenge,
-    uptime_ms: u64,
-    wants_catalogue: bool,
 }
 
 /// Why a message could not be taken now; nothing is wrong with it. Hand it in again later.
@@ -192,6 +158,9 @@ impl Acceptor {
     /// said: call again.
     pub fn commit(&mut self, now_ms: i64) -> Result<(), CommitError> {
         self.journal.commit()?;
+        if !self.waiting.is_empty() {
+            self.counters.commits.add(1);
+        }
         let mut waiting = std::mem::take(&mut self.waiting);
         waiting.sort_unstable();
         waiting.dedup();
@@ -271,120 +240,6 @@ impl Acceptor {
             Channel::Hello => self.hello(now_ms, id, device, payload),
             Channel::Ack | Channel::Downlink => Ok(()),
         }
-    }
-
-    /// A hello: which rings this session sends, what of them is gone, what the device wants to hear.
-    fn hello(
-        &mut self,
-        now_ms: i64,
-        id: SessionId,
-        device: DeviceId,
-        payload: &[u8],
-    ) -> Result<(), Blocked> {
-        let Ok(generation) = Hello::generation(payload) else {
-            self.counters.rejected_malformed.add(1);
-            return Ok(());
-        };
-        let Some(secret) = self.registry.secret(device, generation)? else {
-            self.counters.rejected_key.add(1);
-            return Ok(());
-        };
-        self.scratch.clear();
-        self.scratch.extend_from_slice(payload);
-        let key = hello_key(&secret, &device, generation);
-        let hello = match Hello::open(&key, &device, &mut self.scratch) {
-            Ok(hello) => hello,
-            Err(error) => {
-                self.counters.reject(error);
-                return Ok(());
-            }
-        };
-        let mut owned = [false; 3];
-        for ring in &hello.rings {
-            if let Some(owned) = owned.get_mut(ring.lane.index()) {
-                *owned = self.account_gap(now_ms, device, ring)?;
-            }
-        }
-        let Some(session) = self.sessions.get_mut(&id) else { return Ok(()) };
-        session.generation = generation;
-        for ring in &hello.rings {
-            let key = ack_key(&secret, &device, &ring.ring, generation);
-            let index = ring.lane.index();
-            if let (Some(lane), Some(true)) = (session.lanes.get_mut(index), owned.get(index)) {
-                *lane = Some(LaneSession { ring: ring.ring, key, answer: Answer::Ack });
-            }
-        }
-        session.hello = Some(HelloAnswer {
-            challenge: hello.challenge,
-            uptime_ms: hello.time.uptime_ms,
-            wants_catalogue: self.catalogues.get(hello.catalogue).is_none(),
-        });
-        self.waiting.push(id);
-        self.seen.insert(device, now_ms);
-        self.counters.hellos.add(1);
-        Ok(())
-    }
-
-    /// What a device no longer has and this agent never saw is written down as such, exactly, by
-    /// the cumulative counts. Whether the ring is this device's.
-    fn account_gap(
-        &mut self,
-        now_ms: i64,
-        device: DeviceId,
-        said: &RingState,
-    ) -> Result<bool, Blocked> {
-        let mut ring = match self.rings.get(&said.ring)? {
-            Some(ring) if ring.device == device && ring.lane == said.lane => ring,
-            Some(_) => {
-                // Someone else's ring: 128 random bits do not meet by chance.
-                self.counters.rejected_ring.add(1);
-                return Ok(false);
-            }
-            None => Ring {
-                device,
-                lane: said.lane,
-                watermark: Watermark::default(),
-                declared: Counts::ZERO,
-            },
-        };
-        ring.declared = said.before_next;
-        if let Some((last, lost)) =
-            ring.watermark.gap_before(said.first_retained, said.before_first)
-        {
-            let elsewhere = said.acknowledged >= last;
-            let loss = Loss {
-                first: ring.watermark.durable.next(),
-                last,
-                through: ring.watermark.through + lost,
-                reason: if elsewhere {
-                    LossReason::AcknowledgedElsewhere
-                } else {
-                    LossReason::Unexplained
-                },
-                time: protocol::DeviceTime::default(),
-            };
-            let payload = postcard::to_extend(&loss, Vec::new()).unwrap_or_default();
-            let entry = Entry {
-                kind: EntryKind::Gap,
-                received_ms: now_ms,
-                device,
-                ring: said.ring,
-                seq: last,
-                adds: lost,
-                through: loss.through,
-                payload: &payload,
-            };
-            self.journal.append(said.lane, &entry)?;
-            ring.watermark.advance(last, FrameTag::default(), lost);
-            self.counters.gaps.add(1);
-            tracing::warn!(
-                %device, lane = %said.lane, first = %loss.first, %last,
-                samples = lost.samples, events = lost.events, reason = loss.reason.name(),
-                "frames are gone from a device without having been seen here"
-            );
-        }
-        self.rings.put(said.ring, ring);
-        Ok(true)
     }
 
     fn frame(
@@ -485,52 +340,6 @@ impl Acceptor {
         self.counters.accepted(binding.lane, payload.len(), adds);
         Ok(Some(Taken::Yes))
     }
-
-    /// Says to a session what is now durable. `None`: it is not listening.
-    fn answer(&mut self, now_ms: i64, id: SessionId) -> Option<()> {
-        let session = self.sessions.get_mut(&id)?;
-        for packet_id in session.pubacks.drain(..) {
-            session.out.try_send(Outbound::PubAck(packet_id)).ok()?;
-        }
-        for (lane, state) in Lane::ALL.into_iter().zip(&mut session.lanes) {
-            let Some(state) = state else { continue };
-            let answer = std::mem::replace(&mut state.answer, Answer::None);
-            if answer == Answer::None {
-                continue;
-            }
-            let watermark = self.rings.get(&state.ring).ok().flatten()?.watermark;
-            let ack = Ack {
-                generation: session.generation,
-                lane,
-                durable: watermark.durable,
-                tag: watermark.tag,
-                instance: self.journal.instance(),
-                repeat: answer == Answer::Repeat,
-            };
-            let mut bytes = [0; ACK_LEN_MAX];
-            let len = ack.seal(&state.key, &session.device, &state.ring, &mut bytes);
-            let payload = bytes.get(..len)?.to_vec();
-            session.out.try_send(Outbound::Publish(Channel::Ack, payload)).ok()?;
-        }
-        let Some(hello) = session.hello.take() else { return Some(()) };
-        let secret = self.registry.secret(session.device, session.generation).ok().flatten()?;
-        let envelope = Envelope {
-            generation: session.generation,
-            salt: self.downlink_salt,
-            number: self.downlinks,
-        };
-        self.downlinks += 1;
-        let welcome = Downlink::Welcome(Welcome {
-            unix_ms: now_ms,
-            hello_uptime_ms: hello.uptime_ms,
-            wants_catalogue: hello.wants_catalogue,
-        });
-        let mut bytes = [0; DOWNLINK_LEN_MAX];
-        let len =
-            envelope.seal(&secret, &session.device, &hello.challenge, &welcome, &mut bytes).ok()?;
-        let payload = bytes.get(..len)?.to_vec();
-        session.out.try_send(Outbound::Publish(Channel::Downlink, payload)).ok()
-    }
 }
 
 fn learn(
@@ -550,29 +359,4 @@ fn learn(
         }
     }
     Ok(())
-}
-
-/// Brings the rings up to date with one journal entry, at a start.
-pub fn replay(rings: &mut Rings, lane: Lane, entry: &Entry<'_>) -> Result<(), RingsError> {
-    let known = rings.get(&entry.ring)?;
-    if known.is_some_and(|ring| ring.watermark.durable >= entry.seq) {
-        return Ok(());
-    }
-    let tag = match entry.kind {
-        EntryKind::Frame => frame::tag_of(entry.payload),
-        EntryKind::Gap => FrameTag::default(),
-    };
-    let watermark = Watermark { durable: entry.seq, tag, through: entry.through };
-    let declared = known.map_or(Counts::ZERO, |ring| ring.declared);
-    rings.put(entry.ring, Ring { device: entry.device, lane, watermark, declared });
-    Ok(())
-}
-
-/// From where a start must read the journal again: where the ring table's checkpoint stands, if it
-/// is of this journal.
-pub fn replay_from(
-    checkpoint: Option<JournalCursor>,
-    valid: impl FnOnce(&JournalCursor) -> bool,
-) -> crate::journal::Positions {
-    checkpoint.filter(|cursor| valid(cursor)).map(|cursor| cursor.positions).unwrap_or_default()
 }

@@ -1,10 +1,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use protocol::ack::Ack;
 use protocol::frame::{HEADER_LEN_MAX, Header, Kind, TAG_LEN};
-use protocol::hello::Rings as HelloRings;
-use protocol::keys::{Secret, frame_key};
-use protocol::{CatalogueId, DeviceTime, JournalInstance, Seq};
+use protocol::hello::{Challenge, Hello, RingState, Rings as HelloRings};
+use protocol::keys::{Secret, ack_key, frame_key, hello_key};
+use protocol::loss::LossReason;
+use protocol::{CatalogueId, DeviceTime, JournalInstance, Loss, RingId, Seq};
+use tokio::sync::mpsc;
 
 use super::*;
 use crate::journal::{Item, JournalConfig, Position, Positions};
