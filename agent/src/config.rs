@@ -21,6 +21,8 @@ mod sections;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use read::parse_duration;
+
 pub use privacy::{Location, Privacy, Pseudonym};
 pub use report::{Problem, Report};
 

@@ -99,6 +99,11 @@ impl Ledger {
         Self { at_ms, running: true, balanced, sinks }
     }
 
+    /// Whether every sink has all that is in the journal.
+    pub fn is_delivered(&self) -> bool {
+        self.sinks.iter().all(|sink| sink.buffered.is_zero())
+    }
+
     /// For a person.
     pub fn table(&self) -> String {
         let mut table: String =

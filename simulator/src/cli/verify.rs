@@ -20,6 +20,15 @@ pub(super) fn verify(args: &VerifyArgs) -> anyhow::Result<u8> {
         .as_deref()
         .map(|path| ledger::read(path, args.ledger_sink.as_deref()))
         .transpose()?;
+    if let Some(buffered) =
+        ledger.as_ref().map(ledger::SinkLedger::buffered).filter(|left| *left > 0)
+    {
+        eprintln!(
+            "milepost-sim: not yet: by the ledger {buffered} samples and events are still on their \
+             way to the sink; draw it again with `milepost ledger --wait --json`"
+        );
+        return Ok(DIFFERENCES);
+    }
     let files = sink::files(&args.sink).context("cannot list the sink's files")?;
     if files.is_empty() {
         let folders: Vec<_> = args.sink.iter().map(|path| path.display().to_string()).collect();
@@ -39,7 +48,15 @@ pub(super) fn verify(args: &VerifyArgs) -> anyhow::Result<u8> {
     } else {
         println!("{verdict}");
     }
-    Ok(if verdict.is_clean() { DONE } else { DIFFERENCES })
+    if verdict.is_clean() {
+        return Ok(DONE);
+    }
+    if ledger.is_none() {
+        eprintln!(
+            "milepost-sim: if the agent still delivers, wait for it with `milepost ledger --wait` first"
+        );
+    }
+    Ok(DIFFERENCES)
 }
 
 fn vehicles_of(args: &VerifyArgs) -> anyhow::Result<Vec<Vehicle>> {

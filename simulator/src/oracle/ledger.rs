@@ -81,6 +81,13 @@ struct Ledger {
     sinks: Vec<SinkLedger>,
 }
 
+impl SinkLedger {
+    /// Samples and events that the sink had not got yet when the ledger was drawn.
+    pub fn buffered(&self) -> u64 {
+        self.buffered.samples + self.buffered.events
+    }
+}
+
 /// Notes where the ledger and the documents say different things.
 pub fn compare(ledger: &SinkLedger, verdict: &mut Verdict) {
     let documents = &verdict.found;
