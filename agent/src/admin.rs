@@ -8,7 +8,7 @@
 //! user and root. A line is at most [`LINE_LEN_MAX`] long, at most [`CONNECTIONS_MAX`] connections
 //! are served at once, and a silent one is closed after [`SILENCE_MAX`].
 
-use protocol::DeviceId;
+use protocol::{DeviceId, Generation};
 use serde::{Deserialize, Serialize};
 
 use crate::ledger::Ledger;
@@ -58,6 +58,13 @@ pub enum Request {
     DevicesRotate {
         /// Which.
         device: DeviceId,
+    },
+    /// Destroy one of a device's old secrets.
+    DevicesForget {
+        /// Which.
+        device: DeviceId,
+        /// Of which generation; not the current one.
+        generation: Generation,
     },
     /// Shut a device out.
     DevicesRevoke {
@@ -156,6 +163,13 @@ impl Admin {
                 let generation = credentials.generation.number();
                 tracing::info!(%device, generation, "device given a new secret");
                 Response::Credentials { credentials: vec![credentials] }
+            }
+            Request::DevicesForget { device, generation } => {
+                self.registry.forget_generation(device, generation)?;
+                // Sessions on the old secret end; the device comes back with the new one.
+                self.hooks.shut_out(device);
+                tracing::info!(%device, generation = generation.number(), "old secret destroyed");
+                Response::Done
             }
             Request::DevicesRevoke { device } => {
                 self.registry.revoke(device, now_ms)?;

@@ -71,7 +71,7 @@ pub enum RegistryError {
     Revoked(DeviceId),
     /// Caller: there is no free key generation to rotate to.
     #[error(
-        "all four key generations of device {0} are live: forget one that no frame in a ring or \
+        "all four key generations of device {0} are live: forget one (`milepost devices forget`) that no frame in a ring or \
          journal needs any more, then rotate"
     )]
     GenerationsLive(DeviceId),

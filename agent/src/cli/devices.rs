@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail, ensure};
 use clap::{Args, Subcommand};
-use protocol::DeviceId;
+use protocol::{DeviceId, Generation};
 
 use super::reach::{Agent, Missing};
 use super::table::{Table, time};
@@ -43,6 +43,15 @@ pub(super) enum Devices {
         id: DeviceId,
         #[command(flatten)]
         keys: Keys,
+    },
+    /// Destroy an old secret of a device that has a new one; what was sealed with it and is not yet
+    /// delivered stays unreadable
+    Forget {
+        /// Which device
+        id: DeviceId,
+        /// The secret's generation, as `devices show` lists them; not the current one
+        #[arg(long, value_name = "0-3", value_parser = generation)]
+        generation: Generation,
     },
     /// Shut devices out, at once; what is known of them stays
     Revoke {
@@ -104,6 +113,10 @@ impl Devices {
                     ask_credentials(&mut agent, Request::DevicesRotate { device: id })?;
                 keys.keep(&credentials, out)?;
                 keys.tell(&format!("{id} has a new secret"), out)?;
+            }
+            Self::Forget { id, generation } => {
+                let request = |device| Request::DevicesForget { device, generation };
+                return each(config, &[id], "old secret destroyed", request, out);
             }
             Self::Revoke { ids } => {
                 return each(
@@ -317,4 +330,9 @@ fn each(
         }
     }
     Ok(code)
+}
+
+fn generation(text: &str) -> Result<Generation, String> {
+    let number = text.parse().ok().and_then(Generation::new);
+    number.ok_or_else(|| format!("`{text}` is no key generation: 0 to 3"))
 }

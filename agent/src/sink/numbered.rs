@@ -121,7 +121,10 @@ impl NumberedLog {
         let start = self.start(written, rotate_bytes)?;
         let file = match self.file.take() {
             Some(file) if start == self.end => file,
-            _ => self.storage.open(&self.naming.path(start.file), true)?,
+            _ => {
+                self.storage.create_dir_all(&self.naming.dir)?;
+                self.storage.open(&self.naming.path(start.file), true)?
+            }
         };
         if std::mem::replace(&mut self.partial, true) {
             file.set_len(start.len)?;
@@ -139,6 +142,15 @@ impl NumberedLog {
             self.storage.sync_dir(&self.naming.dir)?;
         }
         self.unsure = false;
+        if !file.is_linked()? {
+            // Somebody removed it, and what it held: that is theirs. What is written from now on
+            // must not go the same way.
+            let path = self.naming.path(start.file);
+            self.end = LogEnd { file: start.file.saturating_add(1), len: 0 };
+            self.partial = false;
+            let gone = format!("{} was removed while it was written", path.display());
+            return Err(io::Error::other(gone));
+        }
         if start == self.end {
             self.file = Some(file);
         }
@@ -193,6 +205,20 @@ mod tests {
 
     use super::*;
     use crate::storage::{Disk, Storage as _};
+
+    #[test]
+    fn what_is_removed_under_way_is_written_again_elsewhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let sub = dir.path().join("sub");
+        let mut log = open(&sub, LogEnd { file: 1, len: 0 }).unwrap();
+        let end = log.append(b"one\n", 100).unwrap();
+        log.commit(end);
+        std::fs::remove_dir_all(&sub).unwrap();
+        assert!(log.append(b"two\n", 100).is_err(), "nobody would ever see it");
+        let end = log.append(b"two\n", 100).unwrap();
+        log.commit(end);
+        assert_eq!(std::fs::read(log.naming().path(2)).unwrap(), b"two\n");
+    }
 
     fn open(dir: &Path, end: LogEnd) -> io::Result<NumberedLog> {
         let naming = Naming { dir: dir.to_owned(), stem: "log".to_owned(), suffix: "txt" };

@@ -63,7 +63,9 @@ impl Slots {
             Some(file) => {
                 file.write_at(at, &slot)?;
                 file.sync()?;
-                self.file = Some(file);
+                // Removed by somebody: the next start would not find it.
+                let kept = if file.is_linked()? { file } else { self.replace(at, slot)? };
+                self.file = Some(kept);
             }
             None => self.file = Some(self.replace(at, slot)?),
         }

@@ -53,6 +53,10 @@ pub trait File: Send + Sync + Debug {
     fn set_len(&self, len: u64) -> io::Result<()>;
     /// Makes the content and length durable (fdatasync).
     fn sync(&self) -> io::Result<()>;
+    /// Whether the file still has a name; one that was removed goes with its last handle.
+    fn is_linked(&self) -> io::Result<bool> {
+        Ok(true)
+    }
 }
 
 /// A storage that can be handed around.
