@@ -193,7 +193,7 @@ impl<O: OpenFrame, C: CatalogueSource> Forwarder<O, C> {
         (sink, resume): (AnySink, Resume),
         (opener, catalogues, policy): (O, C, Policy),
     ) -> Result<Self, ForwardError> {
-        let begun = start::begin(storage, &config, &tail, resume)?;
+        let begun = start::begin(storage, &config, &tail, &sink, resume)?;
         let (dead_letters, parked) = (begun.dead_letters, begun.parked);
         let continuity = begun.continuity;
         let parts = Parts { opener, catalogues, policy, continuity, dead_letters, parked };

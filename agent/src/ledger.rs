@@ -38,6 +38,9 @@ pub struct Tallies {
     /// What the journal never took and yet is counted above: lost with another journal, or parked
     /// before this one was restored.
     pub elsewhere: Counts,
+    /// The sink held documents that nobody had counted when this began: an entry that it turns out
+    /// to hold counts as delivered then, and otherwise as counted before.
+    pub recounts: bool,
     /// From the boots delivered: the most that can have been in batches open when power went.
     pub unsealed_max: Counts,
 }
@@ -54,6 +57,25 @@ impl Tallies {
             Some((_, sum)) => *sum += counts,
             None => self.excluded.push((rule.to_owned(), counts)),
         }
+    }
+
+    /// Goes on with another journal, or another life of this one: all that was counted so far has
+    /// been taken elsewhere.
+    #[must_use]
+    pub fn carried_over(mut self) -> Self {
+        let unnamed = sum(std::mem::take(&mut self.unnamed));
+        if !unnamed.is_zero() {
+            self.lose(LossReason::Journal, unnamed);
+        }
+        self.before = Counts::ZERO;
+        self.elsewhere = self.accounted();
+        self
+    }
+
+    /// All that has an outcome.
+    pub fn accounted(&self) -> Counts {
+        let others = [self.delivered, self.dead_lettered, self.quarantined];
+        sum(others) + self.lost_total() + self.excluded_total()
     }
 
     /// All that is lost.

@@ -17,6 +17,7 @@ use protocol::{Catalogue, Clock, Counts, DeviceId, Lane, RingId, Seq};
 use serde::Deserialize;
 
 use crate::document::{Envelope, LossReport, OwnedCatalogue, Writer};
+use crate::registry::is_exposed;
 
 mod cleared;
 mod glob;
@@ -91,6 +92,9 @@ pub enum PolicyError {
         /// Why.
         source: io::Error,
     },
+    /// Config: who can read the key can undo the pseudonyms.
+    #[error("pseudonym key file {0} can be read or written by others: chmod 600 {0}")]
+    Exposed(PathBuf),
     /// Config: what is in it.
     #[error("pseudonym key: {0}")]
     Key(#[from] KeyError),
@@ -141,8 +145,11 @@ impl Policy {
             None => None,
             Some(pseudonym) => {
                 let path = &pseudonym.key_file;
-                let bytes = std::fs::read(path)
-                    .map_err(|source| PolicyError::KeyFile { path: path.clone(), source })?;
+                let failed = |source| PolicyError::KeyFile { path: path.clone(), source };
+                if is_exposed(&std::fs::metadata(path).map_err(failed)?) {
+                    return Err(PolicyError::Exposed(path.clone()));
+                }
+                let bytes = std::fs::read(path).map_err(failed)?;
                 let key = PseudonymKey::parse(&bytes)?;
                 Some(Names::new(&key, pseudonym.key_id, pseudonym.fields.clone())?)
             }

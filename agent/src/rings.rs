@@ -106,6 +106,20 @@ impl Rings {
         postcard::from_bytes(row.value()).map(Some).map_err(|_| RingsError::Row)
     }
 
+    /// Forgets all rings: the journal is not the one that they were told by. What devices still have
+    /// they send again, what they do not is accounted for by their hellos, and what sinks have they
+    /// know themselves.
+    pub fn clear(&mut self) -> Result<(), RingsError> {
+        let write = self.database.begin_write()?;
+        write.delete_table(RINGS)?;
+        write.delete_table(CHECKPOINT)?;
+        write.open_table(RINGS)?;
+        write.open_table(CHECKPOINT)?;
+        write.commit()?;
+        self.cache.clear();
+        Ok(())
+    }
+
     /// The ring, if it was ever seen.
     pub fn get(&mut self, id: &RingId) -> Result<Option<Ring>, RingsError> {
         if let Some(cached) = self.cache.get(id) {

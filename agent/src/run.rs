@@ -28,7 +28,7 @@ use crate::catalogues::Catalogues;
 use crate::config::Config;
 use crate::http::Http;
 use crate::intake::listen::{ListenConfig, ListenGauges, Listener};
-use crate::journal::{Entry, Journal, JournalConfig, JournalTail, Position};
+use crate::journal::{Ends, Entry, Journal, JournalConfig, JournalTail, Position};
 use crate::registry::{Entropy as _, OsEntropy, Registry};
 use crate::rings::Rings;
 use crate::state::{self, DirLock};
@@ -87,6 +87,12 @@ async fn serve(Options { config, hold_unsynced_writes }: Options) -> anyhow::Res
     let catalogues = Catalogues::open(database.clone())?;
     let rings = Rings::open(database, RINGS_CACHED_MAX)?;
     let (journal, rings) = open_journal(&storage, &config, rings)?;
+    if registry.count()? == 0 && journal.ends() != Ends::default() {
+        tracing::error!(
+            "the journal has frames and the registry no devices: if state.redb is missing, bring it \
+             back, for without the devices' secrets nothing of this can be read"
+        );
+    }
     let tail = journal.tail();
 
     let stop = CancellationToken::new();
@@ -109,11 +115,13 @@ async fn serve(Options { config, hold_unsynced_writes }: Options) -> anyhow::Res
 
     let acceptor = Acceptor::new(journal, rings, registry.clone(), catalogues, counters, random()?);
     let floor = Arc::clone(&sinks);
+    let intakes_ended = CancellationToken::new();
     let ports = driver::Ports {
         inbound,
         control,
         floor: Box::new(move |is_full| floor.floor(is_full)),
         status: accepting,
+        stop: intakes_ended.clone(),
     };
     let acceptor = driver::spawn(acceptor, ports)?;
 
@@ -133,6 +141,7 @@ async fn serve(Options { config, hold_unsynced_writes }: Options) -> anyhow::Res
     tracing::info!("stopping");
     stop.cancel();
     listening.await.context("the intake")?;
+    intakes_ended.cancel();
     tasks.close();
     tasks.wait().await;
     tokio::task::spawn_blocking(move || settle(acceptor, &sinks, &reporter)).await?
@@ -172,7 +181,12 @@ fn open_journal(
         Journal::open(Arc::clone(storage), settings, random()?, nonce, &end, &mut ignored)?;
     let tail = journal.tail();
     let from = replay_from(checkpoint, |cursor| tail.validates(cursor));
-    report::journal_opened(&report, checkpoint.is_some_and(|cursor| !tail.validates(&cursor)));
+    let is_other = checkpoint.is_some_and(|cursor| !tail.validates(&cursor));
+    report::journal_opened(&report, is_other);
+    if is_other {
+        // An acknowledgement may only say what this journal holds.
+        rings.clear()?;
+    }
     for lane in protocol::Lane::ALL {
         replay_lane(&tail, lane, from.get(lane), &mut rings)?;
     }

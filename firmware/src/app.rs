@@ -87,7 +87,8 @@ impl<'a, const SIGNALS: usize, const FRAME: usize> App<'a, SIGNALS, FRAME> {
 
         let mut open = |lane: Lane| {
             let region = layout.rings.get(lane.index()).copied().ok_or(RingError::Region)?;
-            let mut store = open_store(&identity, lane, region, &mut system, flash, entropy)?;
+            let mut store =
+                open_store(&identity, lane, region, &mut system, flash, entropy, &mut scratch)?;
             store.find_front(flash, &mut scratch);
             let fits = store.ring.frame_len_max() >= FRAME;
             if fits { Ok(store) } else { Err(StartError::FrameLen) }

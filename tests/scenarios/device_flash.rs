@@ -90,3 +90,41 @@ fn a_formatted_device_begins_anew() {
     world.verify();
     World::stop(agent);
 }
+
+#[test]
+fn a_flash_of_another_device_is_formatted_not_used() {
+    let Some(world) = World::taxis("") else { return };
+    let agent = world.home.start().unwrap();
+    world.drive(&["--speed", "20000", "--for", "2s"]);
+    let state = world.fleet.state();
+    let mut images: Vec<_> = std::fs::read_dir(&state)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "nor"))
+        .collect();
+    images.sort();
+    std::fs::copy(&images[0], &images[1]).unwrap();
+    world.drive(&["--speed", "max"]);
+    world.verify();
+    World::stop(agent);
+}
+
+#[test]
+fn a_decaying_flash_loses_only_what_it_says() {
+    let Some(world) = World::taxis("") else { return };
+    let agent = world.home.start().unwrap();
+    world.drive(&["--speed", "20000", "--for", "2s"]);
+    for entry in std::fs::read_dir(world.fleet.state()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "nor") {
+            let mut bytes = std::fs::read(&path).unwrap();
+            for at in (0..bytes.len()).step_by(3001) {
+                bytes[at] ^= 1 << (at % 8);
+            }
+            std::fs::write(&path, bytes).unwrap();
+        }
+    }
+    world.drive(&["--speed", "max", "--drain-for", "30s"]);
+    world.verify();
+    World::stop(agent);
+}

@@ -1,8 +1,13 @@
 //! Journals that were torn, bent, cut or brought back from the past.
 
 use std::fs::{self, OpenOptions};
-use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::Write as _;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+
+use std::time::Duration;
+
+use world::process::until;
 
 use crate::world_of_one::World;
 
@@ -71,12 +76,10 @@ fn a_flipped_bit_costs_one_frame_and_is_named() {
     World::stop(agent);
     let first = segments(&world).into_iter().next().unwrap();
     let middle = fs::metadata(&first).unwrap().len() / 2;
-    let mut file = OpenOptions::new().read(true).write(true).open(&first).unwrap();
+    let file = OpenOptions::new().read(true).write(true).open(&first).unwrap();
     let mut byte = [0];
-    file.seek(SeekFrom::Start(middle)).unwrap();
-    file.read_exact(&mut byte).unwrap();
-    file.seek(SeekFrom::Start(middle)).unwrap();
-    file.write_all(&[byte[0] ^ 1]).unwrap();
+    file.read_exact_at(&mut byte, middle).unwrap();
+    file.write_all_at(&[byte[0] ^ 1], middle).unwrap();
     unblock_sink(&world, &aside);
     let agent = world.home.start().unwrap();
     let verdict = world.verify();
@@ -125,5 +128,47 @@ fn a_journal_from_an_old_copy_is_noticed_and_nothing_is_doubled() {
     world.drive(&["--speed", "max"]);
     world.verify();
     assert!(world.agent_log().contains("old copy"), "it must be said");
+    World::stop(agent);
+}
+
+#[test]
+fn a_full_journal_leaves_the_rest_with_the_devices_and_a_stop_is_a_stop() {
+    let extra = "[journal]\nsegment_mib = 1\nsize_max_gib = 0.01\n";
+    let Some(mut world) = World::taxis(extra) else { return };
+    // A hundred and twenty times the two days: more than the journal holds.
+    world.fleet = world.fleet.rounds(120);
+    let aside = block_sink(&world);
+    let agent = world.home.spawn().unwrap();
+    let fleet = world.start_fleet(&["--speed", "max"]);
+    until("the journal to be full", Duration::from_mins(1), || {
+        Ok(world.home.get("/healthz").is_ok_and(|(_, body)| body.contains("the journal is full")))
+    })
+    .unwrap();
+    World::stop(agent);
+    fleet.kill().unwrap();
+    unblock_sink(&world, &aside);
+    let agent = world.home.start().unwrap();
+    world.drive(&["--speed", "max"]);
+    world.verify();
+    World::stop(agent);
+}
+
+#[test]
+fn a_bit_flipped_behind_the_sinks_cursor_doubles_nothing() {
+    let Some(world) = World::taxis("") else { return };
+    let agent = world.home.start().unwrap();
+    world.drive(&["--speed", "20000", "--for", "2s"]);
+    world.home.wait_delivered(Duration::from_secs(30)).unwrap();
+    agent.kill().unwrap();
+    // The last frames of the lane: forwarded, and still in their devices' flash.
+    let last = segments(&world).pop().unwrap();
+    let file = OpenOptions::new().read(true).write(true).open(&last).unwrap();
+    let at = fs::metadata(&last).unwrap().len() - 200;
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 1], at).unwrap();
+    let agent = world.home.start().unwrap();
+    world.drive(&["--speed", "max"]);
+    world.verify();
     World::stop(agent);
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use protocol::DeviceId;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio_util::sync::CancellationToken;
 
 use super::{Acceptor, Blocked};
 use crate::intake::Inbound;
@@ -23,6 +24,9 @@ const GROUP_MAX: usize = 1024;
 const TICK: Duration = Duration::from_millis(250);
 /// How often the watermarks' checkpoint is written while frames arrive.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
+
+/// The same while a message waits for the journal to be pruned.
+const CHECKPOINT_WHEN_HELD: Duration = Duration::from_millis(500);
 
 /// What else the acceptor is told.
 #[derive(Debug)]
@@ -74,6 +78,9 @@ pub struct Ports {
     pub floor: Box<dyn Fn(bool) -> Option<Positions> + Send>,
     /// Where it says why it stands still.
     pub status: AcceptStatus,
+    /// Told when the intakes have ended: what cannot be taken then is not waited for; its device
+    /// has it.
+    pub stop: CancellationToken,
 }
 
 /// Starts the thread. It gives the acceptor back when it has ended in order.
@@ -100,20 +107,24 @@ async fn drive(mut acceptor: Acceptor, mut ports: Ports) -> Acceptor {
                 }
                 None => break,
             },
+            () = ports.stop.cancelled(), if held.is_some() => break,
             Some(control) = ports.control.recv() => obey(&mut acceptor, control),
             _ = tick.tick() => {
-                ports.status.journal_bytes.set(acceptor.journal_bytes());
+                // Only what the checkpoint has can be pruned: one that waits for room is early.
+                let every = if held.is_some() { CHECKPOINT_WHEN_HELD } else { CHECKPOINT_EVERY };
+                if moved && !acceptor.is_waiting() && saved_at.elapsed() >= every {
+                    checkpoint(&mut acceptor);
+                    (moved, saved_at) = (false, Instant::now());
+                }
                 if let Some(positions) = (ports.floor)(held.is_some())
                     && let Err(error) = acceptor.prune(&positions)
                 {
                     tracing::warn!(%error, "cannot remove old journal segments; trying again");
                 }
+                ports.status.journal_bytes.set(acceptor.journal_bytes());
                 if held.is_some() {
                     held = take_group(&mut acceptor, &mut ports, held);
-                }
-                if moved && !acceptor.is_waiting() && saved_at.elapsed() >= CHECKPOINT_EVERY {
-                    checkpoint(&mut acceptor);
-                    (moved, saved_at) = (false, Instant::now());
+                    moved = true;
                 }
             }
         }

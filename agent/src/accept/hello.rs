@@ -75,9 +75,13 @@ impl Acceptor {
     ) -> Result<bool, Blocked> {
         let mut ring = match self.rings.get(&said.ring)? {
             Some(ring) if ring.device == device && ring.lane == said.lane => ring,
-            Some(_) => {
+            Some(other) => {
                 // Someone else's ring: 128 random bits do not meet by chance.
                 self.counters.rejected_ring.add(1);
+                tracing::warn!(
+                    %device, lane = %said.lane, owner = %other.device,
+                    "a device says that it has another one's ring; is its flash a copy?"
+                );
                 return Ok(false);
             }
             None => Ring {

@@ -4,9 +4,12 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{CatalogueSource, Condition, Forwarder, ForwarderStatus, OpenFrame, Step};
+
+/// How often a stop looks whether it is over.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// A forwarder that runs.
 #[derive(Debug)]
@@ -66,11 +69,25 @@ impl ForwarderHandle {
     }
 
     /// Ends it after the attempt at hand, whatever is left: the next start goes on from the cursor.
-    /// Blocks until then; whether it ended without a panic.
-    pub fn stop(&mut self) -> bool {
+    /// Blocks until then, but not longer than `at_most`: an attempt can hang in a write that nobody
+    /// reads. Whether it did not panic.
+    pub fn stop(&mut self, at_most: Duration) -> bool {
         self.give_up.store(true, Ordering::Release);
         self.wake();
-        self.thread.take().is_none_or(|thread| thread.join().is_ok())
+        let mut left = at_most;
+        while !self.is_finished() && !left.is_zero() {
+            thread::sleep(LOOK_EVERY);
+            left = left.saturating_sub(LOOK_EVERY);
+        }
+        match self.thread.take() {
+            Some(thread) if thread.is_finished() => thread.join().is_ok(),
+            Some(_) => {
+                let sink = self.status.name();
+                tracing::warn!(%sink, "hangs in an attempt; left behind, its cursor stands before it");
+                true
+            }
+            None => true,
+        }
     }
 
     fn wake(&self) {

@@ -219,7 +219,8 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
         let reason = loss.map_or(LossReason::Unexplained, |loss| loss.reason);
         let advance = advance(entry, first);
         match self.parts.continuity.judge(&advance) {
-            Verdict::Repeat => self.tally_loss(reason, entry.adds),
+            Verdict::Repeat if self.tallies.recounts => self.tally_loss(reason, entry.adds),
+            Verdict::Repeat => self.tallies.before += entry.adds,
             Verdict::New { hole, fresh } => {
                 if let Some(hole) = hole {
                     self.hole(lane, entry, &hole);
@@ -284,7 +285,10 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
 
     /// The sink has it already, from an earlier life of the journal.
     fn repeat(&mut self, entry: &Entry<'_>, content: &Content<'_>) {
-        if self.parts.parked.holds_frame(&entry.ring, entry.seq) {
+        if !self.tallies.recounts {
+            // It was counted when it was forwarded.
+            self.tallies.before += entry.adds;
+        } else if self.parts.parked.holds_frame(&entry.ring, entry.seq) {
             self.tallies.elsewhere = self.tallies.elsewhere.since(entry.adds);
         } else if let Ok((Body::Loss(loss), _)) = content {
             self.tally_loss(loss.reason, entry.adds);

@@ -12,7 +12,7 @@ use super::parked::Parked;
 use super::{ForwardError, ForwarderConfig};
 use crate::journal::{Item, JournalCursor, JournalTail, Position, Positions};
 use crate::ledger::Tallies;
-use crate::sink::{CursorState, LogEnd, Naming, Reconcile, Resume};
+use crate::sink::{AnySink, CursorState, LogEnd, Naming, Reconcile, Resume};
 use crate::storage::SharedStorage;
 
 /// What a forwarder begins with.
@@ -35,6 +35,7 @@ pub(super) fn begin(
     storage: &SharedStorage,
     config: &ForwarderConfig,
     tail: &JournalTail,
+    sink: &AnySink,
     resume: Resume,
 ) -> Result<Start, ForwardError> {
     let path = config.data_dir.join("cursors").join(format!("{}.rings", config.name));
@@ -49,8 +50,17 @@ pub(super) fn begin(
             let usable = kept.filter(|(_, at)| precedes(at, state.journal));
             let (mut continuity, from) =
                 usable.map_or_else(Default::default, |(continuity, at)| (continuity, at.positions));
-            if let Some(cursor) = &state.journal {
-                reread(tail, from, cursor.positions, &mut continuity)?;
+            if let Some(cursor) = &state.journal
+                && reread(tail, from, cursor.positions, &mut continuity)? == Reread::Damaged
+            {
+                // What is gone from there was forwarded: the devices may send it again.
+                tracing::warn!(
+                    sink = %config.name,
+                    "the journal is damaged where it was forwarded: asking the sink what it holds"
+                );
+                for (ring, last) in sink.delivered()? {
+                    continuity.delivered(ring, last);
+                }
             }
             Start::new(storage, config, tail, snapshots, *state, continuity)?
         }
@@ -114,7 +124,7 @@ fn by_identity(
     let mut continuity = Continuity::default();
     let has_cursor = cursor.is_some();
     // Of what is there already: as far as somebody counted it.
-    let documents = cursor.as_ref().map_or(0, |cursor| cursor.tallies.documents);
+    let counted = cursor.as_ref().map(|cursor| cursor.tallies.clone().carried_over());
     if let Some(cursor) = cursor {
         (state.dead_letters, state.parked) = (cursor.dead_letters, cursor.parked);
         if let Some((known, at)) = kept
@@ -141,9 +151,10 @@ fn by_identity(
     for (ring, last) in start.parked.rings() {
         start.continuity.delivered(ring, last);
     }
-    let quarantined = start.parked.counts();
-    start.state.tallies =
-        Tallies { quarantined, elsewhere: quarantined, documents, ..Tallies::default() };
+    start.state.tallies = counted.unwrap_or_else(|| {
+        let quarantined = start.parked.counts();
+        Tallies { quarantined, elsewhere: quarantined, recounts: true, ..Tallies::default() }
+    });
     start.reconciled = true;
     if is_behind {
         start.holes = LossReason::Overrun;
@@ -168,13 +179,21 @@ fn beginning(tail: &JournalTail) -> JournalCursor {
     }
 }
 
+/// Whether the rings are known after a [`reread`].
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reread {
+    Whole,
+    Damaged,
+}
+
 /// Brings the rings from `from` up to `to`, by what the entries say of themselves.
 fn reread(
     tail: &JournalTail,
     from: Positions,
     to: Positions,
     continuity: &mut Continuity,
-) -> Result<(), ForwardError> {
+) -> Result<Reread, ForwardError> {
+    let mut reread = Reread::Whole;
     for lane in Lane::ALL {
         let mut reader = tail.reader(lane, from.get(lane));
         while reader.position() < to.get(lane)
@@ -189,11 +208,11 @@ fn reread(
                     through: entry.through,
                 }),
                 Item::Damage(damage) if damage.from == Position::ZERO => continuity.begin_midway(),
-                Item::Damage(_) => {}
+                Item::Damage(_) => reread = Reread::Damaged,
             }
         }
     }
-    Ok(())
+    Ok(reread)
 }
 
 fn after_last(

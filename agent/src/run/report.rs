@@ -212,8 +212,8 @@ pub fn journal_opened(report: &RecoveryReport, is_old_copy: bool) {
     }
     if is_old_copy {
         tracing::warn!(
-            "the journal is an old copy, or another one: the ring table knows later entries; \
-             going by the journal, and what is missing will be named"
+            "the journal is an old copy, or another one: the ring table knew later entries and is \
+             made anew from it; devices send again what they have, the rest will be named"
         );
     }
     // What begins at zero may have been pruned: not damage, and if it is, the sinks will say so.

@@ -27,6 +27,9 @@ use crate::storage::SharedStorage;
 /// How long to wait before a sink that did not open is tried again.
 const REOPEN: Duration = Duration::from_secs(2);
 
+/// How long an attempt at hand may take at a stop.
+const STOP_MAX: Duration = Duration::from_secs(2);
+
 /// All sinks; the first is the primary one.
 #[derive(Debug)]
 pub struct Sinks {
@@ -198,7 +201,7 @@ impl Slot {
         let mut state = self.state();
         // The ledger is closed after this and wants to know how far the sink came.
         if let State::Forwarding(forwarder) = &mut *state {
-            return forwarder.stop();
+            return forwarder.stop(STOP_MAX);
         }
         *state = State::Ended;
         drop(state);

@@ -13,10 +13,11 @@
 //!
 //! Safe with one forwarder at a time; the directory is locked.
 
+use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 
-use protocol::Lane;
+use protocol::{Lane, RingId, Seq};
 use serde::{Deserialize, Serialize};
 
 use super::lock::DirLock;
@@ -71,6 +72,11 @@ pub struct FileSink {
 }
 
 impl FileSink {
+    /// Per ring, the highest sequence number that there is a document of. Reads all files.
+    pub fn delivered(&self) -> io::Result<HashMap<RingId, Seq>> {
+        scan::delivered(self.log.storage(), self.log.naming(), false)
+    }
+
     /// Opens the directory; with what it holds, in terms of the journal. `lock` is the lock on the
     /// directory; none only where no other process can reach the storage.
     pub fn open(

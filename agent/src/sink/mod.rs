@@ -99,6 +99,17 @@ pub enum AnySink {
     Stdout(StdoutSink),
 }
 
+impl AnySink {
+    /// Per ring, the highest sequence number that the sink itself holds documents of; nothing if it
+    /// cannot be asked.
+    pub fn delivered(&self) -> io::Result<HashMap<RingId, Seq>> {
+        match self {
+            Self::File(sink) => sink.delivered(),
+            Self::Stdout(_) => Ok(HashMap::new()),
+        }
+    }
+}
+
 impl Sink for AnySink {
     fn write(&mut self, batch: &Cleared, cursor: &CursorState) -> Result<(), SinkError> {
         match self {

@@ -105,6 +105,11 @@ impl NumberedLog {
         &self.naming
     }
 
+    /// What it stands on.
+    pub fn storage(&self) -> &SharedStorage {
+        &self.storage
+    }
+
     /// The committed end.
     pub fn end(&self) -> LogEnd {
         self.end

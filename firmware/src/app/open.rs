@@ -1,6 +1,7 @@
 //! From flash to rings: opened or formatted, and named so that no name is used twice.
 
 use embedded_storage::nor_flash::NorFlash;
+use protocol::frame::{self, Binding, Header};
 use protocol::record::Record;
 use protocol::{Catalogue, CatalogueId, Lane, keys};
 
@@ -19,8 +20,15 @@ pub(super) fn open_store<F: NorFlash>(
     system: &mut System,
     flash: &mut F,
     entropy: &mut impl Entropy,
+    scratch: &mut [u8],
 ) -> Result<Store, StartError<F::Error>> {
-    let ring = if let Opened::Existing(ring, _) = Ring::open(flash, region, lane)? {
+    let ours = match Ring::open(flash, region, lane)? {
+        Opened::Existing(mut ring, _) => {
+            is_ours(identity, &mut ring, flash, scratch).then_some(ring)
+        }
+        Opened::Blank => None,
+    };
+    let ring = if let Some(ring) = ours {
         ring
     } else {
         let ring = next_ring(identity, lane, system, flash, entropy)?;
@@ -32,6 +40,24 @@ pub(super) fn open_store<F: NorFlash>(
         system.write(flash, SystemState { formats, ..state })?;
     }
     Ok(Store::new(identity, ring))
+}
+
+/// Whether a ring is this device's. Another's, in a flash that was copied or moved, is of no use
+/// to anyone here: nobody but its device's keys opens it. Judged by the latest frame; one that
+/// cannot be read, or is of an older secret, is no proof against it.
+fn is_ours<F: NorFlash>(
+    identity: &Identity,
+    ring: &mut Ring,
+    flash: &mut F,
+    scratch: &mut [u8],
+) -> bool {
+    let Ok(read) = ring.read(flash, ring.next().prev(), scratch) else { return true };
+    let Some(sealed) = scratch.get_mut(..read.len) else { return true };
+    let binding = Binding { device: identity.device, ring: ring.id(), lane: ring.lane() };
+    let of_now =
+        Header::read(sealed).is_ok_and(|(header, _)| header.generation == identity.generation);
+    let key = keys::frame_key(&identity.secret, &identity.device, &ring.id(), identity.generation);
+    !of_now || frame::open(&key, &binding, sealed).is_ok()
 }
 
 /// Names a ring that never was: the counter is raised before it is used.
