@@ -138,6 +138,8 @@ struct LaneLink {
     told_first: Seq,
     /// Cannot be read: wait until everything before it is acknowledged.
     held: Option<Seq>,
+    /// The last of the numbers that never were a frame and were stepped over.
+    skipped: Seq,
     /// The agent asked to go back, and when the last turn back was.
     repeat_wanted: bool,
     repeated_ms: Option<u64>,
@@ -283,6 +285,7 @@ impl Session {
     pub fn skip(&mut self, lane: Lane, seq: Seq) {
         if let Some(link) = self.lanes.get_mut(lane.index()) {
             link.cursor = link.cursor.max(seq.next());
+            link.skipped = link.skipped.max(seq);
         }
     }
 
@@ -451,8 +454,8 @@ impl LaneLink {
             }
             self.held = None;
         }
-        // What was dropped after it was sent is no longer waited for by the window.
-        let from = self.acked.max(ring.first.prev());
+        // What was dropped after it was sent, or never was a frame, the window does not wait for.
+        let from = self.acked.max(ring.first.prev()).max(self.skipped);
         let waiting = self.cursor.0.saturating_sub(from.0).saturating_sub(1);
         (self.cursor < ring.next && waiting < window).then_some(self.cursor)
     }

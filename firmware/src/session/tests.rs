@@ -66,6 +66,16 @@ fn bulk(seqs: impl IntoIterator<Item = u64>) -> Vec<Step> {
 }
 
 #[test]
+fn more_burnt_numbers_than_the_window_do_not_close_it() {
+    // Frames 3 to 7 never were: a damaged sector, say. The frame after them covers them.
+    let rings = rings();
+    let mut session = greeted(&rings, 2);
+    session.skip(Lane::Bulk, Seq(7));
+    let sent = run(&mut session, 0, &rings).0;
+    assert_eq!(sent.first(), Some(&Step::Send(Lane::Bulk, Seq(8))), "{sent:?}");
+}
+
+#[test]
 fn nothing_already_held_is_sent_and_the_window_bounds_the_rest() {
     let rings = rings();
     let mut session = greeted(&rings, 3);
