@@ -135,8 +135,8 @@ fn a_journal_from_an_old_copy_is_noticed_and_nothing_is_doubled() {
 fn a_full_journal_leaves_the_rest_with_the_devices_and_a_stop_is_a_stop() {
     let extra = "[journal]\nsegment_mib = 1\nsize_max_gib = 0.01\n";
     let Some(mut world) = World::taxis(extra) else { return };
-    // A hundred and twenty times the two days: more than the journal holds.
-    world.fleet = world.fleet.rounds(120);
+    // Eighty times the two days: more than the journal holds.
+    world.fleet = world.fleet.rounds(80);
     let aside = block_sink(&world);
     let agent = world.home.spawn().unwrap();
     let fleet = world.start_fleet(&["--speed", "max"]);
@@ -170,5 +170,28 @@ fn a_bit_flipped_behind_the_sinks_cursor_doubles_nothing() {
     let agent = world.home.start().unwrap();
     world.drive(&["--speed", "max"]);
     world.verify();
+    World::stop(agent);
+}
+
+#[test]
+fn an_old_journal_under_a_sink_that_was_behind_loses_nothing_devices_still_have() {
+    let Some(world) = World::taxis("") else { return };
+    let agent = world.home.start().unwrap();
+    world.drive(&["--speed", "20000", "--for", "2s"]);
+    World::stop(agent);
+    let (journal, copy) = (world.home.data.join("journal"), world.path().join("old-journal"));
+    copy_tree(&journal, &copy);
+    // Acknowledged, and not yet delivered when the journal goes back.
+    let aside = block_sink(&world);
+    let agent = world.home.spawn().unwrap();
+    world.drive(&["--speed", "20000", "--for", "2s"]);
+    World::stop(agent);
+    fs::remove_dir_all(&journal).unwrap();
+    copy_tree(&copy, &journal);
+    unblock_sink(&world, &aside);
+    let agent = world.home.start().unwrap();
+    world.drive(&["--speed", "max"]);
+    let verdict = world.verify();
+    assert_eq!(verdict["samples"]["lost"], 0, "their flash still has all of it: {verdict}");
     World::stop(agent);
 }
