@@ -244,9 +244,6 @@ impl LedgerReport {
             line("  accounted for", self.accounted());
         }
         line("never sealed, at most", self.unsealed_max);
-        if let Some(declared) = self.declared {
-            line("declared at the last hellos", declared);
-        }
         let verdict = if self.balanced() { "balanced" } else { "NOT BALANCED" };
         format!("{:<32}{:>16}{:>16}\n{table}{verdict}\n", self.sink, "samples", "events")
     }

@@ -18,6 +18,8 @@ pub struct Opener {
     /// second is forgotten. Bounded, and a ring in use is never derived anew.
     young: HashMap<KeyName, FrameKey>,
     old: HashMap<KeyName, FrameKey>,
+    /// [`Registry::destroyed`] when the keys were made.
+    destroyed: u64,
 }
 
 /// What frames are opened for.
@@ -56,7 +58,8 @@ pub enum OpenError {
 impl Opener {
     /// An opener with an empty memory.
     pub fn new(registry: Registry, purpose: Purpose) -> Self {
-        Self { registry, purpose, young: HashMap::new(), old: HashMap::new() }
+        let destroyed = registry.destroyed();
+        Self { registry, purpose, young: HashMap::new(), old: HashMap::new(), destroyed }
     }
 
     /// Opens a frame in place. If it fails, the buffer's content is no longer a frame.
@@ -66,6 +69,11 @@ impl Opener {
         sealed: &'a mut [u8],
     ) -> Result<(Header, &'a mut [u8]), OpenError> {
         let (header, _) = Header::read(sealed)?;
+        let destroyed = self.registry.destroyed();
+        if std::mem::replace(&mut self.destroyed, destroyed) != destroyed {
+            self.young.clear();
+            self.old.clear();
+        }
         let key = self.key(binding, header.generation)?;
         Ok(frame::open(key, binding, sealed)?)
     }

@@ -18,6 +18,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use protocol::{DeviceId, Generation, Secret, keys};
 use redb::{ReadableTable as _, ReadableTableMetadata as _};
@@ -55,6 +56,8 @@ const KEY_CHECK: &str = "wrapping key check";
 pub struct Registry {
     database: State,
     key: Arc<WrappingKey>,
+    /// Counts secrets that were destroyed.
+    destroyed: Arc<AtomicU64>,
 }
 
 /// Why the registry did not do as asked.
@@ -192,7 +195,7 @@ impl Registry {
             }
         }
         transaction.commit()?;
-        Ok(Self { database, key: Arc::new(key) })
+        Ok(Self { database, key: Arc::new(key), destroyed: Arc::default() })
     }
 
     /// Like [`Registry::open`], with the wrapping key in a file. The file is made only if this
@@ -302,7 +305,14 @@ impl Registry {
             return Err(RegistryError::Unknown(device));
         }
         transaction.commit()?;
+        self.destroyed.fetch_add(1, Ordering::Release);
         Ok(())
+    }
+
+    /// How many secrets were destroyed since the start: who keeps keys made from secrets has to
+    /// make them anew when this moves, for a name can come back with another secret.
+    pub fn destroyed(&self) -> u64 {
+        self.destroyed.load(Ordering::Acquire)
     }
 
     /// Shuts a device out: it is admitted no more, and nothing that it sealed is opened. Revoking
@@ -347,7 +357,9 @@ impl Registry {
             }
             record.secrets.retain(|wrapped| wrapped.generation != generation);
             Ok(())
-        })
+        })?;
+        self.destroyed.fetch_add(1, Ordering::Release);
+        Ok(())
     }
 
     /// Notes when devices were last heard of. One transaction and one sync: gather, and call this

@@ -223,8 +223,11 @@ fn listen_config(config: &Config) -> ListenConfig {
 
 async fn until_told_to_stop() -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+    let mut hangup = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
     tokio::select! {
         _ = terminate.recv() => Ok(()),
+        // The terminal is gone.
+        _ = hangup.recv() => Ok(()),
         interrupted = tokio::signal::ctrl_c() => Ok(interrupted?),
     }
 }

@@ -48,7 +48,7 @@ pub struct DevicesArgs {
     #[arg(required_unless_present = "vehicles")]
     pub files: Vec<PathBuf>,
     /// Repeat the set, or cut it, to this many vehicles; of `run`, as many
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_count)]
     pub vehicles: Option<usize>,
 }
 
@@ -59,13 +59,13 @@ pub struct ReplayArgs {
     #[arg(required = true)]
     pub files: Vec<PathBuf>,
     /// Repeat the set, or cut it, to this many vehicles
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_count)]
     pub vehicles: Option<usize>,
     /// How fast: so many times as fast as recorded, or `max`, which waits while rings are half full
     #[arg(long, value_name = "N|max", default_value = "max", value_parser = parse_pace)]
     pub speed: Pace,
     /// Let each vehicle do all it did this many times in a row, its clock going on
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub rounds: u32,
     /// So many samples a second of the whole fleet, evenly, instead of by the recordings' clocks
     #[arg(long, value_name = "SAMPLES/S", conflicts_with = "speed",
@@ -83,7 +83,7 @@ pub struct ReplayArgs {
 #[derive(Debug, ClapArgs)]
 pub struct RunArgs {
     /// How many vehicles; they are called sim-00000 and so on
-    #[arg(long, value_name = "N", default_value_t = 10)]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = parse_count)]
     pub vehicles: usize,
     /// What the drives are made from: the same seed makes the same drives
     #[arg(long, value_name = "S", default_value_t = 1)]
@@ -149,10 +149,10 @@ pub struct VerifyArgs {
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,
     /// As with `replay` or `run`
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_count)]
     pub vehicles: Option<usize>,
     /// As with `replay`
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub rounds: u32,
     /// Expect made-up drives, as `run` makes them
     #[arg(long, conflicts_with = "files")]
@@ -191,6 +191,10 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
         _ => return Err(wrong()),
     };
     number.checked_mul(ms).map(Duration::from_millis).ok_or_else(wrong)
+}
+
+fn parse_count(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|count| *count > 0).ok_or_else(|| "a whole number from 1".to_owned())
 }
 
 fn parse_pace(text: &str) -> Result<Pace, String> {
