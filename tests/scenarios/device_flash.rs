@@ -1,6 +1,7 @@
 //! A device's flash rolled back, cloned, formatted: it finds out, says so, and nothing is doubled.
 
 use std::path::Path;
+use std::time::Duration;
 
 use crate::world_of_one::World;
 
@@ -126,5 +127,27 @@ fn a_decaying_flash_loses_only_what_it_says() {
     }
     world.drive(&["--speed", "max", "--drain-for", "30s"]);
     world.verify();
+    World::stop(agent);
+}
+
+#[test]
+fn a_device_that_was_added_anew_says_what_it_can_no_longer_open() {
+    let Some(world) = World::taxis("") else { return };
+    let agent = world.home.start().unwrap();
+    world.drive(&["--speed", "20000", "--for", "2s"]);
+    world.home.wait_delivered(Duration::from_secs(30)).unwrap();
+    World::stop(agent);
+    // Frames that nobody took yet, sealed with the secrets that go now.
+    let mut alone = world.start_fleet(&["--speed", "20000", "--for", "1s", "--drain-for", "1s"]);
+    assert_eq!(alone.wait(Duration::from_mins(1)).unwrap().code(), Some(1), "nothing listens");
+    let agent = world.home.start().unwrap();
+    let names = world.fleet.names().unwrap();
+    let mut remove = vec!["devices", "remove"];
+    remove.extend(names.lines());
+    world.home.call(&remove).unwrap();
+    world.home.add_devices(&names, &world.fleet.keys()).unwrap();
+    world.drive(&["--speed", "max"]);
+    let verdict = world.verify();
+    assert!(verdict["samples"]["unsealed"].as_u64().unwrap() > 0, "{verdict}");
     World::stop(agent);
 }

@@ -3,7 +3,7 @@
 use embedded_storage::nor_flash::NorFlash;
 use protocol::frame::{self, Binding, Header};
 use protocol::record::Record;
-use protocol::{Catalogue, CatalogueId, Lane, keys};
+use protocol::{Catalogue, CatalogueId, Counts, Lane, keys};
 
 use super::StartError;
 use super::store::{Identity, Store};
@@ -22,9 +22,14 @@ pub(super) fn open_store<F: NorFlash>(
     entropy: &mut impl Entropy,
     scratch: &mut [u8],
 ) -> Result<Store, StartError<F::Error>> {
+    let mut abandoned = Counts::ZERO;
     let ours = match Ring::open(flash, region, lane)? {
         Opened::Existing(mut ring, _) => {
-            is_ours(identity, &mut ring, flash, scratch).then_some(ring)
+            let is_ours = is_ours(identity, &mut ring, flash, scratch);
+            if !is_ours {
+                abandoned = ring.before_next().since(ring.before_first());
+            }
+            is_ours.then_some(ring)
         }
         Opened::Blank => None,
     };
@@ -39,7 +44,9 @@ pub(super) fn open_store<F: NorFlash>(
     if state.formats < formats {
         system.write(flash, SystemState { formats, ..state })?;
     }
-    Ok(Store::new(identity, ring))
+    let mut store = Store::new(identity, ring);
+    store.abandoned = abandoned;
+    Ok(store)
 }
 
 /// Whether a ring is this device's. Another's, in a flash that was copied or moved, is of no use

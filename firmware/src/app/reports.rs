@@ -13,8 +13,16 @@ impl<const SIGNALS: usize, const FRAME: usize> App<'_, SIGNALS, FRAME> {
     pub(super) fn say_boot(&mut self, now: &Now, reset: ResetReason, clean: bool) {
         let [critical, bulk, latest] = self.batching.open_samples_max.map(u32::from);
         let events = RecordBatch::<FRAME>::EVENTS_MAX;
-        let (samples, events) =
+        let (mut samples, mut events) =
             if clean { ([0; 3], [0; 3]) } else { ([critical, bulk, latest], [events, 0, 0]) };
+        // What nobody can open any more is gone like what was never sealed: at most so much.
+        for (store, (samples, events)) in
+            self.stores.iter().zip(samples.iter_mut().zip(&mut events))
+        {
+            let at_most = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
+            *samples = samples.saturating_add(at_most(store.abandoned.samples));
+            *events = events.saturating_add(at_most(store.abandoned.events));
+        }
         let boot = Boot {
             time: self.device_time(now),
             reset,

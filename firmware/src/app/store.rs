@@ -41,6 +41,8 @@ pub(super) struct Identity {
 pub(super) struct Store {
     pub lane: Lane,
     pub ring: Ring,
+    /// What was retained in a ring that could not be opened and gave way to this one at the start.
+    pub abandoned: Counts,
     pub ack_key: AckKey,
     device: DeviceId,
     generation: Generation,
@@ -80,6 +82,7 @@ impl Store {
             ack_key: keys::ack_key(secret, device, &id, *generation),
             frame_key: keys::frame_key(secret, device, &id, *generation),
             ring,
+            abandoned: Counts::ZERO,
             device: *device,
             generation: *generation,
             unsaid: None,
