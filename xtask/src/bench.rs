@@ -82,14 +82,26 @@ pub fn ingest(bench: &Ingest) -> Result<()> {
     }
     let fleet_said: Value = serde_json::from_slice(&std::fs::read(&summary)?)
         .with_context(|| format!("reading {}", summary.display()))?;
+    let verdict: Value = serde_json::from_slice(&verdict.stdout)?;
+    let of = |said: &Value, at: &str| said.pointer(at).cloned().unwrap_or_default();
     let row = json!({
         "bench": "ingest",
         "vehicles": bench.vehicles,
-        "fleet": fleet_said,
+        "samples": of(&fleet_said, "/samples"),
+        "frames": of(&fleet_said, "/frames"),
+        "load_s": of(&fleet_said, "/seconds"),
+        "samples_per_s": of(&fleet_said, "/samples_per_s"),
+        "frames_per_s": of(&fleet_said, "/frames_per_s"),
+        "bytes_per_sample": of(&fleet_said, "/bytes_per_sample"),
         "delivered_s": delivered_s,
         "agent_cpu_s": cpu_s,
         "rss_mib": mib(rss_max_kib),
-        "verify": serde_json::from_slice::<Value>(&verdict.stdout).unwrap_or_default(),
+        "verified_samples": of(&verdict, "/samples/delivered"),
+        "missing_samples": of(&verdict, "/samples/missing"),
+        "doubled_samples": of(&verdict, "/samples/doubled"),
+        "out_of_order_samples": of(&verdict, "/samples/out_of_order"),
+        "unequal_samples": of(&verdict, "/samples/unequal"),
+        "lost_samples": of(&verdict, "/samples/lost"),
     });
     report(bench.json, &row)
 }
