@@ -1,9 +1,11 @@
 //! The agent as a process.
 
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -28,10 +30,25 @@ pub struct AgentHome {
     pub hold_unsynced: bool,
 }
 
-/// A loopback address nobody listens on now.
+/// A loopback address nobody listens on, never the same one twice in a process.
+///
+/// Below the range from which the kernel picks ports for outgoing connections: one of those could
+/// take the port between this call and the listener's, or while an agent is down.
 pub fn free_address() -> Result<SocketAddr> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+    static NEXT: OnceLock<AtomicU32> = OnceLock::new();
+    let next = NEXT.get_or_init(|| AtomicU32::new(std::process::id().wrapping_mul(64)));
+    for _ in 0..PORTS {
+        let step = next.fetch_add(1, Ordering::Relaxed) % PORTS;
+        let port = u16::try_from(FIRST_PORT + step)?;
+        if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            return Ok(listener.local_addr()?);
+        }
+    }
+    bail!("no free port from {FIRST_PORT} on")
 }
+
+const FIRST_PORT: u32 = 12_000;
+const PORTS: u32 = 20_000;
 
 impl AgentHome {
     /// A home under `dir`, with a file sink in `dir/out`, and `extra` lines of configuration.
