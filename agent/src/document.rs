@@ -26,7 +26,7 @@ use protocol::{Clock, Counts, DeviceId, DeviceTime, Lane, RingId, Seq};
 
 mod catalogue;
 mod decimal;
-mod rfc3339;
+pub mod rfc3339;
 mod text;
 
 pub use catalogue::{OwnedCatalogue, OwnedSignal};

@@ -3,6 +3,7 @@
 pub mod storage;
 pub mod state;
 pub mod config;
+pub mod vehicles;
 pub mod registry;
 pub mod intake;
 pub mod open;
