@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::intake::{Admission, Admit};
 use crate::state::{self, State, StateError};
+use crate::vehicles::Vehicles;
 
 mod entropy;
 mod record;
@@ -58,6 +59,7 @@ pub struct Registry {
     key: Arc<WrappingKey>,
     /// Counts secrets that were destroyed.
     destroyed: Arc<AtomicU64>,
+    vehicles: Vehicles,
 }
 
 /// Why the registry did not do as asked.
@@ -195,7 +197,8 @@ impl Registry {
             }
         }
         transaction.commit()?;
-        Ok(Self { database, key: Arc::new(key), destroyed: Arc::default() })
+        let vehicles = Vehicles::open(database.clone())?;
+        Ok(Self { database, key: Arc::new(key), destroyed: Arc::default(), vehicles })
     }
 
     /// Like [`Registry::open`], with the wrapping key in a file. The file is made only if this
@@ -216,6 +219,11 @@ impl Registry {
             None => WrappingKey::create(path, entropy)?,
         };
         Self::open(database, key)
+    }
+
+    /// The vehicles, in the same database.
+    pub fn vehicles(&self) -> &Vehicles {
+        &self.vehicles
     }
 
     /// Adds one device; see [`Registry::add_all`].

@@ -254,7 +254,12 @@ impl Vehicles {
     }
 
     /// Puts a device into a vehicle for a time. A vehicle that is not there is made.
-    pub fn assign(&self, new: Assignment, change: &Change, now_ms: i64) -> Result<(), VehicleError> {
+    pub fn assign(
+        &self,
+        new: Assignment,
+        change: &Change,
+        now_ms: i64,
+    ) -> Result<(), VehicleError> {
         self.write(|tables| {
             let known = tables.vehicle(&new.vehicle)?;
             let mut vehicle = known

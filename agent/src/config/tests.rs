@@ -69,6 +69,7 @@ fn every_value_can_be_set() {
         rotate_mib = 1
         [privacy]
         drop = ["Vehicle.*", "*.Latitude", "V?.x"]
+        vehicle = "drop"
         location.resolution = 9
         pseudonym.key_file = "p"
         pseudonym.key_id = 3
@@ -104,6 +105,7 @@ fn every_value_can_be_set() {
                     key_id: 3,
                     fields: vec!["actor".to_owned()],
                 }),
+                drop_vehicle: true,
             },
         }
     );

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use protocol::frame::{Body, FRAME_LEN_MAX, Origin};
 use protocol::loss::{Loss, LossReason};
 use protocol::record::{Record, Records};
-use protocol::{CatalogueId, Counts, Lane};
+use protocol::{CatalogueId, Counts, DeviceId, Lane};
 
 use super::continuity::{Advance, Continuity, Hole, Verdict};
 use super::dead_letters::DeadLetters;
@@ -176,6 +176,7 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
         end: Position,
         totals: Counts,
     ) -> Result<(), Held> {
+        self.turn_to(entry.device)?;
         match entry.kind {
             EntryKind::Gap => self.gap(lane, entry),
             EntryKind::Frame => {
@@ -390,6 +391,11 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
         if !unread.is_zero() {
             self.dead_letter(lane, entry, unread, "unknown or malformed record");
         }
+    }
+
+    fn turn_to(&mut self, device: DeviceId) -> Result<(), Held> {
+        let turned = self.parts.policy.turn_to(device);
+        turned.map_err(|error| Held::Storage(format!("the registry of vehicles: {error}")))
     }
 
     fn tally_loss(&mut self, reason: LossReason, counts: Counts) {

@@ -221,6 +221,7 @@ impl Making {
     fn open(&self) -> Result<ForwarderHandle, String> {
         let sink = self.sink().map_err(|error| error.to_string())?;
         let policy = Policy::from_config(&self.privacy).map_err(|error| error.to_string())?;
+        let policy = policy.with_vehicles(self.registry.vehicles().clone());
         let opener = ForwardOpener(Opener::new(self.registry.clone(), Purpose::Forward));
         let config = ForwarderConfig::new(&self.sink.name, self.config.agent.data_dir.clone());
         let parts = (opener, self.catalogues.clone(), policy);
@@ -267,6 +268,7 @@ fn privacy_config(config: &Config) -> PrivacyConfig {
             key_id: pseudonym.key_id,
             fields: pseudonym.fields.clone(),
         }),
+        drop_vehicle: privacy.drop_vehicle,
     }
 }
 

@@ -96,7 +96,8 @@ impl Vehicles {
         let transaction = self.database.begin_write()?;
         {
             let tables = Tables::open(&transaction)?;
-            let mut import = Import { tables, lines: HashMap::new(), now_ms, imported: &mut imported };
+            let mut import =
+                Import { tables, lines: HashMap::new(), now_ms, imported: &mut imported };
             let rows = transaction.open_table(IMPORT)?;
             if rows.last()?.map_or(0, |(last, _)| last.value().saturating_add(1)) != parts {
                 return Err(VehicleError::Interleaved);

@@ -130,7 +130,9 @@ mod tests {
 
     #[test]
     fn names_are_what_people_use() {
-        for good in ["4711", "WVWZZZ1JZXW000001", "M-AB 1234", "Bus 7 / Nord", "é".repeat(32).as_str()] {
+        for good in
+            ["4711", "WVWZZZ1JZXW000001", "M-AB 1234", "Bus 7 / Nord", "é".repeat(32).as_str()]
+        {
             assert_eq!(good.parse::<VehicleId>().unwrap().as_str(), good);
         }
         for (bad, why) in [

@@ -8,8 +8,7 @@ use super::timeline::{Assignment, Timeline};
 use super::{VehicleError, VehicleId};
 
 /// Vehicle -> [`VehicleRecord`].
-pub(super) const VEHICLES: TableDefinition<'static, &str, &[u8]> =
-    TableDefinition::new("vehicles");
+pub(super) const VEHICLES: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("vehicles");
 /// Device and beginning -> [`SpanRecord`].
 pub(super) const SPANS: TableDefinition<'static, (&str, i64), &[u8]> =
     TableDefinition::new("vehicles.spans");

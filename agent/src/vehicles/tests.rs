@@ -23,7 +23,13 @@ fn said(group: &str) -> Change {
 
 fn assignment(of: &str, to: &str, from_ms: i64, to_ms: Option<i64>) -> Assignment {
     let belonging = Belonging::default();
-    Assignment { device: device(of), vehicle: vehicle(to), from_ms: Some(from_ms), to_ms, belonging }
+    Assignment {
+        device: device(of),
+        vehicle: vehicle(to),
+        from_ms: Some(from_ms),
+        to_ms,
+        belonging,
+    }
 }
 
 fn spans(vehicles: &Vehicles, of: &str) -> Vec<(String, i64, i64)> {

@@ -205,7 +205,10 @@ mod tests {
         let mut timeline = Timeline::default();
         timeline.insert(span("a", Some(0), Some(1000))).unwrap();
         let error = timeline.insert(span("b", Some(999), None)).unwrap_err().to_string();
-        assert!(error.contains("device d sits in vehicle a from 1970-01-01T00:00:00.000Z"), "{error}");
+        assert!(
+            error.contains("device d sits in vehicle a from 1970-01-01T00:00:00.000Z"),
+            "{error}"
+        );
         assert!(timeline.insert(span("b", None, Some(1))).is_err());
         assert!(timeline.insert(span("b", Some(5), Some(5))).is_err(), "empty");
         timeline.insert(span("b", None, Some(0))).unwrap();
@@ -215,7 +218,9 @@ mod tests {
     #[test]
     fn an_end_cuts_what_holds_and_drops_what_would_begin() {
         let mut timeline = Timeline::default();
-        for new in [span("a", Some(0), Some(10)), span("b", Some(10), Some(20)), span("a", Some(20), None)] {
+        for new in
+            [span("a", Some(0), Some(10)), span("b", Some(10), Some(20)), span("a", Some(20), None)]
+        {
             timeline.insert(new).unwrap();
         }
         let ended = timeline.end(Some(&"a".parse().unwrap()), 5);

@@ -84,6 +84,9 @@ fn scan(text: &str) -> Option<Document<'_>> {
         }
         None => (None, rest),
     };
+    // What else the agent says of the device, its vehicle and whose that is, is not judged. No text
+    // has a quotation mark that is not escaped, so this is the member and no part of one.
+    let rest = rest.get(rest.find("\"data\":{")?..)?;
     let data =
         rest.strip_prefix("\"data\":")?.strip_suffix('}').filter(|data| data.ends_with('}'))?;
     Shape { id, source, kind, stamp, lane, boot, origin, data }.into_document()
@@ -264,6 +267,9 @@ mod tests {
         assert_eq!(scan(&far).unwrap().stamp, Stamp::Unix(-99_999_999_999_999_999));
         let resealed = LINE.replace(r#","data""#, r#","origin":"0f/3","data""#);
         assert_eq!(scan(&resealed).unwrap().origin, Some("0f/3"));
+        let seated = r#","vehicle":"a \"data\":{ b","vehiclegroup":"g","tenant":"t","data""#;
+        let seated = LINE.replace(r#","data""#, seated);
+        assert_eq!(scan(&seated), scan(LINE), "a vehicle changes nothing");
         let loss = LINE.replace("17/2", "17/loss").replace(r#","boot":3"#, "");
         let document = scan(&loss).unwrap();
         assert_eq!((document.index, document.boot), (AGENT_LOSS, None));

@@ -45,6 +45,7 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
     }
 
     fn settle_parked(&mut self, frame: &ParkedFrame, scratch: &mut Vec<u8>) -> Result<bool, Held> {
+        self.turn_to(frame.device)?;
         let entry = frame.entry();
         let content = open(&mut self.parts.opener, frame.lane, &entry, scratch)?;
         match self.settle(frame.lane, &entry, content, frame.adds) {
