@@ -8,11 +8,12 @@
 //! user and root. A line is at most [`LINE_LEN_MAX`] long, at most [`CONNECTIONS_MAX`] connections
 //! are served at once, and a silent one is closed after [`SILENCE_MAX`].
 
-use protocol::{DeviceId, Generation};
+use protocol::{Counts, DeviceId, Generation};
 use serde::{Deserialize, Serialize};
 
 use crate::ledger::Ledger;
 use crate::registry::{Credentials, DeviceEntry, Entropy, Registry, RegistryError};
+use crate::vehicles::{VehicleAnswer, VehicleError, VehicleId, VehicleOrder};
 
 mod socket;
 
@@ -71,6 +72,21 @@ pub enum Request {
         /// Which.
         device: DeviceId,
     },
+    /// Take a device out of use.
+    DevicesDecommission {
+        /// Which.
+        device: DeviceId,
+    },
+    /// Bring it back.
+    DevicesRecommission {
+        /// Which.
+        device: DeviceId,
+    },
+    /// Something about vehicles.
+    Vehicles {
+        /// What.
+        order: VehicleOrder,
+    },
     /// The ledger.
     Ledger,
 }
@@ -91,6 +107,18 @@ pub enum Response {
     },
     /// It is done.
     Done,
+    /// The device is out of use.
+    Decommissioned {
+        /// What it sat in.
+        vehicle: Option<VehicleId>,
+        /// What it has taken and not sent, by its latest word; none if nobody can say.
+        unsent: Option<Counts>,
+    },
+    /// About vehicles.
+    Vehicles {
+        /// What there is to say.
+        answer: VehicleAnswer,
+    },
     /// The ledger.
     Ledger {
         /// Of all sinks.
@@ -107,6 +135,8 @@ pub enum Response {
 pub trait Hooks: Send + Sync + 'static {
     /// This device was revoked or removed: close its session, if it has one, and forget its keys.
     fn shut_out(&self, device: DeviceId);
+    /// What a device has taken and not sent, by its latest word; none if nobody can say. May block.
+    fn unsent(&self, device: DeviceId) -> Option<Counts>;
     /// The ledger's report, or why there is none. May block.
     fn ledger(&self) -> Result<Ledger, String>;
 }
@@ -176,6 +206,23 @@ impl Admin {
                 self.hooks.shut_out(device);
                 tracing::info!(%device, "device revoked");
                 Response::Done
+            }
+            Request::DevicesDecommission { device } => {
+                let unsent = self.hooks.unsent(device);
+                let vehicle = self.registry.decommission(device, now_ms)?;
+                self.hooks.shut_out(device);
+                tracing::info!(%device, "device decommissioned");
+                Response::Decommissioned { vehicle, unsent }
+            }
+            Request::DevicesRecommission { device } => {
+                self.registry.recommission(device)?;
+                tracing::info!(%device, "device in use again");
+                Response::Done
+            }
+            Request::Vehicles { order } => {
+                let devices = |device| self.registry.standing(device).map_err(VehicleError::from);
+                let answer = self.registry.vehicles().obey(order, now_ms, &devices);
+                Response::Vehicles { answer }
             }
             Request::Ledger => match self.hooks.ledger() {
                 Ok(ledger) => Response::Ledger { ledger },

@@ -19,6 +19,7 @@ mod devices;
 mod ledger;
 mod reach;
 mod table;
+mod vehicles;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -55,6 +56,9 @@ enum Command {
     /// Add, list and shut out devices
     #[command(subcommand)]
     Devices(devices::Devices),
+    /// Say which device sits in which vehicle, and whose that is
+    #[command(subcommand)]
+    Vehicles(vehicles::Vehicles),
     /// Show what became of everything accepted; exit code 1 if it does not balance
     Ledger(ledger::Ledger),
     /// Show the versions of program and wire
@@ -113,6 +117,7 @@ impl Cli {
             Command::Run(run) => run.execute(place.load()?),
             Command::Check(check) => on_stdout(|out| check.execute(place.config, out)),
             Command::Devices(devices) => on_stdout(|out| devices.execute(&place.load()?, out)),
+            Command::Vehicles(vehicles) => on_stdout(|out| vehicles.execute(&place.load()?, out)),
             Command::Ledger(ledger) => on_stdout(|out| ledger.execute(&place.load()?, out)),
             Command::Version(version) => on_stdout(|out| version.execute(out)),
         }

@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::intake::{Admission, Admit};
 use crate::state::{self, State, StateError};
-use crate::vehicles::Vehicles;
+use crate::vehicles::{self, Standing, VehicleError, VehicleId, Vehicles};
 
 mod entropy;
 mod record;
@@ -41,7 +41,7 @@ pub use wrap::{KeyFileError, WrappingKey, is_exposed};
 use record::Record;
 
 /// Format of this module's tables; see [`state::claim`].
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Device id -> [`Record`].
 const DEVICES: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("registry.devices");
@@ -74,9 +74,12 @@ pub enum RegistryError {
     /// Caller: the device is revoked.
     #[error("device {0} is revoked; remove it and add it anew to admit it again")]
     Revoked(DeviceId),
+    /// Caller: the device is out of use.
+    #[error("device {0} is decommissioned; `milepost devices recommission {0}` brings it back")]
+    Decommissioned(DeviceId),
     /// Caller: there is no free key generation to rotate to.
     #[error(
-        "all four key generations of device {0} are live: forget one (`milepost devices forget`) that no frame in a ring or \
+        "all four key generations of device {0} are live: forget one (`milepost devices destroy-key`) that no frame in a ring or \
          journal needs any more, then rotate"
     )]
     GenerationsLive(DeviceId),
@@ -103,6 +106,9 @@ pub enum RegistryError {
     /// Resource: no random bytes.
     #[error(transparent)]
     Entropy(#[from] EntropyError),
+    /// The vehicles that are kept beside the devices.
+    #[error(transparent)]
+    Vehicles(#[from] VehicleError),
     /// Resource: the state database.
     #[error(transparent)]
     State(#[from] StateError),
@@ -129,6 +135,8 @@ pub struct DeviceEntry {
     pub added_ms: i64,
     /// When it was shut out, if it was.
     pub revoked_ms: Option<i64>,
+    /// Since when it is out of use, if it is.
+    pub decommissioned_ms: Option<i64>,
     /// The generation that a new hello should use.
     pub current: Generation,
     /// The generations with a live secret, ascending; 1 to 4.
@@ -181,7 +189,10 @@ impl Registry {
     ///
     /// Errors: [`RegistryError::OtherKey`] if it was made with another; a newer format.
     pub fn open(database: State, key: WrappingKey) -> Result<Self, RegistryError> {
-        state::claim(&database, "registry", FORMAT)?;
+        if state::claim(&database, "registry", FORMAT)? < FORMAT {
+            // Older records are read as they are, and written anew when they change.
+            state::migrated(&database, "registry", FORMAT)?;
+        }
         let check = key.check();
         let transaction = database.begin_write()?;
         {
@@ -303,6 +314,15 @@ impl Registry {
         Ok(Some(record.entry(device, seen)))
     }
 
+    /// How a device stands, for whoever puts it into a vehicle.
+    pub fn standing(&self, device: DeviceId) -> Result<Standing, RegistryError> {
+        Ok(match self.record(device)? {
+            None => Standing::Unknown,
+            Some(Record { decommissioned_ms: Some(at_ms), .. }) => Standing::Decommissioned(at_ms),
+            Some(_) => Standing::InUse,
+        })
+    }
+
     /// Removes a device and destroys its secrets: what it sealed can't be opened any more.
     pub fn remove(&self, device: DeviceId) -> Result<(), RegistryError> {
         let transaction = self.database.begin_write()?;
@@ -332,6 +352,33 @@ impl Registry {
         })
     }
 
+    /// Takes a device out of use: its time in a vehicle ends, and it is admitted no more. Its secret
+    /// stays: what it sent before is still read, and [`Registry::recommission`] brings it back. The
+    /// vehicle it sat in; doing it twice is fine, the first time counts.
+    pub fn decommission(
+        &self,
+        device: DeviceId,
+        now_ms: i64,
+    ) -> Result<Option<VehicleId>, RegistryError> {
+        let transaction = self.database.begin_write()?;
+        change_in(&transaction, device, |record| {
+            record.decommissioned_ms.get_or_insert(now_ms);
+            Ok(())
+        })?;
+        let vehicle = vehicles::end_in(&transaction, device, now_ms)?;
+        transaction.commit()?;
+        self.vehicles.moved();
+        Ok(vehicle)
+    }
+
+    /// Brings a device back into use.
+    pub fn recommission(&self, device: DeviceId) -> Result<(), RegistryError> {
+        self.change(device, |record| {
+            record.decommissioned_ms = None;
+            Ok(())
+        })
+    }
+
     /// Gives a device a new secret under the next free generation. The old ones stay live.
     ///
     /// Errors: [`RegistryError::GenerationsLive`] if all four are taken.
@@ -343,6 +390,9 @@ impl Registry {
         self.change(device, |record| {
             if record.revoked_ms.is_some() {
                 return Err(RegistryError::Revoked(device));
+            }
+            if record.decommissioned_ms.is_some() {
+                return Err(RegistryError::Decommissioned(device));
             }
             let generation = record.next_free().ok_or(RegistryError::GenerationsLive(device))?;
             let (secret, wrapped) = self.key.draw(&device, generation, entropy)?;
@@ -397,7 +447,7 @@ impl Registry {
         device: DeviceId,
         generation: Generation,
     ) -> Result<Option<Secret>, RegistryError> {
-        let record = self.record(device)?.filter(|record| record.revoked_ms.is_none());
+        let record = self.record(device)?.filter(Record::is_admitted);
         self.unwrap(device, record, generation)
     }
 
@@ -431,7 +481,7 @@ impl Registry {
         password: &[u8],
     ) -> Result<Admission, RegistryError> {
         let Some(record) = self.record(device)? else { return Ok(Admission::Unknown) };
-        if record.revoked_ms.is_some() {
+        if !record.is_admitted() {
             return Ok(Admission::Revoked);
         }
         let mut right = false;
@@ -500,5 +550,15 @@ impl Admit for Registry {
             tracing::warn!(%device, %error, "cannot tell whether a device may connect");
             Admission::Unavailable
         })
+    }
+}
+
+impl From<RegistryError> for VehicleError {
+    fn from(error: RegistryError) -> Self {
+        match error {
+            RegistryError::State(error) => Self::State(error),
+            RegistryError::Vehicles(error) => error,
+            other => Self::Damaged(other.to_string()),
+        }
     }
 }

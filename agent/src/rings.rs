@@ -161,21 +161,39 @@ impl Rings {
     /// Sums over all rings: what devices declared, and what is held or accounted for. Reads the
     /// whole table.
     pub fn sums(&self) -> Result<(Counts, Counts), RingsError> {
-        let mut declared = Counts::ZERO;
-        let mut through = Counts::ZERO;
-        let mut add = |ring: &Ring| {
-            declared += ring.declared;
-            through += ring.watermark.through;
-        };
+        let mut sums = (Counts::ZERO, Counts::ZERO);
+        self.each(|_, ring| {
+            sums.0 += ring.declared;
+            sums.1 += ring.watermark.through;
+        })?;
+        Ok(sums)
+    }
+
+    /// What a device said it had taken, and what of that is held or accounted for, over all its
+    /// rings. Reads the whole table.
+    pub fn sums_of(&self, device: DeviceId) -> Result<(Counts, Counts), RingsError> {
+        let mut sums = (Counts::ZERO, Counts::ZERO);
+        self.each(|_, ring| {
+            if ring.device == device {
+                sums.0 += ring.declared;
+                sums.1 += ring.watermark.through;
+            }
+        })?;
+        Ok(sums)
+    }
+
+    /// Every ring, as it is now. Reads the whole table.
+    fn each(&self, mut take: impl FnMut(RingId, &Ring)) -> Result<(), RingsError> {
         let read = self.database.begin_read()?;
         for row in read.open_table(RINGS)?.iter()? {
             let (id, row) = row?;
-            if !self.cache.contains_key(&RingId(id.value())) {
-                add(&decode(row.value())?);
+            let id = RingId(id.value());
+            if !self.cache.contains_key(&id) {
+                take(id, &decode(row.value())?);
             }
         }
-        self.cache.values().for_each(|cached| add(&cached.ring));
-        Ok((declared, through))
+        self.cache.iter().for_each(|(id, cached)| take(*id, &cached.ring));
+        Ok(())
     }
 
     fn load(&self, id: &RingId) -> Result<Option<Ring>, RingsError> {

@@ -33,7 +33,7 @@ mod timeline;
 
 pub use import::{Fault, ImportRow, Imported, ROWS_MAX};
 pub use names::{Name, NameError, Said, VehicleId};
-pub use orders::{VehicleAnswer, VehicleOrder};
+pub use orders::{VEHICLES_MAX, VehicleAnswer, VehicleOrder};
 pub use timeline::{Assignment, Belonging, Timeline};
 
 use record::VehicleRecord;
@@ -106,6 +106,17 @@ pub enum VehicleError {
         /// Since when.
         at_ms: i64,
     },
+    /// Caller: the device is out of use.
+    #[error(
+        "device {device} was decommissioned at {}: `milepost devices recommission {device}` brings it back",
+        rfc3339::shown(*at_ms)
+    )]
+    DeviceDecommissioned {
+        /// Which.
+        device: DeviceId,
+        /// Since when.
+        at_ms: i64,
+    },
     /// Caller: its history would go too.
     #[error(
         "vehicle {vehicle} has {assignments} assignments that would be forgotten: decommission it instead, or \
@@ -139,6 +150,20 @@ macro_rules! from_database_errors {
 }
 
 from_database_errors! { redb::TransactionError redb::TableError redb::StorageError redb::CommitError }
+
+/// How a device stands in the registry of devices.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Standing {
+    /// It is not there; it may come.
+    Unknown,
+    /// It is in use.
+    InUse,
+    /// It is out of use since then, Unix milliseconds.
+    Decommissioned(i64),
+}
+
+/// Who knows how devices stand.
+pub type Standings<'a> = &'a dyn Fn(DeviceId) -> Result<Standing, VehicleError>;
 
 /// A vehicle and its assignments.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -256,7 +281,7 @@ impl Vehicles {
     /// Puts a device into a vehicle for a time. A vehicle that is not there is made.
     pub fn assign(
         &self,
-        new: Assignment,
+        new: &Assignment,
         change: &Change,
         now_ms: i64,
     ) -> Result<(), VehicleError> {

@@ -5,6 +5,9 @@
     reason = "a test: what is missing fails it"
 )]
 
+#[path = "cli/vehicles.rs"]
+mod vehicles;
+
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;

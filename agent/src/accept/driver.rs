@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Acceptor, Blocked};
 use crate::intake::Inbound;
 use crate::journal::{AppendError, Positions};
+use crate::rings::RingsError;
 use crate::telemetry::Gauge;
 
 /// Messages taken before a commit, at most: bounds what a crash lets devices send again.
@@ -35,6 +36,8 @@ pub enum Control {
     Forget(DeviceId),
     /// Sum up all rings: (declared by devices, held or accounted for).
     Sums(tokio::sync::oneshot::Sender<Option<(protocol::Counts, protocol::Counts)>>),
+    /// The same of one device's rings.
+    SumsOf(DeviceId, tokio::sync::oneshot::Sender<Option<(protocol::Counts, protocol::Counts)>>),
 }
 
 /// Why the acceptor stands still, if it does; for `/healthz`.
@@ -181,15 +184,17 @@ fn checkpoint(acceptor: &mut Acceptor) {
 fn obey(acceptor: &mut Acceptor, control: Control) {
     match control {
         Control::Forget(device) => acceptor.forget(&device),
-        Control::Sums(reply) => {
-            let sums = acceptor.rings().sums();
-            if let Err(error) = &sums {
-                tracing::warn!(%error, "cannot sum up the rings");
-            }
-            if reply.send(sums.ok()).is_err() {
-                tracing::debug!("whoever asked for the sums has given up");
-            }
-        }
+        Control::Sums(reply) => tell(acceptor.rings().sums(), reply),
+        Control::SumsOf(device, reply) => tell(acceptor.rings().sums_of(device), reply),
+    }
+}
+
+fn tell<T>(found: Result<T, RingsError>, reply: tokio::sync::oneshot::Sender<Option<T>>) {
+    if let Err(error) = &found {
+        tracing::warn!(%error, "cannot read the rings");
+    }
+    if reply.send(found.ok()).is_err() {
+        tracing::debug!("whoever asked about the rings has given up");
     }
 }
 

@@ -10,14 +10,12 @@ use anyhow::{Context as _, bail, ensure};
 use clap::{Args, Subcommand};
 use protocol::{DeviceId, Generation};
 
-use super::reach::{Agent, Missing};
+use super::reach::{ANOTHER_ANSWER, Agent, Missing};
 use super::table::{Table, time};
 use super::write_json;
 use crate::admin::{DEVICES_MAX, Request, Response};
 use crate::config::Config;
 use crate::registry::{Credentials, DeviceEntry, is_exposed};
-
-const ANOTHER_ANSWER: &str = "the agent gave another answer than asked for; is it another version?";
 
 #[derive(Subcommand, Debug)]
 pub(super) enum Devices {

@@ -177,6 +177,13 @@ impl Hooks for Reporter {
         }
     }
 
+    fn unsent(&self, device: DeviceId) -> Option<Counts> {
+        let (reply, sums) = oneshot::channel();
+        self.control.blocking_send(Control::SumsOf(device, reply)).ok()?;
+        let (declared, held) = sums.blocking_recv().ok()??;
+        Some(declared.since(held))
+    }
+
     fn ledger(&self) -> Result<Ledger, String> {
         let (reply, sums) = oneshot::channel();
         let asked = self.control.blocking_send(Control::Sums(reply));

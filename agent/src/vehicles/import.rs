@@ -11,10 +11,11 @@ use redb::ReadableTable as _;
 use serde::{Deserialize, Serialize};
 
 use super::names::Name;
+use super::orders::may_sit;
 use super::record::{self, VehicleRecord};
 use super::tables::{IMPORT, Tables};
 use super::timeline::{Assignment, Belonging, Timeline};
-use super::{VehicleError, VehicleId, Vehicles};
+use super::{Standings, VehicleError, VehicleId, Vehicles};
 
 /// Most rows in one part.
 pub const ROWS_MAX: usize = 10_000;
@@ -64,6 +65,10 @@ pub struct Imported {
     pub changed: u64,
     /// Rows that said what was known.
     pub unchanged: u64,
+    /// Rows whose device is not registered.
+    pub unregistered: u64,
+    /// The first of them.
+    pub first_unregistered: Option<DeviceId>,
     /// What is wrong; if anything is, nothing was done.
     pub faults: Vec<Fault>,
     /// More faults than those.
@@ -73,31 +78,44 @@ pub struct Imported {
 }
 
 impl Vehicles {
-    /// Takes a part of an import, from 0; the first forgets what another import left.
-    pub fn import_part(&self, part: u32, rows: &[ImportRow]) -> Result<(), VehicleError> {
+    /// Takes a part of an import, from 0; the first forgets what another import left. `import`
+    /// tells this import from any other.
+    pub fn import_part(
+        &self,
+        import: u64,
+        part: u32,
+        rows: &[ImportRow],
+    ) -> Result<(), VehicleError> {
         let transaction = self.database.begin_write()?;
         if part == 0 {
             transaction.delete_table(IMPORT)?;
         }
         {
             let mut parts = transaction.open_table(IMPORT)?;
-            let next = parts.last()?.map_or(0, |(last, _)| last.value().saturating_add(1));
-            if next != part {
+            let last = parts.last()?.map(|(last, found)| (last.value(), import_of(found.value())));
+            if last.map_or((0, Some(import)), |(last, of)| (last + 1, of)) != (part, Some(import)) {
                 return Err(VehicleError::Interleaved);
             }
-            parts.insert(part, record::encode(&rows).as_slice())?;
+            parts.insert(part, record::encode(&(import, rows)).as_slice())?;
         }
         Ok(transaction.commit()?)
     }
 
     /// Applies what came in parts, or, if `dry_run`, says what that would come to.
-    pub fn import(&self, parts: u32, dry_run: bool, now_ms: i64) -> Result<Imported, VehicleError> {
+    pub fn import(
+        &self,
+        import: u64,
+        parts: u32,
+        dry_run: bool,
+        now_ms: i64,
+        devices: Standings<'_>,
+    ) -> Result<Imported, VehicleError> {
         let mut imported = Imported::default();
         let transaction = self.database.begin_write()?;
         {
             let tables = Tables::open(&transaction)?;
-            let mut import =
-                Import { tables, lines: HashMap::new(), now_ms, imported: &mut imported };
+            let lines = HashMap::new();
+            let mut rows_of = Import { tables, lines, now_ms, devices, imported: &mut imported };
             let rows = transaction.open_table(IMPORT)?;
             if rows.last()?.map_or(0, |(last, _)| last.value().saturating_add(1)) != parts {
                 return Err(VehicleError::Interleaved);
@@ -105,9 +123,13 @@ impl Vehicles {
             for part in rows.iter()? {
                 let (number, part) = part?;
                 let damaged = || VehicleError::Damaged(format!("import part {}", number.value()));
-                let rows: Vec<ImportRow> = record::decode(part.value()).ok_or_else(damaged)?;
+                let (of, rows): (u64, Vec<ImportRow>) =
+                    record::decode(part.value()).ok_or_else(damaged)?;
+                if of != import {
+                    return Err(VehicleError::Interleaved);
+                }
                 for row in rows {
-                    import.row(row)?;
+                    rows_of.row(row)?;
                 }
             }
         }
@@ -126,12 +148,18 @@ impl Vehicles {
     }
 }
 
+/// Which import a part belongs to.
+fn import_of(part: &[u8]) -> Option<u64> {
+    record::decode::<(u64, Vec<ImportRow>)>(part).map(|(import, _)| import)
+}
+
 /// An import under way.
 struct Import<'t, 'i> {
     tables: Tables<'t>,
     /// Per assignment of this import, the line it stands in: to tell who is in the way.
     lines: HashMap<(DeviceId, i64), u64>,
     now_ms: i64,
+    devices: Standings<'i>,
     imported: &'i mut Imported,
 }
 
@@ -161,6 +189,18 @@ impl Import<'_, '_> {
             let error = VehicleError::Decommissioned { vehicle, at_ms: since_ms };
             self.fault(row.line, "vehicle", error.to_string());
             return Ok(());
+        }
+        match may_sit(device, row.to_ms, self.devices) {
+            Ok(None) => {}
+            Ok(Some(_)) => {
+                self.imported.unregistered += 1;
+                self.imported.first_unregistered.get_or_insert(device);
+            }
+            Err(error @ VehicleError::DeviceDecommissioned { .. }) => {
+                self.fault(row.line, "device", error.to_string());
+                return Ok(());
+            }
+            Err(error) => return Err(error),
         }
         self.assignment(device, row)
     }

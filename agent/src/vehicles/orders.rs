@@ -4,7 +4,10 @@ use protocol::DeviceId;
 use serde::{Deserialize, Serialize};
 
 use super::import::{ImportRow, Imported, ROWS_MAX};
-use super::{Assignment, Belonging, Change, VehicleEntry, VehicleError, VehicleId, Vehicles};
+use super::{
+    Assignment, Belonging, Change, Standing, Standings, VehicleEntry, VehicleError, VehicleId,
+    Vehicles,
+};
 
 /// Most vehicles in one answer; one may have many assignments.
 pub const VEHICLES_MAX: usize = 1000;
@@ -81,6 +84,8 @@ pub enum VehicleOrder {
     },
     /// A part of an import; at most [`ROWS_MAX`] rows.
     ImportPart {
+        /// Tells this import from any other.
+        import: u64,
         /// Which, from 0.
         part: u32,
         /// The rows.
@@ -88,6 +93,8 @@ pub enum VehicleOrder {
     },
     /// All parts are there.
     Import {
+        /// Of which import.
+        import: u64,
         /// How many.
         parts: u32,
         /// Only say what it would come to.
@@ -105,7 +112,10 @@ pub enum VehicleAnswer {
         vehicles: Vec<VehicleEntry>,
     },
     /// It is done.
-    Done,
+    Done {
+        /// What the operator should know, in a sentence.
+        note: Option<String>,
+    },
     /// It is done, and these devices are in no vehicle now.
     Released {
         /// By name.
@@ -130,12 +140,17 @@ pub enum VehicleAnswer {
 
 impl Vehicles {
     /// Does as asked. Blocks for reads and syncs of the disk.
-    pub fn obey(&self, order: VehicleOrder, now_ms: i64) -> VehicleAnswer {
-        let answer = self.try_obey(order, now_ms);
+    pub fn obey(&self, order: VehicleOrder, now_ms: i64, devices: Standings<'_>) -> VehicleAnswer {
+        let answer = self.try_obey(order, now_ms, devices);
         answer.unwrap_or_else(|error| VehicleAnswer::Refused { reason: error.to_string() })
     }
 
-    fn try_obey(&self, order: VehicleOrder, now_ms: i64) -> Result<VehicleAnswer, VehicleError> {
+    fn try_obey(
+        &self,
+        order: VehicleOrder,
+        now_ms: i64,
+        devices: Standings<'_>,
+    ) -> Result<VehicleAnswer, VehicleError> {
         let at = |at_ms: Option<i64>| at_ms.unwrap_or(now_ms);
         Ok(match order {
             VehicleOrder::List { after } => {
@@ -145,26 +160,28 @@ impl Vehicles {
                 VehicleAnswer::Vehicles { vehicles: vec![self.show(&vehicle)?] }
             }
             VehicleOrder::Assign { device, vehicle, from_ms, to_ms, change } => {
+                let note = may_sit(device, to_ms, devices)?;
                 let from_ms = Some(at(from_ms)).filter(|from_ms| *from_ms != i64::MIN);
                 let belonging = Belonging::default();
-                tracing::info!(%device, %vehicle, "device assigned");
                 let new = Assignment { device, vehicle, from_ms, to_ms, belonging };
-                self.assign(new, &change, now_ms)?;
-                VehicleAnswer::Done
+                self.assign(&new, &change, now_ms)?;
+                tracing::info!(%device, vehicle = %new.vehicle, "device assigned");
+                VehicleAnswer::Done { note }
             }
             VehicleOrder::Release { device, vehicle, at_ms } => {
                 self.release(&vehicle, device, at(at_ms))?;
                 tracing::info!(%device, %vehicle, "device released");
-                VehicleAnswer::Done
+                VehicleAnswer::Done { note: None }
             }
             VehicleOrder::Swap { vehicle, out, new, at_ms } => {
+                let note = may_sit(new, None, devices)?;
                 self.swap(&vehicle, (out, new), at(at_ms))?;
                 tracing::info!(%vehicle, %out, %new, "device swapped");
-                VehicleAnswer::Done
+                VehicleAnswer::Done { note }
             }
             VehicleOrder::Set { vehicle, change, at_ms } => {
                 self.set(&vehicle, &change, at(at_ms), now_ms)?;
-                VehicleAnswer::Done
+                VehicleAnswer::Done { note: None }
             }
             VehicleOrder::Decommission { vehicle, at_ms } => {
                 let devices = self.decommission(&vehicle, at(at_ms))?;
@@ -179,17 +196,35 @@ impl Vehicles {
             VehicleOrder::ImportPart { rows, .. } if rows.len() > ROWS_MAX => {
                 VehicleAnswer::Refused { reason: format!("at most {ROWS_MAX} rows in a part") }
             }
-            VehicleOrder::ImportPart { part, rows } => {
-                self.import_part(part, &rows)?;
-                VehicleAnswer::Done
+            VehicleOrder::ImportPart { import, part, rows } => {
+                self.import_part(import, part, &rows)?;
+                VehicleAnswer::Done { note: None }
             }
-            VehicleOrder::Import { parts, dry_run } => {
-                let imported = self.import(parts, dry_run, now_ms)?;
+            VehicleOrder::Import { import, parts, dry_run } => {
+                let imported = self.import(import, parts, dry_run, now_ms, devices)?;
                 if imported.applied {
                     tracing::info!(rows = imported.rows, "vehicles imported");
                 }
                 VehicleAnswer::Imported { imported }
             }
         })
+    }
+}
+
+/// Whether a device may sit somewhere until then; what there is to say about that.
+pub(super) fn may_sit(
+    device: DeviceId,
+    to_ms: Option<i64>,
+    devices: Standings<'_>,
+) -> Result<Option<String>, VehicleError> {
+    match devices(device)? {
+        Standing::InUse => Ok(None),
+        Standing::Decommissioned(at_ms) if to_ms.is_some_and(|to_ms| to_ms <= at_ms) => Ok(None),
+        Standing::Decommissioned(at_ms) => {
+            Err(VehicleError::DeviceDecommissioned { device, at_ms })
+        }
+        Standing::Unknown => Ok(Some(format!(
+            "device {device} is not registered: it cannot send before `milepost devices add {device}`"
+        ))),
     }
 }

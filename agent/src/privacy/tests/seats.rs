@@ -22,7 +22,7 @@ fn sit(vehicles: &Vehicles, vehicle: &str, from_ms: Option<i64>, to_ms: Option<i
         tenant: Some("acme".parse().unwrap()),
         ..Change::default()
     };
-    vehicles.assign(new, &change, 1).unwrap();
+    vehicles.assign(&new, &change, 1).unwrap();
 }
 
 /// From vehicle `one` into `two`.
