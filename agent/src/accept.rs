@@ -78,6 +78,17 @@ pub enum Blocked {
     Catalogues(Box<redb::Error>),
 }
 
+/// Why a device's name was not taken off its rings.
+#[derive(Debug, thiserror::Error)]
+pub enum EraseError {
+    /// Resource: the journal.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// Resource: the ring table.
+    #[error(transparent)]
+    Rings(#[from] RingsError),
+}
+
 /// A message handed back untouched.
 #[derive(Debug)]
 pub struct Refused {
@@ -204,6 +215,17 @@ impl Acceptor {
             // If its queue is full it is being closed anyway.
             drop(session.out.try_send(Outbound::Close));
         }
+    }
+
+    /// Takes a device's name off its rings, durably; how many there were. Its secret must be gone.
+    pub fn erase(&mut self, now_ms: i64, device: &DeviceId) -> Result<usize, EraseError> {
+        self.forget(device);
+        self.seen.remove(device);
+        // A start reads the journal from the checkpoint on: what it would bring back lies behind.
+        self.commit(now_ms)?;
+        let rings = self.rings.disown(*device)?;
+        self.checkpoint()?;
+        Ok(rings)
     }
 
     /// Removes journal segments that lie below `floor`, where no sink needs them any more, and that

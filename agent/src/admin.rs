@@ -11,10 +11,12 @@
 use protocol::{Counts, DeviceId, Generation};
 use serde::{Deserialize, Serialize};
 
+use crate::erasure::{SignedProof, Swept};
 use crate::ledger::Ledger;
-use crate::registry::{Credentials, DeviceEntry, Entropy, Registry, RegistryError};
+use crate::registry::{Credentials, DeviceEntry, Entropy, Erasure, Registry, RegistryError};
 use crate::vehicles::{VehicleAnswer, VehicleError, VehicleId, VehicleOrder};
 
+mod erase;
 mod socket;
 
 pub use socket::{Client, Server, SocketError};
@@ -50,10 +52,27 @@ pub enum Request {
         /// Which.
         device: DeviceId,
     },
-    /// Destroy a device's secrets and forget it.
+    /// Destroy a device's secrets and take it off the list.
     DevicesRemove {
         /// Which.
         device: DeviceId,
+        /// Even if sinks have not got everything that it sent.
+        force: bool,
+    },
+    /// Forget a device for good: its secrets, its names, all that sinks can take out.
+    DevicesErase {
+        /// Which.
+        device: DeviceId,
+    },
+    /// Forget a vehicle for good, and the devices that sat in no other.
+    VehiclesErase {
+        /// Which.
+        vehicle: VehicleId,
+    },
+    /// What was forgotten so far.
+    Erasures {
+        /// Only of this device.
+        of: Option<DeviceId>,
     },
     /// Give a device a new secret.
     DevicesRotate {
@@ -61,7 +80,7 @@ pub enum Request {
         device: DeviceId,
     },
     /// Destroy one of a device's old secrets.
-    DevicesForget {
+    DevicesDestroyKey {
         /// Which.
         device: DeviceId,
         /// Of which generation; not the current one.
@@ -114,6 +133,18 @@ pub enum Response {
         /// What it has taken and not sent, by its latest word; none if nobody can say.
         unsent: Option<Counts>,
     },
+    /// These are forgotten.
+    Erased {
+        /// A proof for each.
+        proofs: Vec<SignedProof>,
+        /// Devices that were not, because they sat elsewhere too.
+        kept: Vec<DeviceId>,
+    },
+    /// These were forgotten.
+    Erasures {
+        /// By subject.
+        erasures: Vec<Erasure>,
+    },
     /// About vehicles.
     Vehicles {
         /// What there is to say.
@@ -131,12 +162,29 @@ pub enum Response {
     },
 }
 
+/// What of a device is in the journal, and in one sink not yet.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Buffered {
+    /// Which sink.
+    pub sink: String,
+    /// Frames.
+    pub frames: u64,
+    /// What they hold.
+    pub counts: Counts,
+}
+
 /// What the rest of the agent does for an operator.
 pub trait Hooks: Send + Sync + 'static {
     /// This device was revoked or removed: close its session, if it has one, and forget its keys.
     fn shut_out(&self, device: DeviceId);
     /// What a device has taken and not sent, by its latest word; none if nobody can say. May block.
     fn unsent(&self, device: DeviceId) -> Option<Counts>;
+    /// What is in the journal of a device and in some sink not yet, or why that cannot be told. May
+    /// block for as long as it takes to read the journal.
+    fn buffered(&self, device: DeviceId) -> Result<Vec<Buffered>, String>;
+    /// Takes devices out of everything but the registry; their secrets are gone. What was done, per
+    /// device. May block for long.
+    fn erase(&self, devices: &[DeviceId]) -> Result<Vec<Swept>, String>;
     /// The ledger's report, or why there is none. May block.
     fn ledger(&self) -> Result<Ledger, String>;
 }
@@ -158,6 +206,29 @@ impl Admin {
     pub fn answer(&self, request: Request, now_ms: i64, entropy: &mut dyn Entropy) -> Response {
         self.try_answer(request, now_ms, entropy)
             .unwrap_or_else(|error| Response::Refused { reason: error.to_string() })
+    }
+
+    /// Why a device's secrets are still needed, if they are.
+    fn still_needs(&self, device: DeviceId) -> Result<Option<String>, RegistryError> {
+        if self.registry.show(device)?.is_none() {
+            return Err(RegistryError::Unknown(device));
+        }
+        Ok(match self.hooks.buffered(device) {
+            Ok(buffered) if buffered.is_empty() => None,
+            Ok(buffered) => {
+                let of = |one: &Buffered| {
+                    let Buffered { sink, frames, counts: Counts { samples, events } } = one;
+                    format!("sink {sink}: {frames} frames ({samples} samples, {events} events)")
+                };
+                let list = buffered.iter().map(of).collect::<Vec<_>>().join("; ");
+                Some(format!(
+                    "device {device} has frames in the journal that could never be read again: {list}. Wait for                      `milepost ledger --wait`, revoke or decommission the device instead, or remove it with --force"
+                ))
+            }
+            Err(why) => Some(format!(
+                "it cannot be told whether frames of device {device} are still needed ({why}); --force removes it                  all the same"
+            )),
+        })
     }
 
     fn try_answer(
@@ -182,7 +253,10 @@ impl Admin {
                 let entry = self.registry.show(device)?.ok_or(RegistryError::Unknown(device))?;
                 Response::Devices { devices: vec![entry] }
             }
-            Request::DevicesRemove { device } => {
+            Request::DevicesRemove { device, force } => {
+                if !force && let Some(reason) = self.still_needs(device)? {
+                    return Ok(Response::Refused { reason });
+                }
                 self.registry.remove(device)?;
                 self.hooks.shut_out(device);
                 tracing::info!(%device, "device removed, its secrets destroyed");
@@ -194,7 +268,16 @@ impl Admin {
                 tracing::info!(%device, generation, "device given a new secret");
                 Response::Credentials { credentials: vec![credentials] }
             }
-            Request::DevicesForget { device, generation } => {
+            Request::DevicesErase { device } => self.erase_device(device, now_ms)?,
+            Request::VehiclesErase { vehicle } => self.erase_vehicle(&vehicle, now_ms)?,
+            Request::Erasures { of } => {
+                let subject = of.map(|device| self.registry.subject_of(device));
+                let mut erasures = self.registry.erasures()?;
+                erasures
+                    .retain(|one| subject.as_ref().is_none_or(|subject| one.subject == *subject));
+                Response::Erasures { erasures }
+            }
+            Request::DevicesDestroyKey { device, generation } => {
                 self.registry.forget_generation(device, generation)?;
                 // Sessions on the old secret end; the device comes back with the new one.
                 self.hooks.shut_out(device);

@@ -17,6 +17,7 @@ pub mod document;
 pub mod sink;
 pub mod forward;
 pub mod ledger;
+pub mod erasure;
 pub mod telemetry;
 pub mod http;
 pub mod admin;

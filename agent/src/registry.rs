@@ -30,14 +30,17 @@ use crate::state::{self, State, StateError};
 use crate::vehicles::{self, Standing, VehicleError, VehicleId, Vehicles};
 
 mod entropy;
+mod erasure;
 mod record;
 #[cfg(test)]
 mod tests;
 mod wrap;
 
 pub use entropy::{Entropy, EntropyError, OsEntropy};
+pub use erasure::{Destroyed, Erasure, Fingerprint};
 pub use wrap::{KeyFileError, WrappingKey, is_exposed};
 
+use erasure::ERASURES;
 use record::Record;
 
 /// Format of this module's tables; see [`state::claim`].
@@ -68,6 +71,12 @@ pub enum RegistryError {
     /// Caller: these are there already; none of the devices named with them was added.
     #[error("already registered: {}", some_of(.0))]
     Exists(Vec<DeviceId>),
+    /// Caller: what is left of these is still to be erased.
+    #[error(
+        "an erasure is not done everywhere yet: `milepost devices forget` again, or start the agent, and then add: {}",
+        some_of(.0)
+    )]
+    ErasureUnderWay(Vec<DeviceId>),
     /// Caller: no such device.
     #[error("no device {0}")]
     Unknown(DeviceId),
@@ -199,6 +208,7 @@ impl Registry {
             // Made here, so that no read meets a table that is not there.
             transaction.open_table(DEVICES)?;
             transaction.open_table(LAST_SEEN)?;
+            transaction.open_table(ERASURES)?;
             let mut meta = transaction.open_table(META)?;
             let found = meta.get(KEY_CHECK)?.map(|found| found.value() == check);
             match found {
@@ -260,6 +270,10 @@ impl Registry {
         let mut added = Vec::with_capacity(devices.len());
         let mut exist = BTreeSet::new();
         let transaction = self.database.begin_write()?;
+        let pending = erasure::pending_of(&transaction, devices)?;
+        if !pending.is_empty() {
+            return Err(RegistryError::ErasureUnderWay(pending));
+        }
         {
             let mut table = transaction.open_table(DEVICES)?;
             for &device in devices {

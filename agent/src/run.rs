@@ -35,12 +35,14 @@ use crate::state::{self, DirLock};
 use crate::storage::{Disk, Held, SharedStorage};
 
 mod report;
+mod rest;
 mod sinks;
 
 use report::Reporter;
 use sinks::Sinks;
 
 pub use report::ledger_at_rest;
+pub use rest::{buffered_at_rest, erase_at_rest};
 
 /// Messages between intakes and acceptor.
 const INBOUND_MAX: usize = 1024;
@@ -128,6 +130,8 @@ async fn serve(Options { config, hold_unsynced_writes }: Options) -> anyhow::Res
     let tasks = TaskTracker::new();
     let admin_server = admin::Server::bind(dir)?;
     let admin = Admin::new(registry.clone(), reporter.clone());
+    let finishing = admin.clone();
+    tasks.spawn_blocking(move || finishing.finish_erasures());
     tasks.spawn(admin_server.serve(admin, stop.clone()));
     if let Some(http) = http {
         tracing::info!(address = %http.address(), "metrics and health");

@@ -8,6 +8,7 @@ use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use protocol::DeviceId;
 
+use super::devices::ForgetVehicle;
 use super::reach::{ANOTHER_ANSWER, Agent, Missing};
 use super::table::{Table, time};
 use super::write_json;
@@ -97,6 +98,9 @@ pub(super) enum Vehicles {
         #[arg(long)]
         json: bool,
     },
+    /// Forget a vehicle for good, and every device that sat in no other; prints proofs (one JSON
+    /// object a line)
+    Forget(ForgetVehicle),
     /// Take in a whole fleet from a CSV file, all of it or nothing
     #[command(after_help = file::FORMAT)]
     Import(file::Import),
@@ -167,6 +171,7 @@ impl Vehicles {
         match self {
             Self::List { json } => list(config, json, out)?,
             Self::Show { vehicle, json } => show(config, vehicle, json, out)?,
+            Self::Forget(forget) => return forget.execute(config, out),
             Self::Import(import) => return import.execute(config, out),
             Self::Export { json, output } => file::export(config, json, output, out)?,
             Self::Assign(Assign { vehicle, device, from, to, said, json }) => {

@@ -10,15 +10,17 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::Controls;
+use super::rest::{buffered, swept};
 use super::sinks::Sinks;
 use crate::accept::AcceptCounters;
 use crate::accept::driver::{AcceptStatus, Control};
-use crate::admin::Hooks;
+use crate::admin::{Buffered, Hooks};
 use crate::config::Config;
+use crate::erasure::{self, Swept};
 use crate::forward::Condition;
 use crate::http::{Health, Snapshot};
 use crate::intake::listen::{End, ListenGauges, Refusal};
-use crate::journal::{JournalTail, Position, RecoveryReport};
+use crate::journal::{JournalTail, Position, Positions, RecoveryReport};
 use crate::ledger::Ledger;
 use crate::registry::Registry;
 use crate::telemetry::{self, Metric};
@@ -180,8 +182,25 @@ impl Hooks for Reporter {
     fn unsent(&self, device: DeviceId) -> Option<Counts> {
         let (reply, sums) = oneshot::channel();
         self.control.blocking_send(Control::SumsOf(device, reply)).ok()?;
-        let (declared, held) = sums.blocking_recv().ok()??;
+        let (declared, held) = sums.blocking_recv().ok()???;
         Some(declared.since(held))
+    }
+
+    fn buffered(&self, device: DeviceId) -> Result<Vec<Buffered>, String> {
+        let reaches = self.sinks.each().map(|(name, status)| {
+            // How far a sink is that does not open is not known: it may need all of it.
+            let cursor = status.ok().and_then(|status| status.snapshot().cursor.journal);
+            (name.to_owned(), cursor.map(|cursor| cursor.positions).unwrap_or_default())
+        });
+        buffered(&self.tail, reaches, device)
+    }
+
+    fn erase(&self, devices: &[DeviceId]) -> Result<Vec<Swept>, String> {
+        let journaled = erasure::journaled(&self.tail, Positions::ZERO, devices)
+            .map_err(|error| format!("cannot read the journal: {error}"))?;
+        let rings: Vec<Option<usize>> = devices.iter().map(|device| self.disown(*device)).collect();
+        let sinks = self.sinks.erase(devices);
+        Ok(swept(rings, journaled, sinks))
     }
 
     fn ledger(&self) -> Result<Ledger, String> {
@@ -189,6 +208,15 @@ impl Hooks for Reporter {
         let asked = self.control.blocking_send(Control::Sums(reply));
         let declared = asked.ok().and_then(|()| sums.blocking_recv().ok()).flatten();
         Ok(self.books(declared.map(|(declared, _)| declared)))
+    }
+}
+
+impl Reporter {
+    /// Takes a device's name off its rings.
+    fn disown(&self, device: DeviceId) -> Option<usize> {
+        let (reply, rings) = oneshot::channel();
+        self.control.blocking_send(Control::Erase(device, reply)).ok()?;
+        rings.blocking_recv().ok()?
     }
 }
 
