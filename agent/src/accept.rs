@@ -146,9 +146,11 @@ impl Acceptor {
                     hello: None,
                 };
                 self.sessions.insert(session, state);
+                self.counters.activity.opened(device);
             }
             Message::Closed => {
                 self.sessions.remove(&session);
+                self.counters.activity.closed(device);
             }
             Message::Published { channel, payload, packet_id } => {
                 if let Err(reason) = self.published(now_ms, session, device, channel, &payload) {
@@ -332,6 +334,7 @@ impl Acceptor {
             Verdict::Next(adds) => adds,
             Verdict::Duplicate => {
                 self.counters.duplicates.add(1);
+                self.counters.activity.seen(binding.device, now_ms);
                 return Ok(Some(Taken::Duplicate));
             }
             Verdict::Ahead => {
@@ -339,8 +342,13 @@ impl Acceptor {
                 return Ok(Some(Taken::Ahead));
             }
         };
+        let mut is_news = matches!(body, Ok(Body::Samples(..)));
         if let Ok(Body::Records(records)) = body {
             for record in records.flatten() {
+                is_news |= !matches!(
+                    record,
+                    Record::Heartbeat(_) | Record::Boot(_) | Record::Catalogue(_)
+                );
                 if let Record::Catalogue(encoded) = record {
                     learn(&self.catalogues, &self.counters, &binding.device, encoded)?;
                 }
@@ -360,6 +368,7 @@ impl Acceptor {
         self.journal.append(binding.lane, &entry)?;
         self.rings.put(binding.ring, ring);
         self.counters.accepted(binding.lane, payload.len(), adds);
+        self.counters.activity.accepted(binding.device, now_ms, adds, is_news);
         Ok(Some(Taken::Yes))
     }
 }

@@ -10,6 +10,7 @@ pub mod open;
 pub mod dedup;
 pub mod rings;
 pub mod journal;
+pub mod activity;
 pub mod accept;
 pub mod catalogues;
 pub mod privacy;

@@ -113,7 +113,9 @@ async fn serve(Options { config, hold_unsynced_writes }: Options) -> anyhow::Res
         listening: Arc::clone(&gauges),
         sinks: Arc::clone(&sinks),
         control: to_control,
+        started_ms: report::unix_ms(),
     });
+    report::remember_devices(&registry, &counters.activity)?;
 
     let acceptor = Acceptor::new(journal, rings, registry.clone(), catalogues, counters, random()?);
     let floor = Arc::clone(&sinks);

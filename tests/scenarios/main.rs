@@ -16,3 +16,4 @@ mod device_flash;
 mod journal_faults;
 mod start_up;
 mod round_trip;
+mod page;

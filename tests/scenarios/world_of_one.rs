@@ -125,3 +125,20 @@ impl World {
         (first["device"].as_str().unwrap().parse().unwrap(), protocol::Secret::new(secret))
     }
 }
+
+/// A sink that takes nothing, so that the journal keeps everything: its directory is a file.
+pub fn block_sink(world: &World) -> PathBuf {
+    let (sink, aside) = (world.home.sink(), world.path().join("aside"));
+    if sink.exists() {
+        std::fs::rename(&sink, &aside).unwrap();
+    }
+    std::fs::write(&sink, "in the way").unwrap();
+    aside
+}
+
+pub fn unblock_sink(world: &World, aside: &Path) {
+    std::fs::remove_file(world.home.sink()).unwrap();
+    if aside.exists() {
+        std::fs::rename(aside, world.home.sink()).unwrap();
+    }
+}

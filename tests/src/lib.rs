@@ -7,4 +7,5 @@ pub mod process;
 pub mod agent;
 pub mod fleet;
 pub mod proxy;
+pub mod browser;
 pub mod chance;

@@ -61,6 +61,7 @@ impl Acceptor {
         });
         self.waiting.push(id);
         self.seen.insert(device, now_ms);
+        self.counters.activity.seen(device, now_ms);
         self.counters.hellos.add(1);
         Ok(())
     }

@@ -14,16 +14,21 @@ use super::rest::{buffered, swept};
 use super::sinks::Sinks;
 use crate::accept::AcceptCounters;
 use crate::accept::driver::{AcceptStatus, Control};
+<<<<<<< HEAD
 use crate::admin::{Buffered, Hooks};
+=======
+use crate::activity::{self, Activity};
+use crate::admin::Hooks;
+>>>>>>> main
 use crate::config::Config;
 use crate::erasure::{self, Swept};
 use crate::forward::Condition;
-use crate::http::{Health, Snapshot};
+use crate::http::{Health, HealthReport, JournalStatus, Snapshot, Status, Totals};
 use crate::intake::listen::{End, ListenGauges, Refusal};
 use crate::journal::{JournalTail, Position, Positions, RecoveryReport};
 use crate::ledger::Ledger;
 use crate::registry::Registry;
-use crate::telemetry::{self, Metric};
+use crate::telemetry::{self, Counter, Metric};
 
 const LEDGER_FILE: &str = "ledger.json";
 const LEDGER_EVERY: Duration = Duration::from_secs(10);
@@ -39,6 +44,7 @@ pub struct Reporter {
     pub listening: Arc<ListenGauges>,
     pub sinks: Arc<Sinks>,
     pub control: Controls,
+    pub started_ms: i64,
 }
 
 impl Reporter {
@@ -170,10 +176,58 @@ impl Snapshot for Reporter {
         }
         health
     }
+
+    fn status(&self) -> Status {
+        let counters = &self.counters;
+        let accepted = Counts { samples: counters.samples.get(), events: counters.events.get() };
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            at_ms: unix_ms(),
+            started_ms: self.started_ms,
+            totals: Totals {
+                accepted,
+                frames: counters.frames.iter().map(Counter::get).sum(),
+                frame_bytes: counters.frame_bytes.get(),
+                duplicates: counters.duplicates.get(),
+                rejected: self.rejected(),
+            },
+            connections: self.listening.connections.load(std::sync::atomic::Ordering::Relaxed),
+            devices: self.registry.count().unwrap_or_default(),
+            memory_bytes: resident_bytes(),
+            journal: JournalStatus {
+                bytes: self.accepting.journal_bytes(),
+                bytes_max: self.config.journal.bytes_max,
+            },
+            health: HealthReport::new(self.health()),
+            ledger: self.books(None),
+        }
+    }
+
+    fn activity(&self) -> &Activity {
+        &self.counters.activity
+    }
+}
+
+impl Reporter {
+    fn rejected(&self) -> u64 {
+        let counters = &self.counters;
+        let rejected = [
+            &counters.rejected_malformed,
+            &counters.rejected_version,
+            &counters.rejected_unauthentic,
+            &counters.rejected_key,
+            &counters.rejected_before_hello,
+            &counters.rejected_ring,
+        ];
+        rejected.iter().map(|counter| counter.get()).sum()
+    }
 }
 
 impl Hooks for Reporter {
     fn shut_out(&self, device: DeviceId) {
+        if self.registry.show(device).is_ok_and(|entry| entry.is_none()) {
+            self.counters.activity.forget(&device);
+        }
         if self.control.blocking_send(Control::Forget(device)).is_err() {
             tracing::debug!(%device, "nobody accepts any more");
         }
@@ -218,6 +272,14 @@ impl Reporter {
         self.control.blocking_send(Control::Erase(device, reply)).ok()?;
         rings.blocking_recv().ok()?
     }
+}
+
+/// What was known of the devices before this start.
+pub fn remember_devices(registry: &Registry, activity: &Activity) -> anyhow::Result<()> {
+    for entry in registry.list(None, activity::DEVICES_MAX)? {
+        activity.remember(entry.device, entry.last_seen_ms);
+    }
+    Ok(())
 }
 
 /// Keeps the ledger for later, now and then, until the stop.
@@ -270,7 +332,7 @@ fn resident_bytes() -> Option<u64> {
 }
 
 #[allow(clippy::disallowed_methods, reason = "driver: stamps reports")]
-fn unix_ms() -> i64 {
+pub fn unix_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
