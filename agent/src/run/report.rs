@@ -14,12 +14,8 @@ use super::rest::{buffered, swept};
 use super::sinks::Sinks;
 use crate::accept::AcceptCounters;
 use crate::accept::driver::{AcceptStatus, Control};
-<<<<<<< HEAD
-use crate::admin::{Buffered, Hooks};
-=======
 use crate::activity::{self, Activity};
-use crate::admin::Hooks;
->>>>>>> main
+use crate::admin::{Buffered, Hooks};
 use crate::config::Config;
 use crate::erasure::{self, Swept};
 use crate::forward::Condition;
