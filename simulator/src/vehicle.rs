@@ -8,7 +8,7 @@ use protocol::{DeviceId, Sample};
 
 use crate::source::Source;
 use crate::synthetic::Drive;
-use crate::trace::{self, FileReport, Recording, TraceError, TraceKind, Track};
+use crate::trace::{self, FileReport, Recording, TraceError, TraceKind, TraceOptions, Track};
 
 /// One vehicle of the fleet.
 #[derive(Clone, Debug)]
@@ -25,6 +25,7 @@ pub struct Vehicle {
 /// or trips of one name stay two vehicles. Each does all it did `rounds` times in a row.
 pub fn from_traces(
     paths: &[PathBuf],
+    options: &TraceOptions,
     count: Option<usize>,
     rounds: u32,
 ) -> Result<(Vec<Vehicle>, Vec<FileReport>), TraceError> {
@@ -32,7 +33,7 @@ pub fn from_traces(
     let mut cabs: HashMap<String, usize> = HashMap::new();
     let mut reports = Vec::new();
     for path in paths {
-        let (kind, read, report) = trace::read_file(path)?;
+        let (kind, read, report) = trace::read_file(path, options)?;
         reports.push(report);
         for track in read {
             let known = cabs.get(&track.name).and_then(|at| tracks.get_mut(*at));

@@ -17,6 +17,7 @@ use simulator::fleet::feed::Pace;
 use simulator::fleet::state::{self, Scenario};
 use simulator::fleet::{self, FleetConfig, Outcome, Totals};
 use simulator::oracle::{Oracle, Verdict};
+use simulator::trace::TraceOptions;
 use simulator::vehicle::{self, Vehicle};
 
 const SCENARIO: Scenario =
@@ -85,7 +86,8 @@ fn recordings_are_delivered_whole_and_in_order() {
         ("T3_04_22_2021_1.csv.gz", None),
     ] {
         let path = data.join("small").join(file);
-        let (vehicles, _) = vehicle::from_traces(&[path], vehicles_of, 1).unwrap();
+        let (vehicles, _) =
+            vehicle::from_traces(&[path], &TraceOptions::default(), vehicles_of, 1).unwrap();
         let double = double_for(&vehicles);
         let (outcome, totals) = run(&vehicles, &config(&double));
         assert_eq!(outcome, Outcome::Drained, "{totals}");

@@ -8,6 +8,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 use crate::civil::parse_rfc3339_ms;
 use crate::fleet::board::{FLASH_KIB_MIN, FRAME_BYTES_MAX};
 use crate::fleet::feed::Pace;
+use crate::trace::TraceOptions;
 
 const EXIT_CODES: &str = "Exit codes:
   0  done: everything sent and acknowledged, everything accounted for
@@ -30,13 +31,15 @@ pub struct Args {
 pub enum Command {
     /// Name the devices of recordings, or of `run`, one a line: pipe it into `milepost devices add --from -`
     Devices(DevicesArgs),
+    /// Print what recordings or a scenario say, a reading a line
+    Show(ShowArgs),
     /// Replay recordings through a fleet of device cores
     #[command(after_help = EXIT_CODES)]
     Replay(ReplayArgs),
     /// Run a fleet on made-up drives
     #[command(after_help = EXIT_CODES)]
     Run(RunArgs),
-    /// Check a file sink's documents against what the sources said
+    /// Check a sink's documents against what the sources said
     #[command(after_help = EXIT_CODES)]
     Verify(VerifyArgs),
 }
@@ -44,18 +47,58 @@ pub enum Command {
 /// See [`Command::Devices`].
 #[derive(Debug, ClapArgs)]
 pub struct DevicesArgs {
-    /// Recordings: taxi, OBD car or EV CSV; plain, .gz or .zst. None: the devices of `run`
+    /// Recordings: taxi, OBD car or EV CSV, CAN logs; plain, .gz or .zst. None: the devices of `run`
     #[arg(required_unless_present = "vehicles")]
     pub files: Vec<PathBuf>,
     /// Repeat the set, or cut it, to this many vehicles; of `run`, as many
     #[arg(long, value_name = "N", value_parser = parse_count)]
     pub vehicles: Option<usize>,
+    /// How files are read.
+    #[command(flatten)]
+    pub traces: TraceArgs,
+}
+
+/// How CAN logs are read.
+#[derive(Debug, ClapArgs)]
+pub struct TraceArgs {
+    /// DBC for CAN logs, instead of the file beside the log; CHANNEL=FILE for one channel alone.
+    /// May be given again: the first that names an id counts
+    #[arg(long, value_name = "[CHANNEL=]FILE")]
+    pub dbc: Vec<PathBuf>,
+    /// Take only signals like this (MESSAGE.SIGNAL, with * and ?) from CAN logs; may be given again
+    #[arg(long, value_name = "GLOB")]
+    pub signals: Vec<String>,
+    /// Keep the frames of CAN logs as they are, without a DBC
+    #[arg(long, conflicts_with_all = ["dbc", "signals"])]
+    pub raw_can: bool,
+}
+
+impl TraceArgs {
+    /// For the reader.
+    pub fn options(&self) -> TraceOptions {
+        let Self { dbc, signals, raw_can } = self;
+        TraceOptions { dbc: dbc.clone(), signals: signals.clone(), raw_can: *raw_can }
+    }
+}
+
+/// See [`Command::Show`].
+#[derive(Debug, ClapArgs)]
+pub struct ShowArgs {
+    /// Recordings
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// How files are read.
+    #[command(flatten)]
+    pub traces: TraceArgs,
+    /// Print raw frames as `candump -L` does
+    #[arg(long)]
+    pub candump: bool,
 }
 
 /// See [`Command::Replay`].
 #[derive(Debug, ClapArgs)]
 pub struct ReplayArgs {
-    /// Recordings: taxi, OBD car or EV CSV; plain, .gz or .zst
+    /// Recordings: taxi, OBD car or EV CSV, CAN logs; plain, .gz or .zst
     #[arg(required = true)]
     pub files: Vec<PathBuf>,
     /// Repeat the set, or cut it, to this many vehicles
@@ -74,6 +117,9 @@ pub struct ReplayArgs {
     /// Sample for this long at most, then drain
     #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
     pub sample_for: Option<Duration>,
+    /// How files are read.
+    #[command(flatten)]
+    pub traces: TraceArgs,
     /// The fleet.
     #[command(flatten)]
     pub fleet: FleetArgs,
@@ -142,9 +188,22 @@ pub struct FleetArgs {
 pub struct VerifyArgs {
     /// The recordings that were replayed
     pub files: Vec<PathBuf>,
-    /// The file sink's folder, or its files in order
-    #[arg(long, value_name = "PATH", required = true, num_args = 1..)]
+    /// As with `replay`
+    #[command(flatten)]
+    pub traces: TraceArgs,
+    /// The file sink's folder, or its files in order; `store` for the agent's own store, `-` for
+    /// documents on standard input
+    #[arg(long, value_name = "PATH|store|-", required = true, num_args = 1..)]
     pub sink: Vec<PathBuf>,
+    /// With `--sink store`: the agent's configuration
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// With `--sink store`: the agent's data directory
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// With `--sink store`: the agent's program, if it is not beside this one nor in PATH
+    #[arg(long, value_name = "PATH")]
+    pub milepost: Option<PathBuf>,
     /// The fleet's state folder: expect what its devices were given, no more
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,

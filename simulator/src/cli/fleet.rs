@@ -14,7 +14,7 @@ use crate::fleet::{self, FleetConfig, Outcome, keys};
 use crate::vehicle::Vehicle;
 
 pub(super) fn replay(args: &ReplayArgs) -> anyhow::Result<u8> {
-    let vehicles = read_traces(&args.files, args.vehicles, args.rounds)?;
+    let vehicles = read_traces(&args.files, &args.traces.options(), args.vehicles, args.rounds)?;
     let pace = match args.rate {
         Some(rate) => Pace::of_fleet(rate, vehicles.len()),
         None => args.speed,

@@ -1,6 +1,7 @@
 //! The command line: what was asked for, done, and told; the exit code.
 
 mod args;
+mod show;
 mod fleet;
 mod verify;
 
@@ -10,9 +11,9 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Parser as _;
 
-use crate::trace::FileReport;
+use crate::trace::{FileReport, TraceOptions};
 use crate::vehicle::{self, Vehicle};
-use args::{Args, Command};
+use args::{Args, Command, DevicesArgs};
 
 /// Exit code: done, everything accounted for.
 pub const DONE: u8 = 0;
@@ -34,7 +35,8 @@ pub fn run() -> ExitCode {
         }
     };
     let done = match args.command {
-        Command::Devices(args) => devices(&args.files, args.vehicles),
+        Command::Devices(args) => devices(&args),
+        Command::Show(args) => show::show(&args),
         Command::Replay(args) => fleet::replay(&args),
         Command::Run(args) => fleet::run(&args),
         Command::Verify(args) => verify::verify(&args),
@@ -48,11 +50,11 @@ pub fn run() -> ExitCode {
     }
 }
 
-fn devices(files: &[PathBuf], count: Option<usize>) -> anyhow::Result<u8> {
+fn devices(args: &DevicesArgs) -> anyhow::Result<u8> {
     use std::io::Write as _;
-    let vehicles = match count {
-        Some(count) if files.is_empty() => vehicle::synthetic(count, 0, 0, 0),
-        _ => read_traces(files, count, 1)?,
+    let vehicles = match args.vehicles {
+        Some(count) if args.files.is_empty() => vehicle::synthetic(count, 0, 0, 0),
+        count => read_traces(&args.files, &args.traces.options(), count, 1)?,
     };
     let mut out = std::io::stdout().lock();
     for vehicle in vehicles {
@@ -64,11 +66,15 @@ fn devices(files: &[PathBuf], count: Option<usize>) -> anyhow::Result<u8> {
 /// Reads trace files; says on standard error what was left out of them.
 fn read_traces(
     files: &[PathBuf],
+    options: &TraceOptions,
     count: Option<usize>,
     rounds: u32,
 ) -> anyhow::Result<Vec<Vehicle>> {
-    let (vehicles, reports) = vehicle::from_traces(files, count, rounds)?;
-    for FileReport { path, malformed, first_malformed, .. } in reports {
+    let (vehicles, reports) = vehicle::from_traces(files, options, count, rounds)?;
+    for FileReport { path, malformed, first_malformed, notes, .. } in reports {
+        for note in notes {
+            eprintln!("milepost-sim: {}: {note}", path.display());
+        }
         if let Some((line, reason)) = first_malformed {
             eprintln!(
                 "milepost-sim: {malformed} row(s) or values left out, the first at {}:{line}: {reason}",

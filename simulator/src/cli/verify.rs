@@ -29,16 +29,8 @@ pub(super) fn verify(args: &VerifyArgs) -> anyhow::Result<u8> {
         );
         return Ok(DIFFERENCES);
     }
-    let files = sink::files(&args.sink).context("cannot list the sink's files")?;
-    if files.is_empty() {
-        let folders: Vec<_> = args.sink.iter().map(|path| path.display().to_string()).collect();
-        anyhow::bail!("no *.ndjson in {}", folders.join(", "));
-    }
     let mut oracle = Oracle::new(vehicles, |device| admitted.get(device).copied());
-    for (number, file) in files.iter().enumerate() {
-        sink::read_file(&mut oracle, number, file)
-            .with_context(|| format!("cannot read {}", file.display()))?;
-    }
+    read_sink(args, &mut oracle)?;
     let mut verdict = oracle.finish();
     if let Some(ledger) = &ledger {
         ledger::compare(ledger, &mut verdict);
@@ -59,9 +51,40 @@ pub(super) fn verify(args: &VerifyArgs) -> anyhow::Result<u8> {
     Ok(DIFFERENCES)
 }
 
+/// Gives the oracle what the sink holds.
+fn read_sink(args: &VerifyArgs, oracle: &mut Oracle) -> anyhow::Result<()> {
+    match args.sink.as_slice() {
+        [only] if only.as_os_str() == "store" => {
+            let export = sink::StoreExport {
+                milepost: args.milepost.clone(),
+                config: args.config.clone(),
+                data_dir: args.data_dir.clone(),
+            };
+            export.read(oracle)?;
+            return Ok(());
+        }
+        [only] if only.as_os_str() == "-" => {
+            sink::read_lines(oracle, 0, "standard input", std::io::stdin().lock())
+                .context("cannot read standard input")?;
+            return Ok(());
+        }
+        _ => {}
+    }
+    let files = sink::files(&args.sink).context("cannot list the sink's files")?;
+    if files.is_empty() {
+        let folders: Vec<_> = args.sink.iter().map(|path| path.display().to_string()).collect();
+        anyhow::bail!("no *.ndjson in {}", folders.join(", "));
+    }
+    for (number, file) in files.iter().enumerate() {
+        sink::read_file(oracle, number, file)
+            .with_context(|| format!("cannot read {}", file.display()))?;
+    }
+    Ok(())
+}
+
 fn vehicles_of(args: &VerifyArgs) -> anyhow::Result<Vec<Vehicle>> {
     if !args.files.is_empty() {
-        return read_traces(&args.files, args.vehicles, args.rounds);
+        return read_traces(&args.files, &args.traces.options(), args.vehicles, args.rounds);
     }
     let noted = args.state.as_deref().and_then(Scenario::read);
     match (args.synthetic, noted) {
