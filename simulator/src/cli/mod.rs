@@ -1,19 +1,20 @@
 //! The command line: what was asked for, done, and told; the exit code.
 
 mod args;
+mod made;
 mod show;
+mod record;
 mod fleet;
 mod verify;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
 
-use crate::trace::{FileReport, TraceOptions};
-use crate::vehicle::{self, Vehicle};
-use args::{Args, Command, DevicesArgs};
+use crate::scenario::Scenario;
+use crate::vehicle;
+use args::{Args, Command, DevicesArgs, MadeFrom, ScenarioCommand};
 
 /// Exit code: done, everything accounted for.
 pub const DONE: u8 = 0;
@@ -39,6 +40,8 @@ pub fn run() -> ExitCode {
         Command::Show(args) => show::show(&args),
         Command::Replay(args) => fleet::replay(&args),
         Command::Run(args) => fleet::run(&args),
+        Command::Record(args) => record::record(&args),
+        Command::Scenario(command) => scenario(&command),
         Command::Verify(args) => verify::verify(&args),
     };
     match done {
@@ -54,7 +57,10 @@ fn devices(args: &DevicesArgs) -> anyhow::Result<u8> {
     use std::io::Write as _;
     let vehicles = match args.vehicles {
         Some(count) if args.files.is_empty() => vehicle::synthetic(count, 0, 0, 0),
-        count => read_traces(&args.files, &args.traces.options(), count, 1)?,
+        count => {
+            let options = args.traces.options();
+            made::vehicles(&args.files, &options, count, 1, &MadeFrom::default())?
+        }
     };
     let mut out = std::io::stdout().lock();
     for vehicle in vehicles {
@@ -63,26 +69,16 @@ fn devices(args: &DevicesArgs) -> anyhow::Result<u8> {
     Ok(DONE)
 }
 
-/// Reads trace files; says on standard error what was left out of them.
-fn read_traces(
-    files: &[PathBuf],
-    options: &TraceOptions,
-    count: Option<usize>,
-    rounds: u32,
-) -> anyhow::Result<Vec<Vehicle>> {
-    let (vehicles, reports) = vehicle::from_traces(files, options, count, rounds)?;
-    for FileReport { path, malformed, first_malformed, notes, .. } in reports {
-        for note in notes {
-            eprintln!("milepost-sim: {}: {note}", path.display());
+fn scenario(command: &ScenarioCommand) -> anyhow::Result<u8> {
+    match command {
+        ScenarioCommand::Check { file } => {
+            let scenario = Scenario::load(file)?;
+            let vehicles: usize = scenario.classes.iter().map(|class| class.vehicles).sum();
+            println!("{}: {vehicles} vehicles, no mistakes", file.display());
         }
-        if let Some((line, reason)) = first_malformed {
-            eprintln!(
-                "milepost-sim: {malformed} row(s) or values left out, the first at {}:{line}: {reason}",
-                path.display()
-            );
-        }
+        ScenarioCommand::Describe { file } => print!("{}", Scenario::load(file)?.describe()),
     }
-    Ok(vehicles)
+    Ok(DONE)
 }
 
 fn to_json(value: &impl serde::Serialize) -> anyhow::Result<String> {

@@ -5,14 +5,15 @@ use std::io::{BufWriter, ErrorKind, Write as _};
 use anyhow::Context as _;
 
 use super::args::ShowArgs;
-use super::{DONE, read_traces};
+use super::{DONE, made};
 use crate::oracle::got::Shown;
 use crate::source::Reading;
 use crate::trace::can::raw::Unpacker;
 use crate::vehicle::Vehicle;
 
 pub(super) fn show(args: &ShowArgs) -> anyhow::Result<u8> {
-    let vehicles = read_traces(&args.files, &args.traces.options(), None, 1)?;
+    let options = args.traces.options();
+    let vehicles = made::vehicles(&args.files, &options, None, 1, &args.made_from)?;
     for vehicle in &vehicles {
         let shown = if args.candump { frames(vehicle)? } else { readings(vehicle) };
         match shown {

@@ -6,9 +6,8 @@ use anyhow::Context as _;
 use protocol::DeviceId;
 
 use super::args::VerifyArgs;
-use super::fleet::scenario;
-use super::{DIFFERENCES, DONE, read_traces, to_json};
-use crate::fleet::state::{self, Scenario};
+use super::{DIFFERENCES, DONE, made, to_json};
+use crate::fleet::state::{self, MadeFleet};
 use crate::oracle::{Oracle, ledger, sink};
 use crate::vehicle::Vehicle;
 
@@ -84,18 +83,19 @@ fn read_sink(args: &VerifyArgs, oracle: &mut Oracle) -> anyhow::Result<()> {
 
 fn vehicles_of(args: &VerifyArgs) -> anyhow::Result<Vec<Vehicle>> {
     if !args.files.is_empty() {
-        return read_traces(&args.files, &args.traces.options(), args.vehicles, args.rounds);
+        let (options, count) = (args.traces.options(), args.vehicles);
+        return made::vehicles(&args.files, &options, count, args.rounds, &args.made_from);
     }
-    let noted = args.state.as_deref().and_then(Scenario::read);
+    let noted = args.state.as_deref().and_then(MadeFleet::read);
     match (args.synthetic, noted) {
-        (false, Some(noted)) => Ok(noted.vehicles()),
+        (false, Some(noted)) => Ok(noted.vehicles()?),
         (true, _) => {
             let count = args.vehicles.context("--synthetic needs --vehicles")?;
-            Ok(scenario(count, args.seed, args.start, args.drive_for).vehicles())
+            Ok(made::vans(count, &args.made_from).vehicles()?)
         }
-        (false, None) => {
-            anyhow::bail!("name the recordings, or --synthetic, or the --state folder of a `run`")
-        }
+        (false, None) => anyhow::bail!(
+            "name the recordings, the scenario, or --synthetic, or the --state folder of a `run`"
+        ),
     }
 }
 

@@ -21,11 +21,11 @@ use super::clock::VehicleClock;
 use super::feed::{Exchange, Feed, Pace};
 use super::flash::{Backing, Nor, NorError, SECTOR_LEN};
 use super::keys::DeviceKey;
+use super::reach::WithinReach;
 use super::state::StateDir;
 use super::tcp::TcpConnect;
 use super::{Control, FleetConfig, FleetError, Gauges};
 use crate::source::Source;
-use crate::synthetic::CHARGE;
 use crate::vehicle::Vehicle;
 
 /// Longest frame that can be asked for, in bytes.
@@ -93,6 +93,7 @@ impl Job {
             admitted: position,
             exhausted: Cell::new(false),
             counters: Cell::new(Counters::default()),
+            earlier: Cell::default(),
             outstanding: Cell::new([0; 3]),
         });
         let batch = batch_config(config);
@@ -135,37 +136,54 @@ fn is_wide(catalogue: &Catalogue<'_>) -> bool {
 async fn run_sized<const SIGNALS: usize, const FRAME: usize, const TX: usize>(
     job: Job,
 ) -> Result<(), FleetError> {
-    let Job { vehicle, key, mut flash, gauges, control, .. } = job;
-    let Vehicle { device, source } = vehicle;
     let exchange = Rc::new(Exchange::default());
-    let clock = VehicleClock::new(exchange.clone(), control.clone());
-    let rules = rules_for(&source);
-    let config = AppConfig {
-        device,
-        secret: key.secret.clone(),
-        generation: key.generation,
-        catalogue: *source.catalogue(),
-        campaign: Campaign { id: 1, rules: &rules },
-        image: 0,
-        reset: ResetReason::Power,
-        layout: layout(job.sectors),
-        batch: job.batch,
-        session: job.session,
-        heartbeat_ms: job.heartbeat_ms,
-    };
-    let feed = Feed::new(source, job.pace, exchange.clone(), gauges.clone(), control.clone());
+    let (gauges, control) = (job.gauges.clone(), job.control.clone());
+    let mut feed = Feed::new(
+        job.vehicle.source.clone(),
+        job.pace,
+        exchange.clone(),
+        gauges.clone(),
+        control.clone(),
+    );
+    let rules = rules_for(&job.vehicle.source);
+    let (device, key) = (job.vehicle.device, &job.key);
+    let mut flash = job.flash;
     let mut entropy = SystemEntropy;
-    let mut app = App::<SIGNALS, FRAME>::start(config, &clock.now(), &mut flash, &mut entropy)
-        .map_err(|error| FleetError::Start { device, reason: error.to_string() })?;
-    let mut mqtt = Mqtt::<TX, RX>::new(device, &key.secret);
-    let connect = TcpConnect::new(job.address, control.clone());
-    let mut board = Board { flash, source: feed, entropy, connect, clock: clock.clone() };
     let watch = Watch { exchange, gauges, control, flushed: Cell::new(false) };
-    let until =
-        |now, app: &mut App<'_, SIGNALS, FRAME>, flash: &mut Nor| watch.after_poll(now, app, flash);
-    drive::run(&mut app, &mut mqtt, &mut board, until).await;
-    watch.stop(clock.now(), &mut app, &mut board.flash)?;
-    Ok(())
+    loop {
+        let clock = VehicleClock::new(watch.exchange.clone(), watch.control.clone());
+        let config = AppConfig {
+            device,
+            secret: key.secret.clone(),
+            generation: key.generation,
+            catalogue: *job.vehicle.source.catalogue(),
+            campaign: Campaign { id: 1, rules: &rules },
+            image: 0,
+            reset: ResetReason::Power,
+            layout: layout(job.sectors),
+            batch: job.batch,
+            session: job.session,
+            heartbeat_ms: job.heartbeat_ms,
+        };
+        let mut app = App::<SIGNALS, FRAME>::start(config, &clock.now(), &mut flash, &mut entropy)
+            .map_err(|error| FleetError::Start { device, reason: error.to_string() })?;
+        let mut mqtt = Mqtt::<TX, RX>::new(device, &key.secret);
+        let connect = TcpConnect::new(job.address, watch.control.clone());
+        let connect = WithinReach::new(connect, watch.exchange.clone());
+        let mut board = Board { flash, source: feed, entropy, connect, clock: clock.clone() };
+        let until = |now, app: &mut App<'_, SIGNALS, FRAME>, flash: &mut Nor| {
+            watch.after_poll(now, app, flash)
+        };
+        drive::run(&mut app, &mut mqtt, &mut board, until).await;
+        if !watch.browns_out() {
+            watch.stop(clock.now(), &mut app, &mut board.flash)?;
+            return Ok(());
+        }
+        watch.gauges.earlier.set(watch.gauges.sums());
+        watch.gauges.counters.set(Counters::default());
+        Board { flash, source: feed, entropy, .. } = board;
+        feed.boot();
+    }
 }
 
 /// What happens between two polls.
@@ -195,7 +213,7 @@ impl Watch {
         } else {
             self.exchange.ring_used.set(app.ring_used(Lane::Bulk));
         }
-        if self.control.is_stopping() {
+        if self.control.is_stopping() || self.browns_out() {
             return true;
         }
         let read = self.gauges.exhausted.get() || self.control.is_sampling_over();
@@ -208,6 +226,13 @@ impl Watch {
             return false;
         }
         app.idle()
+    }
+
+    /// Whether the power goes now: not before what the source said was handed over.
+    fn browns_out(&self) -> bool {
+        self.exchange.browned_out.get()
+            && !self.control.is_stopping()
+            && self.exchange.events.borrow().is_empty()
     }
 
     /// Stores what is open, in order, and notes how far the source was read.
@@ -248,18 +273,14 @@ impl Watch {
     }
 }
 
-/// Everything is recorded, but for the charge level of a made-up drive, of which only the latest
-/// counts.
+/// Every reading is admitted, to the lane that its source means it for.
 fn rules_for(source: &Source) -> Vec<Rule> {
     let signals = source.catalogue().signals.len();
     let when = When::Every { interval_ms_min: 0 };
     (0_u8..)
         .take(signals)
         .map(SignalIndex)
-        .map(|signal| {
-            let latest = matches!(source, Source::Synthetic(_)) && signal == CHARGE;
-            Rule { signal, lane: if latest { Lane::Latest } else { Lane::Bulk }, when }
-        })
+        .map(|signal| Rule { signal, lane: source.lane_of(signal), when })
         .collect()
 }
 

@@ -113,6 +113,11 @@ impl fmt::Display for Shown<'_> {
                 let text = serde_json::to_string(&event_members(&event)).unwrap_or_default();
                 write!(f, "event {text}")
             }
+            Reading::Link { up, unix_ms } => {
+                let what = if *up { "up" } else { "down" };
+                write!(f, "link {what} at {}", rfc3339_ms(*unix_ms))
+            }
+            Reading::Reboot { unix_ms } => write!(f, "reboot at {}", rfc3339_ms(*unix_ms)),
         }
     }
 }

@@ -11,6 +11,7 @@ pub mod taxi;
 pub mod obd_car;
 pub mod ev_twizy;
 pub mod can;
+pub mod mprec;
 pub mod glob;
 
 use std::io;
@@ -31,6 +32,8 @@ pub enum TraceKind {
     EvTwizy,
     /// A CAN log; see [`can`].
     Candump,
+    /// What an agent delivered; see [`mprec`].
+    Recording,
 }
 
 /// How files are read that can be read in more than one way.
@@ -56,6 +59,8 @@ impl TraceKind {
             Some(Self::EvTwizy)
         } else if can::is_log(header) {
             Some(Self::Candump)
+        } else if mprec::is_header(header) {
+            Some(Self::Recording)
         } else {
             None
         }
@@ -137,8 +142,8 @@ pub enum TraceError {
         "{}: no kind of recording that is known (its first line is {header:?}); known are \
          taxi CSV (cab,latitude,longitude,occupancy,time), \
          OBD car CSV (Time,Engine Coolant Temperature ...), \
-         EV CSV (Date,Time,Soc,Speed,Mode,LAT,LON,ALT,GpsSpeed ...) and \
-         CAN logs of `candump -L`, plain, .gz or .zst",
+         EV CSV (Date,Time,Soc,Speed,Mode,LAT,LON,ALT,GpsSpeed ...), \
+         CAN logs of `candump -L`, plain, .gz or .zst, and what `milepost-sim record` writes",
         path.display()
     )]
     UnknownKind {
@@ -204,6 +209,7 @@ pub fn read_file(
         TraceKind::ObdCar => obd_car::read(&mut lines, &stem, &mut report)?,
         TraceKind::EvTwizy => ev_twizy::read(&mut lines, &header, &stem, &mut report)?,
         TraceKind::Candump => can::read(path, &stem, options, &mut report)?,
+        TraceKind::Recording => mprec::read(path, &mut report)?,
     };
     report.samples = tracks.iter().map(|track| track.recording.len()).sum();
     Ok((kind, tracks, report))

@@ -22,8 +22,8 @@ impl Folder {
 }
 
 fn samples(recording: &Recording) -> Vec<(i64, u8, i64)> {
-    let mut cursor = recording.cursor();
-    std::iter::from_fn(|| cursor.next(recording))
+    recording::samples(recording)
+        .into_iter()
         .map(|Sample { tick, signal, raw }| (tick, signal.0, raw))
         .collect()
 }

@@ -302,9 +302,8 @@ mod tests {
         (1627275155.100000) can1 20000004#0000000000000001\n";
 
     fn lines(recording: &Recording) -> String {
-        let mut cursor = recording.cursor();
         let mut unpacker = Unpacker::new(recording.catalogue()).unwrap();
-        let samples = std::iter::from_fn(|| cursor.next(recording));
+        let samples = crate::trace::recording::samples(recording).into_iter();
         samples.filter_map(|sample| unpacker.take(sample)).map(|line| line + "\n").collect()
     }
 
@@ -327,9 +326,8 @@ mod tests {
         std::fs::write(&path, LOG).unwrap();
         let tracks = read(&path, "x", &mut FileReport::new(&path)).unwrap();
         let recording = &tracks[0].recording;
-        let mut cursor = recording.cursor();
         let mut unpacker = Unpacker::new(recording.catalogue()).unwrap();
-        let samples: Vec<_> = std::iter::from_fn(|| cursor.next(recording)).collect();
+        let samples = crate::trace::recording::samples(recording);
         // Without the third sample, a word of the first frame.
         let torn = samples.iter().enumerate().filter(|(at, _)| *at != 2);
         let lines: Vec<_> = torn.filter_map(|(_, sample)| unpacker.take(*sample)).collect();

@@ -30,8 +30,8 @@ impl Log {
 
 /// Tick, name behind `Vehicle.Private.`, and value.
 fn values(recording: &Recording) -> Vec<(i64, String, String)> {
-    let mut cursor = recording.cursor();
-    std::iter::from_fn(|| cursor.next(recording))
+    super::super::recording::samples(recording)
+        .into_iter()
         .map(|Sample { tick, signal, raw }| {
             let signal = recording.catalogue().get(signal).unwrap();
             let name = signal.path.strip_prefix("Vehicle.Private.").unwrap();
