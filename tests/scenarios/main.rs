@@ -17,3 +17,4 @@ mod journal_faults;
 mod start_up;
 mod round_trip;
 mod page;
+mod simulator;

@@ -12,6 +12,7 @@ use crate::fleet::feed::Pace;
 use crate::fleet::state::MadeFleet;
 use crate::fleet::{self, FleetConfig, Outcome, keys};
 use crate::scenario::Scenario;
+use crate::trace::can::raw;
 use crate::vehicle::Vehicle;
 
 /// Vehicles of a `run` that names neither a number nor a scenario.
@@ -82,7 +83,9 @@ fn run_fleet(
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
+    let can_frames = vehicles.iter().map(|vehicle| raw::frames_of(&vehicle.source)).sum();
     let (outcome, totals) = runtime.block_on(fleet::run(vehicles, keys, &config))?;
+    let totals = totals.of_can_frames(can_frames);
     if args.json {
         println!("{}", to_json(&totals)?);
     } else {

@@ -13,7 +13,7 @@ use crate::vehicle::{self, Vehicle};
 
 /// 2026-01-01.
 const VANS_START_UNIX_MS: i64 = 1_767_225_600_000;
-const VANS_LENGTH: Duration = Duration::from_secs(60);
+const VANS_LENGTH: Duration = Duration::from_mins(1);
 
 /// Reads trace files or one scenario; says on standard error what was left out of them.
 pub(super) fn vehicles(

@@ -123,7 +123,7 @@ pub async fn run_vehicle(job: Job) -> Result<(), FleetError> {
     if is_wide(job.vehicle.source.catalogue()) {
         Box::pin(run_sized::<SIGNALS_WIDE, FRAME_WIDE, TX_WIDE>(job)).await
     } else {
-        run_sized::<SIGNALS, FRAME, TX>(job).await
+        Box::pin(run_sized::<SIGNALS, FRAME, TX>(job)).await
     }
 }
 

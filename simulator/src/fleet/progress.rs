@@ -99,6 +99,10 @@ pub struct Totals {
     pub frames_per_s: f64,
     /// Bytes over samples.
     pub bytes_per_sample: f64,
+    /// CAN frames that were replayed as frames.
+    pub can_frames: u64,
+    /// Bytes over those.
+    pub bytes_per_can_frame: f64,
     /// Vehicles that still hold something, the first few.
     pub holding: Vec<String>,
 }
@@ -138,8 +142,17 @@ impl Totals {
             samples_per_s: ratio(samples, seconds),
             frames_per_s: ratio(frames, seconds),
             bytes_per_sample: ratio(sent_bytes, approximate(samples)),
+            can_frames: 0,
+            bytes_per_can_frame: 0.0,
             holding: holding.collect(),
         }
+    }
+
+    /// The same, of raw CAN frames.
+    #[must_use]
+    pub fn of_can_frames(self, can_frames: u64) -> Self {
+        let bytes_per_can_frame = ratio(self.sent_bytes, approximate(can_frames));
+        Self { can_frames, bytes_per_can_frame, ..self }
     }
 
     /// Frames that are stored and not acknowledged.
@@ -170,6 +183,10 @@ impl fmt::Display for Totals {
         writeln!(f, "{:<28}{:>16.0}", "samples/s", self.samples_per_s)?;
         writeln!(f, "{:<28}{:>16.0}", "frames/s", self.frames_per_s)?;
         write!(f, "{:<28}{:>16.2}", "bytes/sample", self.bytes_per_sample)?;
+        if self.can_frames > 0 {
+            write!(f, "\n{:<28}{:>16}", "CAN frames", self.can_frames)?;
+            write!(f, "\n{:<28}{:>16.2}", "bytes/CAN frame", self.bytes_per_can_frame)?;
+        }
         if !self.holding.is_empty() {
             write!(f, "\nstill held by {}", self.holding.join(", "))?;
         }

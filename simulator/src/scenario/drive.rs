@@ -13,7 +13,8 @@ use super::signals::{
     CHARGE, COOLANT, DISTANCE, ENGINE, FUEL, LATITUDE, LONGITUDE, MOTOR, OCCUPIED, SPEED, VOLTAGE,
     breakable, lane_of,
 };
-use super::{Class, Powertrain, Scenario, Style, Taxi};
+use super::taxi::Shift;
+use super::{Class, Powertrain, Scenario, Style};
 use crate::seed::Seeded;
 use crate::source::Reading;
 use crate::synthetic::{Occurrence, What};
@@ -98,67 +99,6 @@ enum Activity {
     Parked { next_ms: i64, departure: Option<Departure>, charging: bool },
     Driving { begun_ms: i64, until_ms: i64, begun_mm: i64 },
     Hired(Shift),
-}
-
-/// A taxi's day.
-#[derive(Clone, Debug)]
-struct Shift {
-    occupied: bool,
-    fix_at: i64,
-    change_at: i64,
-    pause_at: i64,
-}
-
-impl Shift {
-    fn new(taxi: &Taxi, start_ms: i64, chance: &mut Seeded) -> Self {
-        let mut shift = Self {
-            occupied: false,
-            fix_at: start_ms + chance.between(0, taxi.fix_every_ms),
-            change_at: start_ms,
-            pause_at: start_ms + chance.between(0, DAY / taxi.pauses_per_day.max(1)),
-        };
-        shift.wait_for_change(taxi, start_ms, chance);
-        shift
-    }
-
-    fn wait_for_change(&mut self, taxi: &Taxi, now_ms: i64, chance: &mut Seeded) {
-        let wait = if self.occupied {
-            // The middle one of ten lasts as long as it says; one in ten goes to the airport.
-            if chance.once_in(10) {
-                chance.between(taxi.fare_ms, taxi.fare_ms * 4)
-            } else {
-                chance.between(taxi.fare_ms / 3, taxi.fare_ms * 7 / 4)
-            }
-        } else {
-            // Two thirds of the day are left between pauses.
-            let fares = taxi.fares_per_day.max(1);
-            let mean = (DAY * 2 / 3 - fares * taxi.fare_ms).max(fares * MINUTE) / fares;
-            chance.between(mean / 4, mean * 7 / 4)
-        };
-        let none = taxi.fares_per_day == 0;
-        self.change_at = if none { i64::MAX } else { now_ms.saturating_add(wait) };
-    }
-
-    /// The distribution of a real fleet: a quarter exactly in time, a third nearly, the rest spread.
-    fn interval(taxi: &Taxi, chance: &mut Seeded) -> i64 {
-        let every = taxi.fix_every_ms;
-        let ms = match chance.between(1, 100) {
-            ..=24 => every,
-            25..=60 => chance.between(every * 11 / 12, every * 13 / 12),
-            61..=80 => chance.between(every / 3, every * 11 / 12),
-            _ => chance.between(every * 13 / 12, every * 2),
-        };
-        (ms / 1000 * 1000).max(1000)
-    }
-
-    /// 69 % of minutes, a quarter of hours, the rest the night.
-    fn pause(chance: &mut Seeded) -> i64 {
-        match chance.between(1, 100) {
-            ..=69 => chance.between(5 * MINUTE, 30 * MINUTE),
-            70..=94 => chance.between(30 * MINUTE, 4 * HOUR),
-            _ => chance.between(4 * HOUR, 10 * HOUR),
-        }
-    }
 }
 
 /// A place in a [`MadeUp`], which is handed in at each step.
@@ -386,37 +326,15 @@ impl MadeUpCursor {
     /// A taxi from one fix, or change of its occupancy, to the next.
     fn ply(&mut self, made: &MadeUp, class: &Class, mut shift: Shift) {
         let Some(taxi) = class.taxi else { return };
-        let place = &made.scenario.place;
         let now_ms = self.now_ms;
-        let changed = now_ms >= shift.change_at;
-        if changed {
-            shift.occupied = !shift.occupied;
-            shift.wait_for_change(&taxi, now_ms, &mut self.chance);
-        }
-        if changed || now_ms >= shift.fix_at {
-            let still = self.chance.between(1, 100) <= 3;
-            let most = if shift.occupied { 5_000 } else { 3_000 };
-            let speed = if still { 0 } else { self.chance.between(300, most) };
+        if let Some(fix) = shift.advance(&taxi, now_ms, &mut self.chance) {
             let since_ms = (now_ms - self.last_ms).clamp(0, 5 * MINUTE);
-            self.motion.hop(since_ms, speed, place, &mut self.chance);
+            self.motion.hop(since_ms, fix.speed, &made.scenario.place, &mut self.chance);
             self.sample_position();
-            self.sample(OCCUPIED, i64::from(shift.occupied));
-            shift.fix_at = now_ms + Shift::interval(&taxi, &mut self.chance);
+            self.sample(OCCUPIED, i64::from(fix.occupied));
         }
-        if now_ms >= shift.pause_at && taxi.pauses_per_day > 0 {
-            let length = Shift::pause(&mut self.chance);
-            let mean = DAY / taxi.pauses_per_day;
-            shift.pause_at = now_ms + length + self.chance.between(mean / 2, mean);
-            shift.fix_at = now_ms + length;
-            shift.occupied = false;
-            shift.wait_for_change(&taxi, shift.fix_at, &mut self.chance);
-        }
-        self.now_ms = shift
-            .fix_at
-            .min(shift.change_at)
-            .min(self.edge_ms)
-            .min(self.breakdowns.due_ms())
-            .max(now_ms + 1);
+        self.now_ms =
+            shift.next_ms().min(self.edge_ms).min(self.breakdowns.due_ms()).max(now_ms + 1);
         self.activity = Activity::Hired(shift);
     }
 

@@ -12,6 +12,7 @@ mod plan;
 pub mod signals;
 mod motion;
 mod faults;
+mod taxi;
 pub mod drive;
 mod describe;
 

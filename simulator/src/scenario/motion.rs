@@ -140,7 +140,6 @@ impl Motion {
         let before = self.speed;
         let mut incident = None;
         self.phase = match self.phase {
-            Phase::Standing { .. } if ending => self.phase,
             Phase::Changing { to: 0, .. } if self.speed == 0 => {
                 let (least, most) = numbers.stand_ms;
                 incident = Some(Incident::Stopped);
@@ -149,9 +148,9 @@ impl Motion {
             Phase::Changing { to: 1.., .. } | Phase::Cruising { .. } if ending => {
                 Phase::Changing { to: 0, per_s: 700 }
             }
-            Phase::Standing { left_ms: 1.. } => self.phase,
             Phase::Changing { to, .. } if self.speed != to => self.phase,
-            Phase::Cruising { left_ms: 1.. } => self.phase,
+            Phase::Standing { left_ms: 1.. } | Phase::Cruising { left_ms: 1.. } => self.phase,
+            Phase::Standing { .. } if ending => self.phase,
             Phase::Changing { .. } => {
                 let (least, most) = numbers.cruise_ms;
                 Phase::Cruising { left_ms: chance.between(least, most) }
@@ -284,7 +283,7 @@ mod tests {
             incidents += usize::from(
                 motion.advance(1000, Style::City, &PLACE, false, &mut chance).is_some(),
             );
-            by_speed += (before + motion.speed) / 2 * 1000 / 360;
+            by_speed += i64::midpoint(before, motion.speed) * 1000 / 360;
             assert!((0..=6_500).contains(&motion.speed), "{motion:?}");
             assert!(wide.contains(motion.position), "{motion:?}");
         }

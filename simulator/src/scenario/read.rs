@@ -238,12 +238,11 @@ fn dead_zone(mut section: Section<'_>, names: &[&str]) -> DeadZone {
     }
     let mut classes = Vec::new();
     for name in section.texts("classes") {
-        match names.iter().position(|known| *known == name) {
-            Some(at) => classes.push(at),
-            None => {
-                let what = format!("there is no class `{name}`");
-                section.wrong("classes", what, suggestion(name, names));
-            }
+        if let Some(at) = names.iter().position(|known| *known == name) {
+            classes.push(at);
+        } else {
+            let what = format!("there is no class `{name}`");
+            section.wrong("classes", what, suggestion(name, names));
         }
     }
     section.finish();
@@ -267,6 +266,9 @@ fn outage(mut section: Section<'_>) -> Option<Outage> {
     let length = section.duration("length", SECOND..=30 * DAY);
     if length.is_none() && !section.has("length") {
         section.missing("length", r#"how long it lasts, like "4m""#);
+    }
+    if daily.is_some() && length.is_some_and(|length| length > DAY) {
+        section.wrong("length", "a daily outage lasts a day at most", "use `at` for a longer one");
     }
     let most = length.unwrap_or(DAY);
     let length_spread_ms = section.duration("length_spread", 0..=most).unwrap_or(0);

@@ -223,7 +223,7 @@ fn the_examples_are_scenarios_and_can_be_described() {
 fn mistakes(text: &str) -> String {
     match Scenario::parse(text, "x.toml").unwrap_err() {
         ScenarioError::Invalid(report) => report.to_string(),
-        other => panic!("{other}"),
+        other @ ScenarioError::Read { .. } => panic!("{other}"),
     }
 }
 
@@ -249,6 +249,11 @@ fn mistakes_are_shown_with_their_place_and_what_was_meant() {
         ("depart = \"07:30\"", "", "`depart` is missing in [[trip]]"),
         ("seed = 5", "seed = 5\nseed = 6", "duplicate key"),
         ("seed = 5", "seed 5", "x.toml:2:"),
+        (
+            "\"2m\"\n",
+            "\"2m\"\n[[outage]]\ndaily = \"01:00\"\nlength = \"2d\"\n",
+            "a daily outage lasts a day at most",
+        ),
         ("\"2m\"\n", "\"2m\"\n[[outage]]\nlength = \"5m\"\n", "`at` is missing in [[outage]]"),
         (
             "seed = 5",

@@ -280,14 +280,10 @@ fn range(signal: &can_dbc::Signal, field: Field, scale: Option<Scale>) -> (i64, 
     let Some(scale) = scale else { return (0, 0) };
     let (low, high) = (float(signal.min), float(signal.max));
     let stated = scale.raw_of_physical(low).zip(scale.raw_of_physical(high));
-    let (low, high) = match stated.filter(|_| low < high) {
-        Some(stated) => stated,
-        None => {
-            let (low, high) = field.range();
-            let raw = |number: i128| scale.raw(number);
-            (raw(low).unwrap_or(i64::MIN), raw(high).unwrap_or(i64::MAX))
-        }
-    };
+    let (low, high) = stated.filter(|_| low < high).unwrap_or_else(|| {
+        let (low, high) = field.range();
+        (scale.raw(low).unwrap_or(i64::MIN), scale.raw(high).unwrap_or(i64::MAX))
+    });
     (low.min(high), low.max(high))
 }
 

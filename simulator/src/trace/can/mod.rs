@@ -88,9 +88,18 @@ fn databases(path: &Path, stem: &str, options: &TraceOptions) -> Result<Vec<Data
 struct Plan {
     databases: Vec<Database>,
     senders: Vec<Sender>,
-    /// Per channel and id, the place of its sender; none if no DBC names it.
-    channels: HashMap<String, HashMap<(bool, u32), Option<usize>>>,
+    /// Per channel, what is known of its ids.
+    channels: HashMap<String, HashMap<(bool, u32), Known>>,
     ids: usize,
+}
+
+/// An id that was met.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Known {
+    /// The sender at this place has it.
+    Sender(usize),
+    /// No DBC names it.
+    Foreign,
 }
 
 /// A message as one id on one channel sends it.
@@ -140,15 +149,12 @@ impl Plan {
 
     /// Looks at a frame: whose it is, and which signals have values in it.
     fn meet(&mut self, frame: &CanFrame<'_>, left_out: &mut LeftOut) {
-        if self.place(frame).is_none() && !self.register(frame) {
-            left_out.unknown += 1;
-            return;
-        }
-        let Some(sender) = self.place(frame).flatten().and_then(|at| self.senders.get_mut(at))
-        else {
+        let known = self.known(frame).unwrap_or_else(|| self.register(frame));
+        let Known::Sender(at) = known else {
             left_out.unknown += 1;
             return;
         };
+        let Some(sender) = self.senders.get_mut(at) else { return };
         for (at, (seen, _)) in sender.signals.iter_mut().enumerate() {
             match sender.message.value(at, frame) {
                 Value::Raw(_) => *seen = true,
@@ -159,14 +165,14 @@ impl Plan {
         }
     }
 
-    fn place(&self, frame: &CanFrame<'_>) -> Option<Option<usize>> {
+    fn known(&self, frame: &CanFrame<'_>) -> Option<Known> {
         self.channels.get(frame.channel)?.get(&(frame.form.extended, frame.id)).copied()
     }
 
-    /// Notes an id that is met for the first time; false if there are too many.
-    fn register(&mut self, frame: &CanFrame<'_>) -> bool {
+    /// Notes an id that is met for the first time. If there are too many it is nobody's.
+    fn register(&mut self, frame: &CanFrame<'_>) -> Known {
         if self.ids >= IDS_MAX {
-            return false;
+            return Known::Foreign;
         }
         self.ids += 1;
         let (extended, id) = (frame.form.extended, frame.id);
@@ -175,14 +181,14 @@ impl Plan {
             Some(((file, at), message))
         });
         let place = self.senders.len();
-        let known = found.map(|(order, message)| {
+        let known = found.map_or(Known::Foreign, |(order, message)| {
             let signals = vec![(false, None); message.signals.len()];
             let channel = frame.channel.to_owned();
             self.senders.push(Sender { order, channel, extended, id, message, signals });
-            place
+            Known::Sender(place)
         });
         self.channels.entry(frame.channel.to_owned()).or_default().insert((extended, id), known);
-        true
+        known
     }
 
     /// Puts the senders into the order of the DBC files, whatever the log began with.
@@ -192,7 +198,7 @@ impl Plan {
         });
         for (place, sender) in self.senders.iter().enumerate() {
             if let Some(ids) = self.channels.get_mut(&sender.channel) {
-                ids.insert((sender.extended, sender.id), Some(place));
+                ids.insert((sender.extended, sender.id), Known::Sender(place));
             }
         }
     }
@@ -205,7 +211,7 @@ impl Plan {
     ) -> &'static Catalogue<'static> {
         let mut labels = HashMap::new();
         let mut chosen: Vec<Signal<'static>> = Vec::new();
-        let (mut offered, mut bytes) = (0_usize, 8_usize);
+        let (mut offered, mut bytes, mut is_full) = (0_usize, 8_usize, false);
         for sender in &mut self.senders {
             let label = sender.label(&mut labels);
             for (signal, (seen, place)) in sender.message.signals.iter().zip(&mut sender.signals) {
@@ -220,8 +226,9 @@ impl Plan {
                 };
                 let index = u8::try_from(chosen.len()).unwrap_or(u8::MAX);
                 bytes += encoded_len(&entry);
-                if chosen.len() >= Catalogue::SIGNALS_MAX || bytes > CATALOGUE_BYTES_MAX {
-                    bytes = usize::MAX / 2; // What does not fit ends it: no smaller one slips in.
+                // What does not fit ends it: no smaller one slips in behind.
+                is_full |= chosen.len() >= Catalogue::SIGNALS_MAX || bytes > CATALOGUE_BYTES_MAX;
+                if is_full {
                     continue;
                 }
                 *place = Some(SignalIndex(index));
@@ -241,7 +248,8 @@ impl Plan {
 
     /// Whose frame this is.
     fn sender(&self, frame: &CanFrame<'_>) -> Option<&Sender> {
-        self.senders.get(self.place(frame)??)
+        let Known::Sender(at) = self.known(frame)? else { return None };
+        self.senders.get(at)
     }
 }
 

@@ -15,6 +15,7 @@ use protocol::{Catalogue, Sample, Signal, SignalIndex, Step};
 
 use super::frame::{CanFrame, FRAME_DATA_MAX, Form};
 use super::{CATALOGUE_BYTES_MAX, IDS_MAX, encoded_len, entry, leak};
+use crate::source::{Reading, Source};
 use crate::trace::lines::Lines;
 use crate::trace::{FileReport, Recording, TraceError, Track};
 
@@ -190,6 +191,19 @@ fn unpack_header(header: i64) -> Option<(u32, Form, usize)> {
     };
     let len = usize::try_from(part(45, 7)).ok().filter(|len| *len <= FRAME_DATA_MAX)?;
     Some((u32::try_from(part(0, 30)).ok()?, form, len))
+}
+
+/// How many frames a source holds, if it holds raw frames.
+pub fn frames_of(source: &Source) -> u64 {
+    if Unpacker::new(source.catalogue()).is_none() {
+        return 0;
+    }
+    let mut cursor = source.cursor();
+    let readings = std::iter::from_fn(|| cursor.next(source));
+    let begun = readings.filter(
+        |reading| matches!(reading, Reading::Sample(_, sample) if sample.signal == MICROSECOND_AT),
+    );
+    u64::try_from(begun.count()).unwrap_or(u64::MAX)
 }
 
 /// What a signal of a catalogue of raw frames is.

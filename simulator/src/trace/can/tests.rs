@@ -167,9 +167,9 @@ fn a_channel_may_have_a_dbc_of_its_own() {
 #[test]
 fn signals_are_chosen_in_order_or_by_pattern() {
     let signals = |count: usize| -> String {
-        (0..count)
-            .map(|at| format!(" SG_ S{at:02} : {}|1@1+ (1,0) [0|1] \"\" X\n", at % 64))
-            .collect()
+        let lines =
+            (0..count).map(|at| format!(" SG_ S{at:02} : {}|1@1+ (1,0) [0|1] \"\" X", at % 64));
+        lines.collect::<Vec<_>>().join("\n") + "\n"
     };
     let dbc = format!("VERSION \"\"\n\nBU_:\n\nBO_ 1 m: 8 X\n{}", signals(70));
     let log = Log::new("(1.0) c 001#0000000000000000\n", &dbc);
