@@ -18,3 +18,4 @@ mod start_up;
 mod round_trip;
 mod page;
 mod vehicles;
+mod simulator;

@@ -53,7 +53,8 @@ impl World {
         })
     }
 
-    fn with(extra_config: &str, fleet: impl FnOnce(&Path) -> Fleet) -> Self {
+    /// Any fleet, made in the folder it is given.
+    pub fn with(extra_config: &str, fleet: impl FnOnce(&Path) -> Fleet) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let home = AgentHome::new(binaries(), dir.path(), extra_config).unwrap();
         let fleet = fleet(dir.path());

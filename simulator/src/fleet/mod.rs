@@ -10,6 +10,7 @@ pub mod flash;
 pub mod feed;
 pub mod clock;
 pub mod tcp;
+pub mod reach;
 pub mod board;
 pub mod progress;
 
@@ -21,7 +22,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use firmware::app::Counters;
-use protocol::{DeviceId, Lane};
+use protocol::{Counts, DeviceId, Lane};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
@@ -166,10 +167,45 @@ pub struct Gauges {
     pub resumed_at: u64,
     /// Whether the source is read to its end.
     pub exhausted: Cell<bool>,
-    /// What the app counted.
+    /// What the app counted since its last boot.
     pub counters: Cell<Counters>,
+    /// What it counted in the boots of this run before that.
+    pub earlier: Cell<Earlier>,
     /// Frames stored and not acknowledged, by lane.
     pub outstanding: Cell<[u64; 3]>,
+}
+
+/// Sums of what is counted by boot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Earlier {
+    /// Boots.
+    pub boots: u64,
+    /// Samples admitted.
+    pub samples: u64,
+    /// Events and own records.
+    pub events: u64,
+    /// Frames stored.
+    pub frames: u64,
+    /// Frames that full rings dropped.
+    pub dropped_frames: u64,
+    /// What the flash refused.
+    pub flash_errors: u64,
+}
+
+impl Gauges {
+    /// What was counted in all boots of this run.
+    pub fn sums(&self) -> Earlier {
+        let (now, before) = (self.counters.get(), self.earlier.get());
+        let accepted = |count: fn(&Counts) -> u64| now.accepted.iter().map(count).sum::<u64>();
+        Earlier {
+            boots: before.boots + 1,
+            samples: before.samples + accepted(|counts| counts.samples),
+            events: before.events + accepted(|counts| counts.events),
+            frames: before.frames + of_all_lanes(now.stored_frames),
+            dropped_frames: before.dropped_frames + of_all_lanes(now.dropped_frames),
+            flash_errors: before.flash_errors + u64::from(now.flash_errors),
+        }
+    }
 }
 
 /// Runs the fleet to its end. Prints progress to standard error.
