@@ -146,7 +146,7 @@ impl Place {
 impl Run {
     fn execute(self, mut config: Config) -> anyhow::Result<ExitCode> {
         if let Some(address) = self.listen {
-            config.listen.address = address;
+            config.listen.address = Some(address);
         }
         if self.stdout {
             config.sinks.add_stdout();

@@ -4,6 +4,7 @@ pub mod storage;
 pub mod state;
 pub mod config;
 pub mod registry;
+pub mod tls;
 pub mod intake;
 pub mod open;
 pub mod dedup;

@@ -493,4 +493,16 @@ impl Admit for Registry {
             Admission::Unavailable
         })
     }
+
+    fn recognise(&self, device: &DeviceId) -> Admission {
+        match self.show(*device) {
+            Ok(Some(entry)) if entry.revoked_ms.is_some() => Admission::Revoked,
+            Ok(Some(_)) => Admission::Admitted,
+            Ok(None) => Admission::Unknown,
+            Err(error) => {
+                tracing::warn!(%device, %error, "cannot tell whether a device may be heard");
+                Admission::Unavailable
+            }
+        }
+    }
 }

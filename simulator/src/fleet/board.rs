@@ -1,7 +1,6 @@
 //! One vehicle at work: the app, its flash, source, link and clock, from start to stop.
 
 use std::cell::Cell;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -22,7 +21,7 @@ use super::feed::{Exchange, Feed, Pace};
 use super::flash::{Backing, Nor, NorError, SECTOR_LEN};
 use super::keys::DeviceKey;
 use super::state::StateDir;
-use super::tcp::TcpConnect;
+use super::tcp::{Endpoint, TcpConnect};
 use super::{Control, FleetConfig, FleetError, Gauges};
 use crate::source::Source;
 use crate::synthetic::CHARGE;
@@ -51,7 +50,7 @@ pub struct Job {
     heartbeat_ms: u32,
     session: SessionConfig,
     pace: Pace,
-    address: SocketAddr,
+    endpoint: Endpoint,
     gauges: Rc<Gauges>,
     control: Rc<Control>,
 }
@@ -62,7 +61,7 @@ impl Job {
         vehicle: Vehicle,
         key: DeviceKey,
         config: &FleetConfig,
-        address: SocketAddr,
+        endpoint: &Endpoint,
         state: Option<&StateDir>,
         control: Rc<Control>,
     ) -> Result<(Self, Rc<Gauges>), FleetError> {
@@ -100,7 +99,7 @@ impl Job {
             heartbeat_ms,
             session: session(config),
             pace,
-            address,
+            endpoint: endpoint.clone(),
             gauges: gauges.clone(),
             control,
         };
@@ -135,7 +134,7 @@ pub async fn run_vehicle(job: Job) -> Result<(), FleetError> {
     let mut app = VehicleApp::start(config, &clock.now(), &mut flash, &mut entropy)
         .map_err(|error| FleetError::Start { device, reason: error.to_string() })?;
     let mut mqtt = Mqtt::<TX, RX>::new(device, &key.secret);
-    let connect = TcpConnect::new(job.address, control.clone());
+    let connect = TcpConnect::new(job.endpoint, device, control.clone());
     let mut board = Board { flash, source: feed, entropy, connect, clock: clock.clone() };
     let watch = Watch { exchange, gauges, control, flushed: Cell::new(false) };
     let until = |now, app: &mut VehicleApp<'_>, flash: &mut Nor| watch.after_poll(now, app, flash);
