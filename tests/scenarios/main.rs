@@ -9,6 +9,7 @@
 
 mod world_of_one;
 mod raw_mqtt;
+mod certificates;
 
 mod hostile_clients;
 mod hostile_frames;
@@ -17,3 +18,5 @@ mod journal_faults;
 mod start_up;
 mod round_trip;
 mod page;
+mod tls;
+mod broker;

@@ -178,10 +178,7 @@ fn a_client_checks_its_own_files() {
     let mut files = ClientFiles { ca: folder.path("ca.pem"), identity: None };
     assert!(check_client(&files, NOW_S).is_ok());
     files.identity = Some((folder.path("own.pem"), folder.path("own.key")));
-    assert!(matches!(
-        check_client(&files, NOW_S),
-        Err(TlsError::OutOfTime { is_over: true, .. })
-    ));
+    assert!(matches!(check_client(&files, NOW_S), Err(TlsError::OutOfTime { is_over: true, .. })));
     files.ca = folder.path("own.key");
     assert!(matches!(check_client(&files, NOW_S), Err(TlsError::NoCertificate(_))));
 }

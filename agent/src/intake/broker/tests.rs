@@ -123,7 +123,11 @@ async fn what_nobody_wants_is_acknowledged_in_its_turn_and_told_to_nobody() {
     let mut office = Office::new(16, 16);
     office.arrive("m0/dev1/h", 1).unwrap();
     for (topic, packet_id) in [
-        ("m0/stranger/h", 2), ("m0/revoked/h", 3), ("m0/dev1/a", 4), ("other", 5), ("m0/dev 1/h", 6),
+        ("m0/stranger/h", 2),
+        ("m0/revoked/h", 3),
+        ("m0/dev1/a", 4),
+        ("other", 5),
+        ("m0/dev 1/h", 6),
     ] {
         office.arrive(topic, packet_id).unwrap();
     }
