@@ -12,7 +12,7 @@ use protocol::{DeviceId, Generation};
 use serde::{Deserialize, Serialize};
 
 use crate::ledger::Ledger;
-use crate::registry::{Credentials, DeviceEntry, Entropy, Registry, RegistryError};
+use crate::registry::{Credentials, DeviceEntry, Entropy, Login, Registry, RegistryError};
 
 mod socket;
 
@@ -48,6 +48,11 @@ pub enum Request {
     DevicesShow {
         /// Which.
         device: DeviceId,
+    },
+    /// The MQTT logins of the devices after this one, by name; of at most [`DEVICES_MAX`] of them.
+    DevicesLogins {
+        /// The last one of the page before.
+        after: Option<DeviceId>,
     },
     /// Destroy a device's secrets and forget it.
     DevicesRemove {
@@ -88,6 +93,13 @@ pub enum Response {
     Devices {
         /// In the order of their names.
         devices: Vec<DeviceEntry>,
+    },
+    /// These logins.
+    Logins {
+        /// Of those devices that are admitted.
+        logins: Vec<Login>,
+        /// The last device that was looked at, if there are more behind it.
+        last: Option<DeviceId>,
     },
     /// It is done.
     Done,
@@ -151,6 +163,17 @@ impl Admin {
             Request::DevicesShow { device } => {
                 let entry = self.registry.show(device)?.ok_or(RegistryError::Unknown(device))?;
                 Response::Devices { devices: vec![entry] }
+            }
+            Request::DevicesLogins { after } => {
+                let devices = self.registry.list(after, DEVICES_MAX)?;
+                let is_last = devices.len() < DEVICES_MAX;
+                let last = devices.last().map(|entry| entry.device).filter(|_| !is_last);
+                let mut logins = Vec::with_capacity(devices.len());
+                for DeviceEntry { device, current, .. } in devices {
+                    // None: revoked.
+                    logins.extend(self.registry.login(device, current)?);
+                }
+                Response::Logins { logins, last }
             }
             Request::DevicesRemove { device } => {
                 self.registry.remove(device)?;

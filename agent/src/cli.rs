@@ -14,9 +14,11 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::{Config, Loaded};
 use crate::run;
 
+mod acl;
 mod check;
 mod devices;
 mod ledger;
+mod mosquitto;
 mod reach;
 mod table;
 

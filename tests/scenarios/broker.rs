@@ -95,9 +95,8 @@ fn a_broker_that_is_killed_and_forgets_everything_loses_nothing() {
     let broker = open_broker(&mut world, ROOMY);
     let mut running = broker.start().unwrap();
     let agent = world.home.start().unwrap();
-    let mut fleet = world.start_fleet(&[
-        "--speed", "20000", "--for", "8s", "--reconnect-within", "500ms",
-    ]);
+    let mut fleet =
+        world.start_fleet(&["--speed", "20000", "--for", "8s", "--reconnect-within", "500ms"]);
     for forgets in [true, false, true] {
         std::thread::sleep(Duration::from_millis(1500));
         running.kill().unwrap();
@@ -120,9 +119,8 @@ fn an_agent_killed_behind_a_broker_loses_nothing() {
     world.home.hold_unsynced = true;
     let broker = open_broker(&mut world, ROOMY).start().unwrap();
     let mut agent = world.home.start().unwrap();
-    let mut fleet = world.start_fleet(&[
-        "--speed", "20000", "--for", "6s", "--reconnect-within", "500ms",
-    ]);
+    let mut fleet =
+        world.start_fleet(&["--speed", "20000", "--for", "6s", "--reconnect-within", "500ms"]);
     for _ in 0..3 {
         std::thread::sleep(Duration::from_millis(1200));
         agent.kill().unwrap();
@@ -170,7 +168,10 @@ fn who_is_unknown_or_revoked_is_not_heard_and_holds_up_nobody() {
     let holding: Vec<&str> =
         totals["holding"].as_array().unwrap().iter().map(|held| held.as_str().unwrap()).collect();
     assert_eq!(holding.len(), 2, "{totals}");
-    assert!(holding.iter().zip(&devices).all(|(held, device)| held.starts_with(device)), "{totals}");
+    assert!(
+        holding.iter().zip(&devices).all(|(held, device)| held.starts_with(device)),
+        "{totals}"
+    );
     let metrics = world.home.get("/metrics").unwrap().1;
     for reason in ["unknown", "revoked"] {
         let name = format!("agent_broker_unheard_total{{broker=\"plant\",reason=\"{reason}\"}}");

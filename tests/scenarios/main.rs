@@ -20,3 +20,4 @@ mod round_trip;
 mod page;
 mod tls;
 mod broker;
+mod broker_acl;

@@ -57,9 +57,13 @@ fn with_mutual_tls_a_device_needs_a_certificate_that_names_it() {
     let hasty = ["--speed", "max", "--drain-for", "1s", "--ca", text(&ca)];
     let refused = |reason: &str| {
         let name = format!("agent_tls_refused_total{{reason=\"{reason}\"}}");
-        world.home.get("/metrics").unwrap().1.lines().any(|line| {
-            line.strip_prefix(&name).is_some_and(|count| count.trim() != "0")
-        })
+        world
+            .home
+            .get("/metrics")
+            .unwrap()
+            .1
+            .lines()
+            .any(|line| line.strip_prefix(&name).is_some_and(|count| count.trim() != "0"))
     };
     let try_with = |more: &[&str], reason: &str| {
         let mut fleet = world.start_fleet(&[&hasty[..], more].concat());
@@ -106,8 +110,14 @@ fn a_renewed_certificate_is_taken_up_while_devices_send() {
     // Nobody who trusts the new authority alone gets in before the swap, and everybody after it.
     let next = Authority::new(&world.path().join("tls-next"));
     let renewed = next.server("port");
-    let mut fleet =
-        world.start_fleet(&["--reconnect-within", "1s", "--ca", text(&next.ca()), "--speed", "max"]);
+    let mut fleet = world.start_fleet(&[
+        "--reconnect-within",
+        "1s",
+        "--ca",
+        text(&next.ca()),
+        "--speed",
+        "max",
+    ]);
     std::fs::copy(&renewed.certificate, &files.certificate).unwrap();
     std::fs::copy(&renewed.key, &files.key).unwrap();
     assert!(fleet.wait(Duration::from_mins(1)).unwrap().success(), "{}", world.agent_log());

@@ -17,7 +17,8 @@ use crate::admin::{DEVICES_MAX, Request, Response};
 use crate::config::Config;
 use crate::registry::{Credentials, DeviceEntry, is_exposed};
 
-const ANOTHER_ANSWER: &str = "the agent gave another answer than asked for; is it another version?";
+pub(super) const ANOTHER_ANSWER: &str =
+    "the agent gave another answer than asked for; is it another version?";
 
 #[derive(Subcommand, Debug)]
 pub(super) enum Devices {
@@ -59,6 +60,9 @@ pub(super) enum Devices {
         #[arg(required = true, value_name = "ID")]
         ids: Vec<DeviceId>,
     },
+    /// Write what a broker must know of the devices
+    #[command(subcommand)]
+    Acl(super::acl::Acl),
     /// Destroy devices' secrets: what is sealed with them, in journals too, stays unreadable
     Remove {
         /// Which devices
@@ -104,6 +108,7 @@ impl Devices {
         match self {
             Self::Add(add) => add.execute(config, out)?,
             Self::List { json } => list(config, json, out)?,
+            Self::Acl(acl) => acl.execute(config, out)?,
             Self::Show { id, json } => show(config, id, json, out)?,
             Self::Rotate { id, keys } => {
                 // Opened first: a secret that can't be kept must not be made.
