@@ -9,6 +9,12 @@ use crate::intake::listen::{End, Refusal, TlsRefusal};
 use crate::telemetry::{self, Metric, Number};
 use crate::tls::{remaining, unix_s};
 
+/// Sessions of devices, over all intakes.
+pub(super) fn sessions(reporter: &Reporter) -> u64 {
+    let brokers = reporter.brokers.iter().map(|(_, gauges)| gauges.sessions.load(Relaxed));
+    brokers.fold(reporter.listening.connections.load(Relaxed), u64::saturating_add)
+}
+
 /// Every intake's metrics.
 pub(super) fn metrics(reporter: &Reporter, metrics: &mut Vec<Metric>) {
     if reporter.config.listen.address.is_some() {

@@ -169,7 +169,7 @@ impl Snapshot for Reporter {
                 duplicates: counters.duplicates.get(),
                 rejected: self.rejected(),
             },
-            connections: self.listening.connections.load(std::sync::atomic::Ordering::Relaxed),
+            connections: intakes::sessions(self),
             devices: self.registry.count().unwrap_or_default(),
             memory_bytes: resident_bytes(),
             journal: JournalStatus {
