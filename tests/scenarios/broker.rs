@@ -201,3 +201,55 @@ fn a_broker_that_is_not_there_is_said_and_tried_again() {
     finish(&world, agent);
     running.kill().unwrap();
 }
+
+#[test]
+fn expired_certificates_are_said_and_new_ones_taken_up_without_a_restart() {
+    if !has_mosquitto() {
+        return;
+    }
+    let mut world = World::synthetic(2, 64, "");
+    let authority = Authority::new(&world.path().join("tls"));
+    let (port, own) = (authority.expired_server("broker"), authority.expired_client("milepost"));
+    let lines = format!(
+        "cafile {}\ncertfile {}\nkeyfile {}\nrequire_certificate true\n\
+         use_identity_as_username true\n{ROOMY}",
+        authority.ca().display(),
+        port.certificate.display(),
+        port.key.display()
+    );
+    let broker = Mosquitto::with(&world.path().join("broker"), &lines).unwrap();
+    world.configure(&format!(
+        "\n[[broker]]\nname = \"plant\"\nurl = \"mqtts://{}\"\nca = \"{}\"\n\
+         certificate = \"{}\"\nkey = \"{}\"\n",
+        broker.address,
+        authority.ca().display(),
+        own.certificate.display(),
+        own.key.display()
+    ));
+    world.connect = format!("mqtts://{}", broker.address);
+    let said = |what: &str| {
+        until(what, Duration::from_mins(1), || {
+            Ok(world.home.get("/healthz").is_ok_and(|(_, body)| body.contains(what)))
+        })
+        .unwrap();
+    };
+    let running = broker.start().unwrap();
+    let agent = world.home.spawn().unwrap();
+    // The broker's is looked at first, then ours.
+    said("invalid peer certificate");
+    said(r#""component":"certificate broker plant","ok":false,"reason":"expired"#);
+    running.kill().unwrap();
+    authority.server("broker");
+    let running = broker.start().unwrap();
+    said("received fatal alert");
+    authority.client("milepost");
+    healthy(&world);
+    for device in world.fleet.names().unwrap().lines() {
+        authority.client(device);
+    }
+    let (ca, dir) = (authority.ca(), authority.dir());
+    let (ca, dir) = (ca.to_str().unwrap(), dir.to_str().unwrap());
+    world.drive(&["--speed", "max", "--ca", ca, "--cert-dir", dir]);
+    finish(&world, agent);
+    running.kill().unwrap();
+}

@@ -12,15 +12,14 @@ use crate::world_of_one::World;
 fn secured(world: &mut World, wants_certificates: bool) -> (Authority, Files) {
     let authority = Authority::new(&world.path().join("tls"));
     let files = authority.server("port");
-    let mut section = format!(
+    world.configure(&format!(
         "\n[listen.tls]\ncertificate = \"{}\"\nkey = \"{}\"\n",
         files.certificate.display(),
         files.key.display()
-    );
+    ));
     if wants_certificates {
-        section.push_str(&format!("client_ca = \"{}\"\n", authority.ca().display()));
+        world.configure(&format!("client_ca = \"{}\"\n", authority.ca().display()));
     }
-    world.configure(&section);
     world.connect = format!("mqtts://{}", world.home.listen);
     (authority, files)
 }

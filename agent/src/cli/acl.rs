@@ -70,14 +70,11 @@ impl MosquittoArgs {
         );
         fs::create_dir_all(&self.out)
             .with_context(|| format!("cannot make {}", self.out.display()))?;
-        let logins = match self.client_ca {
-            Some(_) => Vec::new(),
-            None => {
-                let mut logins = all_logins(&mut reached)?;
-                logins.push((agent.clone(), self.agent_password(broker, out)?));
-                logins
-            }
-        };
+        let mut logins = Vec::new();
+        if self.client_ca.is_none() {
+            logins = all_logins(&mut reached)?;
+            logins.push((agent.clone(), self.agent_password(broker, out)?));
+        }
         let tls = self.certificate.clone().zip(self.key.clone()).map(|(certificate, key)| Tls {
             certificate,
             key,

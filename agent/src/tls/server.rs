@@ -10,6 +10,7 @@ use rustls::ServerConfig;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::SingleCertAndKey;
 use rustls::version::{TLS12, TLS13};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
@@ -157,16 +158,38 @@ impl ServerTls {
     }
 }
 
-/// Looks at the files every ten seconds, until the stop.
+/// Looks at the files every ten seconds and on SIGHUP, until the stop.
 ///
 /// Cancel safe.
 pub async fn keep_fresh(tls: Arc<ServerTls>, stop: CancellationToken) {
     let mut tick = interval(LOOK_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    while stop.run_until_cancelled(tick.tick()).await.is_some() {
+    let mut hangup = match signal(SignalKind::hangup()) {
+        Ok(hangup) => Some(hangup),
+        Err(error) => {
+            tracing::warn!(%error, "no word of SIGHUP: certificates are looked at now and then");
+            None
+        }
+    };
+    loop {
+        let told = tokio::select! {
+            () = stop.cancelled() => return,
+            () = hung_up(&mut hangup) => true,
+            _ = tick.tick() => false,
+        };
         let now_s = unix_s();
-        tls.refresh(false, now_s);
+        tls.refresh(told, now_s);
         tls.remind(now_s);
+    }
+}
+
+async fn hung_up(hangup: &mut Option<Signal>) {
+    let heard = match hangup {
+        Some(hangup) => hangup.recv().await,
+        None => None,
+    };
+    if heard.is_none() {
+        std::future::pending::<()>().await;
     }
 }
 

@@ -56,6 +56,26 @@ pub(super) struct Desk<A> {
     clock: u64,
 }
 
+/// A message that is heard.
+struct Heard {
+    session: SessionId,
+    topic: Topic,
+}
+
+/// One that is not.
+enum Turned {
+    /// Nobody wants it.
+    Away(Unheard),
+    /// It cannot be told now: it must come again.
+    Over(Broken),
+}
+
+impl From<Unheard> for Turned {
+    fn from(unheard: Unheard) -> Self {
+        Self::Away(unheard)
+    }
+}
+
 struct Entry {
     session: SessionId,
     heard: u64,
@@ -95,18 +115,19 @@ impl<A: Admit> Desk<A> {
         }
         self.gauges.messages.fetch_add(1, Relaxed);
         self.gauges.bytes_in.fetch_add(payload.len().try_into().unwrap_or(u64::MAX), Relaxed);
-        match self.heard(topic, payload, packet_id)? {
-            Ok((session, device, channel)) => {
+        match self.heard(topic, payload, packet_id) {
+            Ok(Heard { session, topic: Topic { device, channel } }) => {
                 let packet_id = packet_id.map(|packet_id| self.window.enter(packet_id, session));
                 let message = Message::Published { channel, payload: payload.to_vec(), packet_id };
                 self.outbox.push_back(Inbound { session, device, message, room: None });
             }
-            Err(unheard) => {
+            Err(Turned::Away(unheard)) => {
                 self.gauges.count_unheard(unheard);
                 if let Some(packet_id) = packet_id {
                     self.window.pass(packet_id);
                 }
             }
+            Err(Turned::Over(broken)) => return Err(broken),
         }
         Ok(())
     }
@@ -185,44 +206,41 @@ impl<A: Admit> Desk<A> {
         }
     }
 
-    /// Whose message it is and in which session, or why it is of no interest.
-    #[allow(clippy::type_complexity, reason = "two kinds of refusal, each with its own reader")]
+    /// Whose message it is and in which session.
     fn heard(
         &mut self,
         topic: &[u8],
         payload: &[u8],
         packet_id: Option<u16>,
-    ) -> Result<Result<(SessionId, DeviceId, protocol::topic::Channel), Unheard>, Broken> {
+    ) -> Result<Heard, Turned> {
         let topic = std::str::from_utf8(topic).ok().and_then(Topic::parse);
-        let Some(Topic { device, channel }) = topic.filter(|topic| topic.channel.is_uplink())
-        else {
-            return Ok(Err(Unheard::Topic));
-        };
+        let topic = topic.filter(|topic| topic.channel.is_uplink()).ok_or(Unheard::Topic)?;
         if payload.len() > FRAME_LEN_MAX {
-            return Ok(Err(Unheard::TooLarge));
+            return Err(Unheard::TooLarge.into());
         }
         if packet_id.is_none() && self.outbox.len() >= self.in_flight_max {
-            return Ok(Err(Unheard::Full));
+            return Err(Unheard::Full.into());
         }
         self.clock += 1;
-        if !self.by_device.contains_key(&device) {
-            match self.admit.recognise(&device) {
+        if !self.by_device.contains_key(&topic.device) {
+            match self.admit.recognise(&topic.device) {
                 Admission::Admitted => {}
-                Admission::Revoked => return Ok(Err(Unheard::Revoked)),
-                Admission::Unavailable => return Err(Broken::Registry),
-                Admission::Unknown | Admission::WrongPassword => return Ok(Err(Unheard::Unknown)),
+                Admission::Revoked => return Err(Unheard::Revoked.into()),
+                Admission::Unavailable => return Err(Turned::Over(Broken::Registry)),
+                Admission::Unknown | Admission::WrongPassword => {
+                    return Err(Unheard::Unknown.into());
+                }
             }
             if !self.make_room() {
-                return Ok(Err(Unheard::Full));
+                return Err(Unheard::Full.into());
             }
-            self.open(device);
+            self.open(topic.device);
         }
-        let Some(entry) = self.by_device.get_mut(&device).filter(|entry| !entry.closing) else {
-            return Ok(Err(Unheard::Revoked));
-        };
+        let entry = self.by_device.get_mut(&topic.device).filter(|entry| !entry.closing);
+        let entry = entry.ok_or(Unheard::Revoked)?;
         entry.heard = self.clock;
         entry.in_flight += usize::from(packet_id.is_some());
-        Ok(Ok((entry.session, device, channel)))
+        Ok(Heard { session: entry.session, topic })
     }
 
     fn open(&mut self, device: DeviceId) {

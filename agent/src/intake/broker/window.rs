@@ -1,6 +1,6 @@
 //! What came from the broker and was not acknowledged to it, in its order.
 //!
-//! MQTT wants PUBACKs in the order of the PUBLISHes (MQTT 5, 4.6). A message is settled whenever
+//! MQTT wants a PUBACK for each message in the order of the messages (MQTT 5, 4.6). A message is settled whenever
 //! the acceptor has it durable, or right away if nobody wants it; its PUBACK waits for those before.
 
 use std::collections::VecDeque;
