@@ -167,6 +167,21 @@ pub struct Credentials {
     pub secret: Secret,
 }
 
+/// What a broker must know of a device: its name, and the password that opens the port.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Login {
+    /// Its user name.
+    pub device: DeviceId,
+    /// Its password.
+    pub password: String,
+}
+
+impl std::fmt::Debug for Login {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Login").field("device", &self.device).finish_non_exhaustive()
+    }
+}
+
 /// Credentials as written.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -487,6 +502,20 @@ impl Registry {
         wrapped.map(|wrapped| unwrap(wrapped).ok_or(RegistryError::Damaged(device))).transpose()
     }
 
+    /// A device's MQTT login, with the password of this generation; none if it is unknown or
+    /// revoked.
+    pub fn login(
+        &self,
+        device: DeviceId,
+        generation: Generation,
+    ) -> Result<Option<Login>, RegistryError> {
+        let secret = self.secret(device, generation)?;
+        Ok(secret.map(|secret| {
+            let password = keys::mqtt_password(&secret, &device);
+            Login { device, password: String::from_utf8_lossy(&password).into_owned() }
+        }))
+    }
+
     /// Whether a device with this MQTT password may connect. The password of any live generation
     /// counts; the comparison takes the same time wherever it fails.
     pub fn authenticate(
@@ -564,6 +593,18 @@ impl Admit for Registry {
             tracing::warn!(%device, %error, "cannot tell whether a device may connect");
             Admission::Unavailable
         })
+    }
+
+    fn recognise(&self, device: &DeviceId) -> Admission {
+        match self.show(*device) {
+            Ok(Some(entry)) if entry.revoked_ms.is_some() => Admission::Revoked,
+            Ok(Some(_)) => Admission::Admitted,
+            Ok(None) => Admission::Unknown,
+            Err(error) => {
+                tracing::warn!(%device, %error, "cannot tell whether a device may be heard");
+                Admission::Unavailable
+            }
+        }
     }
 }
 

@@ -27,6 +27,7 @@ const VANS: Vans =
 fn config(double: &Double) -> FleetConfig {
     FleetConfig {
         connect: double.address.to_string(),
+        tls: None,
         pace: Pace::Max,
         frame_bytes: 512,
         frame_age: Duration::from_mins(1),

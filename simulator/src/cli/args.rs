@@ -8,6 +8,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 use crate::civil::parse_rfc3339_ms;
 use crate::fleet::board::{FLASH_KIB_MIN, FRAME_BYTES_MAX};
 use crate::fleet::feed::Pace;
+use crate::fleet::tls::{Identity, TlsFiles};
 use crate::trace::TraceOptions;
 
 const EXIT_CODES: &str = "Exit codes:
@@ -208,9 +209,21 @@ pub enum ScenarioCommand {
 /// What both kinds of fleet are told.
 #[derive(Debug, ClapArgs)]
 pub struct FleetArgs {
-    /// Address of the agent or broker
-    #[arg(long, value_name = "HOST:PORT")]
+    /// Address of the agent or broker: HOST:PORT or mqtt://HOST:PORT; mqtts://HOST:PORT with TLS
+    #[arg(long, value_name = "ADDRESS")]
     pub connect: String,
+    /// With mqtts: who signs the other side's certificate (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// Each device's own certificate, in this folder: DEVICE.pem and DEVICE.key
+    #[arg(long, value_name = "DIR", requires = "ca")]
+    pub cert_dir: Option<PathBuf>,
+    /// One certificate for all devices (PEM)
+    #[arg(long, value_name = "FILE", requires_all = ["ca", "client_key"], conflicts_with = "cert_dir")]
+    pub client_cert: Option<PathBuf>,
+    /// Its private key (PEM)
+    #[arg(long, value_name = "FILE", requires = "client_cert")]
+    pub client_key: Option<PathBuf>,
     /// The key file that `milepost devices add` printed
     #[arg(long, value_name = "FILE")]
     pub keys: PathBuf,
@@ -238,6 +251,16 @@ pub struct FleetArgs {
     /// Print the totals as one JSON object
     #[arg(long)]
     pub json: bool,
+}
+
+impl FleetArgs {
+    /// What TLS needs, if it was given.
+    pub fn tls(&self) -> Option<TlsFiles> {
+        let one = self.client_cert.clone().zip(self.client_key.clone());
+        let one = one.map(|(certificate, key)| Identity::One(certificate, key));
+        let identity = self.cert_dir.clone().map(Identity::Each).or(one);
+        Some(TlsFiles { ca: self.ca.clone()?, identity })
+    }
 }
 
 /// See [`Command::Verify`].

@@ -68,6 +68,7 @@ fn run_fleet(
     let keys = keys::read(&args.keys)?;
     let config = FleetConfig {
         connect: args.connect.clone(),
+        tls: args.tls(),
         pace,
         frame_bytes: args.frame_bytes,
         frame_age: Duration::from_secs(u64::from(args.frame_seconds)),

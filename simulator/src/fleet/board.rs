@@ -1,7 +1,6 @@
 //! One vehicle at work: the app, its flash, source, link and clock, from start to stop.
 
 use std::cell::Cell;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -23,7 +22,7 @@ use super::flash::{Backing, Nor, NorError, SECTOR_LEN};
 use super::keys::DeviceKey;
 use super::reach::WithinReach;
 use super::state::StateDir;
-use super::tcp::TcpConnect;
+use super::tcp::{Endpoint, TcpConnect};
 use super::{Control, FleetConfig, FleetError, Gauges};
 use crate::source::Source;
 use crate::vehicle::Vehicle;
@@ -58,7 +57,7 @@ pub struct Job {
     heartbeat_ms: u32,
     session: SessionConfig,
     pace: Pace,
-    address: SocketAddr,
+    endpoint: Endpoint,
     gauges: Rc<Gauges>,
     control: Rc<Control>,
 }
@@ -69,7 +68,7 @@ impl Job {
         vehicle: Vehicle,
         key: DeviceKey,
         config: &FleetConfig,
-        address: SocketAddr,
+        endpoint: &Endpoint,
         state: Option<&StateDir>,
         control: Rc<Control>,
     ) -> Result<(Self, Rc<Gauges>), FleetError> {
@@ -108,7 +107,7 @@ impl Job {
             heartbeat_ms,
             session: session(config),
             pace,
-            address,
+            endpoint: endpoint.clone(),
             gauges: gauges.clone(),
             control,
         };
@@ -168,7 +167,7 @@ async fn run_sized<const SIGNALS: usize, const FRAME: usize, const TX: usize>(
         let mut app = App::<SIGNALS, FRAME>::start(config, &clock.now(), &mut flash, &mut entropy)
             .map_err(|error| FleetError::Start { device, reason: error.to_string() })?;
         let mut mqtt = Mqtt::<TX, RX>::new(device, &key.secret);
-        let connect = TcpConnect::new(job.address, watch.control.clone());
+        let connect = TcpConnect::new(job.endpoint.clone(), device, watch.control.clone());
         let connect = WithinReach::new(connect, watch.exchange.clone());
         let mut board = Board { flash, source: feed, entropy, connect, clock: clock.clone() };
         let until = |now, app: &mut App<'_, SIGNALS, FRAME>, flash: &mut Nor| {

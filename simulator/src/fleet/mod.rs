@@ -9,6 +9,7 @@ pub mod state;
 pub mod flash;
 pub mod feed;
 pub mod clock;
+pub mod tls;
 pub mod tcp;
 pub mod reach;
 pub mod board;
@@ -41,8 +42,10 @@ use state::StateDir;
 /// How a fleet is run.
 #[derive(Clone, Debug)]
 pub struct FleetConfig {
-    /// The agent's or broker's address, `host:port`.
+    /// The agent's or broker's address: `host:port`, `mqtt://host:port`, `mqtts://host:port`.
     pub connect: String,
+    /// With `mqtts`: whom devices trust, and how they prove themselves.
+    pub tls: Option<tls::TlsFiles>,
     /// How fast sources are read.
     pub pace: Pace,
     /// Longest sealed frame in bytes.
@@ -92,7 +95,7 @@ pub enum FleetError {
         first: DeviceId,
     },
     /// Config: the address leads nowhere.
-    #[error("cannot resolve {address}: {source}")]
+    #[error("cannot connect to {address}: {source}")]
     Address {
         /// As given.
         address: String,
@@ -225,7 +228,7 @@ pub async fn run(
         let (missing, of) = (missing.len(), vehicles.len());
         return Err(FleetError::KeyMissing { missing, of, first: *first });
     }
-    let address = tcp::resolve(&config.connect)
+    let endpoint = tcp::Endpoint::resolve(&config.connect, config.tls.as_ref())
         .await
         .map_err(|source| FleetError::Address { address: config.connect.clone(), source })?;
     let state = config.state.as_deref().map(StateDir::open).transpose()?;
@@ -237,7 +240,7 @@ pub async fn run(
     for vehicle in vehicles {
         let Some(key) = keys.remove(&vehicle.device) else { continue };
         let control = control.clone();
-        let (job, shown) = Job::prepare(vehicle, key, config, address, state.as_ref(), control)?;
+        let (job, shown) = Job::prepare(vehicle, key, config, &endpoint, state.as_ref(), control)?;
         gauges.push(shown);
         tasks.spawn_local_on(run_vehicle(job), &local);
     }
