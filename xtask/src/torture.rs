@@ -210,13 +210,14 @@ impl Run {
         if ledger.get("balanced") != Some(&serde_json::Value::Bool(true)) {
             bail!("the ledger does not balance; everything is in {}", self.dir.display());
         }
-        for sink in ["file", "store"] {
-            println!("verify {sink}:");
-            let verdict = self.fleet.verify_sink(&self.home, sink, &file)?;
+        for sink in [self.home.sink(), PathBuf::from("store")] {
+            println!("verify {}:", sink.display());
+            let verdict = self.fleet.verify_sink(&self.home, &sink, &file)?;
             println!("{}", String::from_utf8_lossy(&verdict.stdout).trim());
             if !verdict.status.success() {
                 bail!(
-                    "sink {sink} differs from what the vehicles admitted\n{}\neverything is in {}",
+                    "{} differs from what the vehicles admitted\n{}\neverything is in {}",
+                    sink.display(),
                     String::from_utf8_lossy(&verdict.stderr),
                     self.dir.display()
                 );
