@@ -54,8 +54,10 @@ impl AgentHome {
     /// A home under `dir`, with a file sink in `dir/out`, and `extra` lines of configuration.
     pub fn new(binaries: &Binaries, dir: &Path, extra: &str) -> Result<Self> {
         let sink = dir.join("out");
-        let sinks =
-            format!("[[sink]]\nname = \"file\"\ntype = \"file\"\npath = \"{}\"\n\n{extra}", sink.display());
+        let sinks = format!(
+            "[[sink]]\nname = \"file\"\ntype = \"file\"\npath = \"{}\"\n\n{extra}",
+            sink.display()
+        );
         Self::with_sinks(binaries, dir, &sinks)
     }
 

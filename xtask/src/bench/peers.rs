@@ -50,7 +50,8 @@ pub fn run(
     let broker = Mosquitto::open(&dir.join("peers"), lines)?;
     let process = broker.start()?;
     let sums = Arc::new(Sums::default());
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let start = now();
     let seconds = runtime.block_on(async {
         let port = broker.address.port();

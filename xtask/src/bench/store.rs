@@ -33,8 +33,7 @@ pub fn run(bench: &Store) -> Result<()> {
         home.add_devices(&fleet.names()?, &fleet.keys())?;
         let agent = home.start()?;
         let summary = dir.join("fleet.json");
-        let mut vehicles =
-            fleet.start(&home.listen.to_string(), &["--speed", "max"], &summary)?;
+        let mut vehicles = fleet.start(&home.listen.to_string(), &["--speed", "max"], &summary)?;
         let status = vehicles.wait(Duration::from_mins(5))?;
         if !status.success() {
             bail!("the fleet ended with {status}; see {}", fleet.log().display());
@@ -46,7 +45,8 @@ pub fn run(bench: &Store) -> Result<()> {
         // Merged as time would merge it.
         home.call(&["store", "compact"])?;
         let verdict = verified(&fleet, &home, SinkKind::Store, &ledger)?;
-        let (held, took) = (of(&verdict, "/samples/delivered"), bytes_under(&home.data.join("store"))?);
+        let (held, took) =
+            (of(&verdict, "/samples/delivered"), bytes_under(&home.data.join("store"))?);
         let held = held.as_u64().unwrap_or_default();
         samples += held;
         bytes += took;
