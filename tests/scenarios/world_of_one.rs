@@ -82,6 +82,24 @@ impl World {
         std::fs::write(&self.home.config, text).unwrap();
     }
 
+    /// What an older release left, with its fleet in the midst of a recording: an archive of
+    /// `agent`, `out`, `fleet` and the recording.
+    pub fn left_by(archive: &Path, recording: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let unpacked = std::process::Command::new("tar")
+            .arg("-xzf")
+            .arg(archive)
+            .current_dir(dir.path())
+            .status()
+            .unwrap();
+        assert!(unpacked.success(), "{}", archive.display());
+        let home = AgentHome::new(binaries(), dir.path(), "").unwrap();
+        let files = vec![dir.path().join(recording)];
+        let fleet = Fleet::replay(binaries(), &dir.path().join("fleet"), &files, None).unwrap();
+        let connect = home.listen.to_string();
+        Self { home, fleet, connect, dir }
+    }
+
     pub fn path(&self) -> &Path {
         self.dir.path()
     }
