@@ -60,8 +60,13 @@ impl World {
 
     /// A synthetic fleet.
     pub fn synthetic(vehicles: u32, seed: u64, extra_config: &str) -> Self {
+        Self::synthetic_for(DRIVE, vehicles, seed, extra_config)
+    }
+
+    /// A synthetic fleet on longer drives, for `--speed max`.
+    pub fn synthetic_for(drive: Duration, vehicles: u32, seed: u64, extra_config: &str) -> Self {
         Self::with(extra_config, |dir| {
-            Fleet::synthetic(binaries(), &dir.join("fleet"), vehicles, seed, DRIVE).unwrap()
+            Fleet::synthetic(binaries(), &dir.join("fleet"), vehicles, seed, drive).unwrap()
         })
     }
 

@@ -143,15 +143,17 @@ impl AgentHome {
         Ok(serde_json::from_slice(&self.call(&["ledger", "--json"])?.stdout)?)
     }
 
-    /// Waits until the journal is empty of what a sink has not.
+    /// Waits until every sink has everything: nothing is left in the journal, and nothing waits for a
+    /// catalogue.
     pub fn wait_delivered(&self, at_most: Duration) -> Result<()> {
         until("delivery to all sinks", at_most, || {
             let ledger = self.ledger()?;
             let sinks = ledger.get("sinks").and_then(Value::as_array).context("no sinks")?;
-            let has_all = |sink: &Value| {
-                let buffered = |unit: &str| sink.pointer(&format!("/buffered/{unit}"))?.as_u64();
-                buffered("samples") == Some(0) && buffered("events") == Some(0)
+            let is_none = |sink: &Value, what: &str| {
+                let count = |unit| sink.pointer(&format!("/{what}/{unit}"))?.as_u64();
+                count("samples") == Some(0) && count("events") == Some(0)
             };
+            let has_all = |sink| is_none(sink, "buffered") && is_none(sink, "quarantined");
             Ok(!sinks.is_empty() && sinks.iter().all(has_all))
         })
     }
