@@ -82,8 +82,9 @@ fn recordings_are_delivered_whole_and_in_order() {
         eprintln!("SKIPPED: no recordings (set MILEPOST_DATA to the folder that has small/)");
         return;
     }
-    let by_dbc =
-        TraceOptions { dbc: vec![data.join("can/car_obd_gps_imu.dbc")], ..TraceOptions::default() };
+    // The stand-in writes finite decimals only, which the replies of the OBD-II poller are not.
+    let (dbc, signals) = (vec![data.join("can/car_obd_gps_imu.dbc")], vec!["gnss_*".to_owned()]);
+    let by_dbc = TraceOptions { dbc, signals, raw_can: false };
     let raw = TraceOptions { raw_can: true, ..TraceOptions::default() };
     for (file, options, vehicles_of) in [
         ("taxi_small.csv.gz", TraceOptions::default(), Some(25)),
