@@ -56,11 +56,23 @@
 
 pub mod schema;
 pub mod read;
-mod coding;
-mod piece;
 pub mod block;
 pub mod rollup;
-mod files;
+mod background;
+mod chapter;
+mod coding;
+mod compact;
+mod engine;
 mod error;
+mod facts;
+mod files;
+mod index;
+mod merge;
+mod piece;
+mod placement;
+mod retention;
 
+pub use background::CompactionHandle;
+pub use engine::{Engine, Standing};
 pub use error::StoreError;
+pub use retention::{Retention, Retired};
