@@ -71,6 +71,8 @@ mod merge;
 mod piece;
 mod placement;
 mod retention;
+#[cfg(test)]
+mod tests;
 
 pub use background::CompactionHandle;
 pub use engine::{Engine, Standing};
