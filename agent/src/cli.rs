@@ -18,7 +18,9 @@ mod check;
 mod devices;
 mod ledger;
 mod reach;
+mod store;
 mod table;
+mod upkeep;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -57,6 +59,9 @@ enum Command {
     Devices(devices::Devices),
     /// Show what became of everything accepted; exit code 1 if it does not balance
     Ledger(ledger::Ledger),
+    /// See to the local store
+    #[command(subcommand)]
+    Store(store::Store),
     /// Show the versions of program and wire
     Version(Version),
 }
@@ -114,6 +119,7 @@ impl Cli {
             Command::Check(check) => on_stdout(|out| check.execute(place.config, out)),
             Command::Devices(devices) => on_stdout(|out| devices.execute(&place.load()?, out)),
             Command::Ledger(ledger) => on_stdout(|out| ledger.execute(&place.load()?, out)),
+            Command::Store(store) => on_stdout(|out| store.execute(&place.load()?, out)),
             Command::Version(version) => on_stdout(|out| version.execute(out)),
         }
     }
