@@ -1,3 +1,5 @@
 mod committing;
 mod compacting;
+mod cutting;
+mod mending;
 mod world;
