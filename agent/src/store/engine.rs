@@ -45,6 +45,9 @@ pub struct Engine {
     names: Names,
 }
 
+/// A frame and its samples.
+type Taken<'a> = (&'a ClearedFrame, &'a [ClearedSample]);
+
 /// One commit's blocks on their way.
 #[derive(Debug, Default)]
 struct Draft {
@@ -106,10 +109,8 @@ impl Engine {
     /// Takes a batch and the cursor behind it: all or nothing.
     pub fn commit(&mut self, batch: &Cleared, cursor: &[u8]) -> Result<(), StoreError> {
         let draft = self.draft(batch)?;
-        let appended = match draft.pieces.is_empty() {
-            true => None,
-            false => Some(self.appender.append(&draft.pieces)?),
-        };
+        let appended =
+            if draft.pieces.is_empty() { None } else { Some(self.appender.append(&draft.pieces)?) };
         if let Err(error) = self.write_index(&draft, appended.as_ref(), cursor) {
             self.names.forget();
             return Err(error.into());
@@ -126,7 +127,7 @@ impl Engine {
     fn draft(&self, batch: &Cleared) -> Result<Draft, StoreError> {
         let mut draft = Draft::default();
         let mut streams: HashMap<Stream, usize> = HashMap::new();
-        let mut frames: Vec<(Stream, Vec<(&ClearedFrame, &[ClearedSample])>)> = Vec::new();
+        let mut frames: Vec<(Stream, Vec<Taken<'_>>)> = Vec::new();
         let mut records = Vec::new();
         for piece in batch.pieces() {
             match piece {

@@ -31,7 +31,7 @@ impl Machine {
     /// Commits what the cursor says is missing, compacting now and then.
     fn run(&mut self) -> Result<(), StoreError> {
         let (mut engine, standing) = self.world.try_open()?;
-        let done = self.done(&standing);
+        let done = done(&standing);
         let mut compaction = self.compaction(&engine)?;
         for at in done..self.frames.len() {
             let batch = self.world.batch(&self.frames[at..=at]);
@@ -50,15 +50,6 @@ impl Machine {
         Compaction::open(storage, &path, self.world.file_bytes, &engine.numbers())
     }
 
-    /// How many frames the cursor says are there.
-    fn done(&self, standing: &Standing) -> usize {
-        match standing {
-            Standing::Empty => 0,
-            Standing::Cursor(cursor) => usize::from(cursor[0]),
-            Standing::NoCursor(why) => panic!("{why}"),
-        }
-    }
-
     /// Puts the block files where a reader finds them.
     fn show(&self) {
         let blocks = self.world.path().join("blocks");
@@ -72,6 +63,15 @@ impl Machine {
     fn holds_the_first(&self, frames: usize) {
         self.show();
         assert_eq!(self.world.known(), all_known(&self.frames[..frames]));
+    }
+}
+
+/// How many frames the cursor says are there.
+fn done(standing: &Standing) -> usize {
+    match standing {
+        Standing::Empty => 0,
+        Standing::Cursor(cursor) => usize::from(cursor[0]),
+        Standing::NoCursor(why) => panic!("{why}"),
     }
 }
 
@@ -103,7 +103,7 @@ fn a_power_cut_at_any_call_loses_and_doubles_nothing() {
         assert!(is_the_power(&cut), "at {at}: {cut}");
         machine.disk.power_cycle(leaves);
         let (engine, standing) = machine.world.try_open().unwrap();
-        let done = machine.done(&standing);
+        let done = done(&standing);
         drop(engine);
         machine.holds_the_first(done);
         machine.run().unwrap();
@@ -120,7 +120,7 @@ fn a_kill_at_any_call_and_a_lost_index_lose_and_double_nothing() {
         machine.run().unwrap_err();
         machine.disk.restart();
         let (engine, standing) = machine.world.try_open().unwrap();
-        let done = machine.done(&standing);
+        let done = done(&standing);
         drop(engine);
         machine.show();
         let path = machine.world.path();
