@@ -1,7 +1,7 @@
 //! Committing batches: append and sync, then one transaction with the cursor.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use protocol::{CatalogueId, Clock, RingId, Seq};
@@ -39,10 +39,12 @@ pub enum Standing {
 /// Writes a store. One at a time: the directory is locked by who opens it.
 #[derive(Debug)]
 pub struct Engine {
-    db: Connection,
-    appender: Appender,
+    pub(super) db: Connection,
+    pub(super) storage: SharedStorage,
+    pub(super) dir: PathBuf,
+    pub(super) appender: Appender,
     numbers: Arc<Numbers>,
-    names: Names,
+    pub(super) names: Names,
 }
 
 /// A frame and its samples.
@@ -82,7 +84,8 @@ impl Engine {
         let numbers = Numbers::after(last);
         let appender = Appender::new(storage, dir, (0, file_bytes), &numbers);
         let standing = standing(&db)?;
-        Ok((Self { db, appender, numbers, names: Names::default() }, standing))
+        let (storage, dir) = (Arc::clone(storage), dir.to_owned());
+        Ok((Self { db, storage, dir, appender, numbers, names: Names::default() }, standing))
     }
 
     /// The numbers of block files, to share with compaction.

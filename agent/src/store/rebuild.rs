@@ -210,6 +210,7 @@ impl Rebuild<'_> {
                     _ => break,
                 },
                 PieceKind::Catalogue => found.catalogues.extend(read_catalogue(content)),
+                PieceKind::Void => {}
                 PieceKind::Block | PieceKind::Chapter => found.pieces.push((head.kind, place)),
             }
             at = next;
