@@ -23,7 +23,9 @@ mod ledger;
 mod mosquitto;
 mod reach;
 mod reload;
+mod store;
 mod table;
+mod upkeep;
 mod vehicles;
 
 const EXIT_CODES: &str = "\
@@ -72,6 +74,9 @@ enum Command {
     Backup(backup::Backup),
     /// Make a data directory from a backup
     Restore(backup::Restore),
+    /// See to the local store
+    #[command(subcommand)]
+    Store(store::Store),
     /// Show the versions of program and wire
     Version(Version),
 }
@@ -122,6 +127,7 @@ impl Cli {
             Command::Reload(reload) => on_stdout(|out| reload.execute(&place.load()?, out)),
             Command::Backup(backup) => on_stdout(|out| backup.execute(&place.load()?, out)),
             Command::Restore(restore) => on_stdout(|out| restore.execute(&place.load()?, out)),
+            Command::Store(store) => on_stdout(|out| store.execute(&place.load()?, out)),
             Command::Version(version) => on_stdout(|out| version.execute(out)),
         }
     }

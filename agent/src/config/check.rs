@@ -60,11 +60,17 @@ const OWN: [&str; 6] = ["journal", "cursors", "dead-letters", "parked", "store",
 fn sink_places(config: &Config, notes: &Notes) {
     let data_dir = plain(&config.agent.data_dir);
     for (index, sink) in config.sinks.0.iter().enumerate() {
-        let SinkKind::File { path, .. } = &sink.kind else { continue };
+        let (path, is_store) = match &sink.kind {
+            SinkKind::File { path, .. } => (path, false),
+            SinkKind::Store { path, .. } => (path, true),
+            SinkKind::Stdout => continue,
+        };
         let place = plain(&data_dir.join(path));
+        let is_own =
+            |own: &&str| place.starts_with(data_dir.join(own)) && !(is_store && **own == "store");
         let what = if data_dir.starts_with(&place) {
             "the data directory itself lies there"
-        } else if OWN.iter().any(|own| place.starts_with(data_dir.join(own))) {
+        } else if OWN.iter().any(|own| is_own(&own)) {
             "the agent keeps its own files there"
         } else {
             continue;
@@ -111,7 +117,9 @@ impl Distinct {
             section.wrong("name", format!("two sinks are called `{name}`"), Some(meant));
         }
         let (place, key) = match &sink.kind {
-            SinkKind::File { path, .. } => (Some(path.clone()), "path"),
+            SinkKind::File { path, .. } | SinkKind::Store { path, .. } => {
+                (Some(path.clone()), "path")
+            }
             SinkKind::Stdout => (None, "type"),
         };
         // A file sink without a path has its name's, and then the names say it already.
@@ -139,7 +147,7 @@ pub(super) fn environment(config: &Config, notes: &Notes, report: &mut Report) {
         wrong("agent.data_dir", format!("the data directory can't be used: {why}"), None);
     }
     for (index, sink) in config.sinks.0.iter().enumerate() {
-        if let SinkKind::File { path, .. } = &sink.kind
+        if let SinkKind::File { path, .. } | SinkKind::Store { path, .. } = &sink.kind
             && path.is_absolute()
             && let Err(why) = writable(path)
         {

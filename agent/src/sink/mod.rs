@@ -19,11 +19,13 @@ mod numbered;
 mod scan;
 mod slots;
 mod stdout;
+mod store;
 
 pub use file::{FileSink, FileSinkConfig};
 pub use ndjson::Ndjson;
 pub use numbered::{LogEnd, Naming, NumberedLog};
 pub use stdout::StdoutSink;
+pub use store::{StoreSink, StoreSinkConfig};
 
 pub(crate) use slots::refuse_newer;
 
@@ -125,6 +127,8 @@ pub enum AnySink {
     File(FileSink),
     /// NDJSON on standard output.
     Stdout(StdoutSink),
+    /// The local store.
+    Store(Box<StoreSink>),
 }
 
 impl AnySink {
@@ -141,6 +145,7 @@ impl AnySink {
         match self {
             Self::File(sink) => sink.delivered(),
             Self::Stdout(_) => Ok(HashMap::new()),
+            Self::Store(sink) => sink.delivered(),
         }
     }
 }
@@ -150,6 +155,7 @@ impl Sink for AnySink {
         match self {
             Self::File(sink) => sink.write(batch, cursor),
             Self::Stdout(sink) => sink.write(batch, cursor),
+            Self::Store(sink) => sink.write(batch, cursor),
         }
     }
 
@@ -157,6 +163,7 @@ impl Sink for AnySink {
         match self {
             Self::File(sink) => sink.erase(device),
             Self::Stdout(sink) => sink.erase(device),
+            Self::Store(sink) => sink.erase(device),
         }
     }
 }

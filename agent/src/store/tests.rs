@@ -1,0 +1,6 @@
+mod committing;
+mod compacting;
+mod cutting;
+mod erasing;
+mod mending;
+mod world;
