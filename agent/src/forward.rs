@@ -130,6 +130,15 @@ pub enum ForwardError {
     Journal(#[from] ReadError),
 }
 
+/// What changes while a forwarder runs.
+#[derive(Debug, Default)]
+pub struct Change {
+    /// The rules for what leaves.
+    pub policy: Option<Policy>,
+    /// Size of a file before the next is begun.
+    pub rotate_bytes: Option<u64>,
+}
+
 /// What to do after a step.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Step {
@@ -228,6 +237,22 @@ impl<O: OpenFrame, C: CatalogueSource> Forwarder<O, C> {
     /// What the outside may know of it.
     pub fn status(&self) -> Arc<ForwarderStatus> {
         Arc::clone(&self.status)
+    }
+
+    /// Whether no batch is begun: what was read is with the sink.
+    pub fn is_between_batches(&self) -> bool {
+        !self.offered && !self.holds_something()
+    }
+
+    /// Goes on with other rules. Only between batches, so that each is of one kind.
+    pub fn change(&mut self, change: Change) {
+        let Change { policy, rotate_bytes } = change;
+        if let Some(policy) = policy {
+            self.stage.set_policy(policy);
+        }
+        if let Some(bytes) = rotate_bytes {
+            self.sink.rotate_after(bytes);
+        }
     }
 
     /// One step at `now`, on any clock that only goes forward. Once it is to `finish`, it ends when

@@ -112,6 +112,16 @@ pub enum RegistryError {
     /// Resource: a record is damaged.
     #[error("the record of device {0} is damaged; remove the device and add it anew")]
     Damaged(DeviceId),
+    /// Config: a newer version wrote the record.
+    #[error(
+        "the record of device {device} has format {found}: run the newer milepost that wrote it"
+    )]
+    Newer {
+        /// Whose.
+        device: DeviceId,
+        /// Its format.
+        found: u8,
+    },
     /// Resource: no random bytes.
     #[error(transparent)]
     Entropy(#[from] EntropyError),
@@ -568,7 +578,10 @@ fn change_in<T>(
 }
 
 fn decode(device: DeviceId, bytes: &[u8]) -> Result<Record, RegistryError> {
-    Record::decode(bytes).ok_or(RegistryError::Damaged(device))
+    Record::decode(bytes).ok_or_else(|| match Record::newer(bytes) {
+        Some(found) => RegistryError::Newer { device, found },
+        None => RegistryError::Damaged(device),
+    })
 }
 
 /// Equality whose duration tells nothing but the lengths.

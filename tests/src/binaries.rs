@@ -20,6 +20,20 @@ pub fn root() -> PathBuf {
     manifest.parent().unwrap_or(manifest).to_owned()
 }
 
+/// `cargo` in the checkout's root, as if from a shell: what an outer cargo says about the package that
+/// it runs would let build scripts that look at it run again, and all that depends on them.
+pub fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(name.as_ref());
+        }
+    }
+    command
+}
+
 /// The recorded traffic: `MILEPOST_DATA`, or `shared/data` beside the checkout. None if it is not
 /// there.
 pub fn recordings() -> Option<PathBuf> {
@@ -53,8 +67,8 @@ pub fn csv_files(data: &Path, folders: &[&str]) -> Result<Vec<PathBuf>> {
 impl Binaries {
     /// Builds both and says where they are.
     pub fn build(release: bool) -> Result<Self> {
-        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo.current_dir(root()).args([
+        let mut cargo = cargo();
+        cargo.args([
             "build",
             "--quiet",
             "-p",

@@ -145,9 +145,17 @@ fn every_value_can_be_set() {
                 }),
                 drop_vehicle: true,
             },
+            log: Log::default(),
         }
     );
     assert_eq!(config.key_file(), Path::new("/etc/k"));
+}
+
+#[test]
+fn the_log_can_be_set() {
+    let config = parse("[log]\nlevel = \"warn,agent::forward=trace\"\nformat = \"json\"");
+    let level = "warn,agent::forward=trace".to_owned();
+    assert_eq!(config.log, Log { level, json: true });
 }
 
 #[test]
@@ -225,6 +233,11 @@ const MISTAKES: &[(&str, usize, &str)] = &[
         6,
         "same place",
     ),
+    ("[[sink]]\nname = \"a\"\ntype = \"file\"\npath = \"journal\"", 4, "keeps its own files there"),
+    ("[[sink]]\nname = \"a\"\ntype = \"file\"\npath = \"x/../cursors/b\"", 4, "keeps its own"),
+    ("[[sink]]\nname = \"a\"\ntype = \"file\"\npath = \"..\"", 4, "data directory itself"),
+    ("[[sink]]\nname = \"a\"\ntype = \"file\"\npath = \".\"", 4, "data directory itself"),
+    ("[[sink]]\nname = \"parked\"\ntype = \"file\"", 2, "keeps its own files there"),
     ("[privacy]\ndrop = [\n\"ok\",\n\"a b\"]", 4, "matches no signal"),
     ("[privacy]\ndrop = \"a\"", 2, "must be an array of strings"),
     ("[privacy]\ndrop = [1]", 2, "expected a string"),
@@ -233,6 +246,8 @@ const MISTAKES: &[(&str, usize, &str)] = &[
     ("[privacy.pseudonym]\nkey_id = 3", 1, "`key_file` is missing"),
     ("[privacy.pseudonym]\nkey_file = \"k\"\nkey_id = 10000", 3, "out of range"),
     ("[privacy.pseudonym]\nkey_file = \"k\"\nfield = []", 3, "unknown key `field`"),
+    ("[log]\nlevel = \"agent=loud\"", 2, "is no level"),
+    ("[log]\nformat = \"xml\"", 2, "can't be `xml`"),
     ("listen = 3", 1, "must be a table"),
     ("[sink]\nname = \"a\"", 1, "array of tables"),
     ("[listen\naddress = 3", 1, "not TOML"),

@@ -125,6 +125,14 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
         }
     }
 
+    /// From the next frame on other rules apply; the batch must be empty.
+    pub fn set_policy(&mut self, policy: Policy) {
+        debug_assert!(self.batch.documents() == 0, "a batch is cleared by one policy");
+        self.parts.policy = policy;
+        // They tell what the old rules make of each signal.
+        self.lenses.clear();
+    }
+
     /// The batch so far.
     pub fn batch(&self) -> &Cleared {
         &self.batch
