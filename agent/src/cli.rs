@@ -68,15 +68,15 @@ enum Command {
     Vehicles(vehicles::Vehicles),
     /// Show what became of everything accepted; exit code 1 if it does not balance
     Ledger(ledger::Ledger),
+    /// See to the local store
+    #[command(subcommand)]
+    Store(store::Store),
     /// Have the running agent read its configuration again; exit code 1 if it cannot be used
     Reload(reload::Reload),
     /// Make a backup of the data directory, with the agent running or stopped; or check one
     Backup(backup::Backup),
     /// Make a data directory from a backup
     Restore(backup::Restore),
-    /// See to the local store
-    #[command(subcommand)]
-    Store(store::Store),
     /// Show the versions of program and wire
     Version(Version),
 }
@@ -124,10 +124,10 @@ impl Cli {
             Command::Devices(devices) => on_stdout(|out| devices.execute(&place.load()?, out)),
             Command::Vehicles(vehicles) => on_stdout(|out| vehicles.execute(&place.load()?, out)),
             Command::Ledger(ledger) => on_stdout(|out| ledger.execute(&place.load()?, out)),
+            Command::Store(store) => on_stdout(|out| store.execute(&place.load()?, out)),
             Command::Reload(reload) => on_stdout(|out| reload.execute(&place.load()?, out)),
             Command::Backup(backup) => on_stdout(|out| backup.execute(&place.load()?, out)),
             Command::Restore(restore) => on_stdout(|out| restore.execute(&place.load()?, out)),
-            Command::Store(store) => on_stdout(|out| store.execute(&place.load()?, out)),
             Command::Version(version) => on_stdout(|out| version.execute(out)),
         }
     }

@@ -76,7 +76,7 @@ impl Live {
         let sink = settings.sinks.iter().find(|sink| sink.name == name)?;
         match sink.kind {
             SinkKind::File { rotate_bytes, .. } => Some(rotate_bytes),
-            SinkKind::Store { .. } | SinkKind::Stdout => None,
+            SinkKind::Stdout | SinkKind::Store { .. } => None,
         }
     }
 }
