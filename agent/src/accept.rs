@@ -215,7 +215,7 @@ impl Acceptor {
         self.opener.forget(device);
         for session in self.sessions.values().filter(|session| session.device == *device) {
             // If its queue is full it is being closed anyway.
-            drop(session.out.try_send(Outbound::Close));
+            session.out.say(Outbound::Close).ok();
         }
     }
 

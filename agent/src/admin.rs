@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::erasure::{SignedProof, Swept};
 use crate::ledger::Ledger;
-use crate::registry::{Credentials, DeviceEntry, Entropy, Erasure, Registry, RegistryError};
+use crate::registry::{Credentials, DeviceEntry, Entropy, Erasure, Login, Registry, RegistryError};
 use crate::vehicles::{VehicleAnswer, VehicleError, VehicleId, VehicleOrder};
 
 mod erase;
@@ -51,6 +51,11 @@ pub enum Request {
     DevicesShow {
         /// Which.
         device: DeviceId,
+    },
+    /// The MQTT logins of the devices after this one, by name; of at most [`DEVICES_MAX`] of them.
+    DevicesLogins {
+        /// The last one of the page before.
+        after: Option<DeviceId>,
     },
     /// Destroy a device's secrets and take it off the list.
     DevicesRemove {
@@ -123,6 +128,13 @@ pub enum Response {
     Devices {
         /// In the order of their names.
         devices: Vec<DeviceEntry>,
+    },
+    /// These logins.
+    Logins {
+        /// Of those devices that are admitted.
+        logins: Vec<Login>,
+        /// The last device that was looked at, if there are more behind it.
+        last: Option<DeviceId>,
     },
     /// It is done.
     Done,
@@ -252,6 +264,17 @@ impl Admin {
             Request::DevicesShow { device } => {
                 let entry = self.registry.show(device)?.ok_or(RegistryError::Unknown(device))?;
                 Response::Devices { devices: vec![entry] }
+            }
+            Request::DevicesLogins { after } => {
+                let devices = self.registry.list(after, DEVICES_MAX)?;
+                let is_last = devices.len() < DEVICES_MAX;
+                let last = devices.last().map(|entry| entry.device).filter(|_| !is_last);
+                let mut logins = Vec::with_capacity(devices.len());
+                for DeviceEntry { device, current, .. } in devices {
+                    // None: revoked.
+                    logins.extend(self.registry.login(device, current)?);
+                }
+                Response::Logins { logins, last }
             }
             Request::DevicesRemove { device, force } => {
                 if !force && let Some(reason) = self.still_needs(device)? {

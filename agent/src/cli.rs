@@ -14,9 +14,11 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::{Config, Loaded};
 use crate::run;
 
+mod acl;
 mod check;
 mod devices;
 mod ledger;
+mod mosquitto;
 mod reach;
 mod table;
 mod vehicles;
@@ -151,7 +153,7 @@ impl Place {
 impl Run {
     fn execute(self, mut config: Config) -> anyhow::Result<ExitCode> {
         if let Some(address) = self.listen {
-            config.listen.address = address;
+            config.listen.address = Some(address);
         }
         if self.stdout {
             config.sinks.add_stdout();

@@ -43,7 +43,7 @@ pub use handle::ForwarderHandle;
 pub use parked::ParkedBounds;
 pub use status::{Condition, ForwarderStatus, Lag, Snapshot};
 
-use backoff::Backoff;
+pub(crate) use backoff::Backoff;
 use continuity::Snapshots;
 use stage::{Held, Parts, Stage};
 

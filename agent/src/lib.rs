@@ -5,6 +5,7 @@ pub mod state;
 pub mod config;
 pub mod vehicles;
 pub mod registry;
+pub mod tls;
 pub mod intake;
 pub mod open;
 pub mod dedup;

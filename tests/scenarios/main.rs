@@ -9,6 +9,7 @@
 
 mod world_of_one;
 mod raw_mqtt;
+mod certificates;
 
 mod hostile_clients;
 mod hostile_frames;
@@ -18,3 +19,7 @@ mod start_up;
 mod round_trip;
 mod page;
 mod vehicles;
+mod simulator;
+mod tls;
+mod broker;
+mod broker_acl;

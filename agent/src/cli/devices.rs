@@ -78,6 +78,9 @@ pub(super) enum Devices {
         #[arg(required = true, value_name = "ID")]
         ids: Vec<DeviceId>,
     },
+    /// Write what a broker must know of the devices
+    #[command(subcommand)]
+    Acl(super::acl::Acl),
     /// Destroy devices' secrets and take them off the list: what is sealed with them, in journals
     /// too, stays unreadable; refused while a sink has not got all that they sent
     Remove {
@@ -139,6 +142,7 @@ impl Devices {
         match self {
             Self::Add(add) => add.execute(config, out)?,
             Self::List { json } => list(config, json, out)?,
+            Self::Acl(acl) => acl.execute(config, out)?,
             Self::Show { id, json } => show(config, id, json, out)?,
             Self::Rotate { id, keys } => {
                 // Opened first: a secret that can't be kept must not be made.

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::Controls;
+use super::intakes;
 use super::rest::{buffered, swept};
 use super::sinks::Sinks;
 use crate::accept::AcceptCounters;
@@ -20,11 +21,13 @@ use crate::config::Config;
 use crate::erasure::{self, Swept};
 use crate::forward::Condition;
 use crate::http::{Health, HealthReport, JournalStatus, Snapshot, Status, Totals};
-use crate::intake::listen::{End, ListenGauges, Refusal};
+use crate::intake::broker::{BrokerConfig, BrokerGauges};
+use crate::intake::listen::ListenGauges;
 use crate::journal::{JournalTail, Position, Positions, RecoveryReport};
 use crate::ledger::Ledger;
 use crate::registry::Registry;
 use crate::telemetry::{self, Counter, Metric};
+use crate::tls::ServerTls;
 
 const LEDGER_FILE: &str = "ledger.json";
 const LEDGER_EVERY: Duration = Duration::from_secs(10);
@@ -38,6 +41,8 @@ pub struct Reporter {
     pub counters: AcceptCounters,
     pub accepting: AcceptStatus,
     pub listening: Arc<ListenGauges>,
+    pub tls: Option<Arc<ServerTls>>,
+    pub brokers: Vec<(BrokerConfig, Arc<BrokerGauges>)>,
     pub sinks: Arc<Sinks>,
     pub control: Controls,
     pub started_ms: i64,
@@ -106,23 +111,6 @@ impl Reporter {
         }
     }
 
-    fn listen_metrics(&self, metrics: &mut Vec<Metric>) {
-        let gauges = &self.listening;
-        let sessions = gauges.connections.load(std::sync::atomic::Ordering::Relaxed);
-        metrics.push(telemetry::SESSIONS.reads(sessions).with("intake", "listen"));
-        let received = gauges.bytes_in.load(std::sync::atomic::Ordering::Relaxed);
-        metrics.push(telemetry::RECEIVED.reads(received).with("intake", "listen"));
-        for refusal in Refusal::ALL {
-            let count = gauges.refused(refusal);
-            metrics.push(telemetry::REFUSED.reads(count).with("reason", refusal.name()));
-        }
-        for end in End::ALL {
-            let count = gauges.ended(end);
-            metrics.push(telemetry::SESSIONS_ENDED.reads(count).with("reason", end.name()));
-        }
-        metrics.push(telemetry::MALFORMED.reads(gauges.malformed()));
-    }
-
     fn sink_metrics(&self, metrics: &mut Vec<Metric>) {
         let ends = self.tail.ends();
         for (name, status) in self.sinks.each() {
@@ -148,7 +136,7 @@ impl Snapshot for Reporter {
         ];
         metrics.extend(resident_bytes().map(|bytes| telemetry::MEMORY.reads(bytes)));
         metrics.extend(self.registry.count().map(|count| telemetry::DEVICES.reads(count)));
-        self.listen_metrics(&mut metrics);
+        intakes::metrics(self, &mut metrics);
         self.accept_metrics(&mut metrics);
         self.sink_metrics(&mut metrics);
         metrics
@@ -156,11 +144,7 @@ impl Snapshot for Reporter {
 
     fn health(&self) -> Vec<Health> {
         let mut health = Vec::new();
-        let (ok, reason) = match self.listening.healthy() {
-            Ok(()) => (true, "listening".to_owned()),
-            Err(reason) => (false, reason),
-        };
-        health.push(Health { component: "intake listen".to_owned(), ok, reason });
+        intakes::health(self, &mut health);
         let blocked = self.accepting.blocked();
         let ok = blocked.is_none();
         let reason = blocked.unwrap_or_else(|| "committing".to_owned());
@@ -187,7 +171,7 @@ impl Snapshot for Reporter {
                 duplicates: counters.duplicates.get(),
                 rejected: self.rejected(),
             },
-            connections: self.listening.connections.load(std::sync::atomic::Ordering::Relaxed),
+            connections: intakes::sessions(self),
             devices: self.registry.count().unwrap_or_default(),
             memory_bytes: resident_bytes(),
             journal: JournalStatus {

@@ -57,7 +57,7 @@ impl<'a> Document<'a> {
 
     /// The members of `data` if their values are numbers: name and text of the value.
     pub fn numbers(&self) -> Numbers<'a> {
-        Numbers { rest: Some(self.data) }
+        Numbers::of(self.data)
     }
 }
 
@@ -208,6 +208,11 @@ impl<'a> Iterator for Numbers<'a> {
 }
 
 impl<'a> Numbers<'a> {
+    /// Of the text of an object, braces included.
+    pub fn of(object: &'a str) -> Self {
+        Self { rest: Some(object) }
+    }
+
     fn member(&mut self, body: &'a str) -> Option<(&'a str, &'a str)> {
         let (name, rest) = body.strip_prefix('"')?.split_once('"')?;
         let rest = rest.trim_ascii_start().strip_prefix(':')?.trim_ascii_start();
