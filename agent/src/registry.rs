@@ -40,7 +40,7 @@ mod wrap;
 pub use entropy::{Entropy, EntropyError, OsEntropy};
 pub use erasure::{Destroyed, Erasure, Fingerprint};
 pub use error::RegistryError;
-pub use wrap::{KeyFileError, WrappingKey, is_exposed};
+pub use wrap::{KeyFileError, WrappingKey, hex, is_exposed};
 
 use erasure::ERASURES;
 use record::Record;

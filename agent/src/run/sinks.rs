@@ -310,7 +310,7 @@ impl Making {
             Ok(SinkErased { sink: name.clone(), erased, ..SinkErased::default() }.with(aside))
         };
         let or_failed = |device: &DeviceId| {
-            erase(device).unwrap_or_else(|why: String| SinkErased::failed(name, why))
+            erase(device).unwrap_or_else(|why: String| SinkErased::failed(name, &why))
         };
         devices.iter().map(or_failed).collect()
     }

@@ -152,8 +152,8 @@ fn what_is_exported_is_imported_from_standard_input_without_a_change() {
 fn a_large_import_goes_through_a_running_agent_in_parts() {
     let dir = tempfile::tempdir().unwrap();
     let agent = Agent::start(dir.path());
-    let rows: String =
-        (0..25_000).map(|n| format!("u-{n},v-{},2026-01-01,,north\n", n / 2)).collect();
+    let row = |n: u32| format!("u-{n},v-{},2026-01-01,,north\n", n / 2);
+    let rows = (0..25_000).map(row).collect::<Vec<_>>().concat();
     let csv = format!("device,vehicle,from,to,group\n{rows}");
     std::fs::write(dir.path().join("fleet.csv"), &csv).unwrap();
     let output = ask(dir.path(), &["vehicles", "import", "fleet.csv"]);
