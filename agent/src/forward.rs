@@ -68,9 +68,6 @@ pub enum Unopened {
     /// Peer: it never will be: no such key, or not authentic.
     #[error("{0}")]
     Unopenable(String),
-    /// Nobody may: its device was erased.
-    #[error("its device was erased")]
-    Erased,
     /// Resource: the registry cannot be read at the moment.
     #[error("{0}")]
     Unavailable(String),

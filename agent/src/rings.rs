@@ -216,7 +216,9 @@ impl Rings {
             }
         })?;
         let count = owned.len();
-        owned.into_iter().for_each(|(id, ring)| self.put(id, ring));
+        for (id, ring) in owned {
+            self.put(id, ring);
+        }
         Ok(count)
     }
 

@@ -67,7 +67,7 @@ fn sink_places(config: &Config, notes: &Notes) {
         };
         let place = plain(&data_dir.join(path));
         let is_own =
-            |own: &&str| place.starts_with(data_dir.join(own)) && !(is_store && **own == "store");
+            |own: &&str| place.starts_with(data_dir.join(own)) && !(is_store && *own == "store");
         let what = if data_dir.starts_with(&place) {
             "the data directory itself lies there"
         } else if OWN.iter().any(|own| is_own(&own)) {

@@ -95,6 +95,8 @@ fn every_value_can_be_set() {
         "#,
     );
     let file = SinkKind::File { path: "b".into(), rotate_bytes: MIB };
+    let fields = vec!["actor".to_owned()];
+    let pseudonym = Pseudonym { key_file: "p".into(), key_id: 3, fields };
     assert_eq!(
         config,
         Config {
@@ -138,11 +140,7 @@ fn every_value_can_be_set() {
             privacy: Privacy {
                 drop: ["Vehicle.*", "*.Latitude", "V?.x"].map(str::to_owned).to_vec(),
                 location: Some(Location { resolution: 9 }),
-                pseudonym: Some(Pseudonym {
-                    key_file: "p".into(),
-                    key_id: 3,
-                    fields: vec!["actor".to_owned()],
-                }),
+                pseudonym: Some(pseudonym),
                 drop_vehicle: true,
             },
             log: Log::default(),

@@ -24,13 +24,14 @@ use crate::lock::{DirLock, Owner};
 use crate::notify::Pulse;
 use crate::open::{OpenError, Opener, Purpose};
 use crate::privacy::{LocationConfig, Policy, PolicyError, PrivacyConfig, PseudonymConfig};
-use crate::registry::Registry;
+use crate::registry::{Registry, RegistryError};
 use crate::sink::{
     AnySink, FileSink, FileSinkConfig, Resume, Sink as _, SinkError, StdoutSink, StoreSink,
     StoreSinkConfig,
 };
 use crate::storage::SharedStorage;
 use crate::store::Retention;
+use crate::vehicles::Standing;
 
 /// How long to wait before a sink that did not open is tried again.
 const REOPEN: Duration = Duration::from_secs(2);
@@ -408,7 +409,7 @@ impl Making {
             Ok(SinkErased { sink: name.clone(), erased, ..SinkErased::default() }.with(aside))
         };
         let or_failed = |device: &DeviceId| {
-            erase(device).unwrap_or_else(|why: String| SinkErased::failed(name, why))
+            erase(device).unwrap_or_else(|why: String| SinkErased::failed(name, &why))
         };
         devices.iter().map(or_failed).collect()
     }
@@ -532,21 +533,18 @@ impl OpenFrame for ForwardOpener {
         match self.opener.open(&Binding { device, ring, lane }, frame) {
             Ok((header, body)) => Ok((header, body)),
             Err(OpenError::Registry(error)) => Err(Unopened::Unavailable(error.to_string())),
-            // One that came back under its name cannot open what it sealed before either.
-            Err(error) => match erased_at(&self.registry, device)? {
-                Some(_) => Err(Unopened::Erased),
-                None => Err(Unopened::Unopenable(error.to_string())),
-            },
+            Err(error) => Err(Unopened::Unopenable(error.to_string())),
         }
     }
 
     fn is_erased(&mut self, device: DeviceId, received_ms: i64) -> Result<bool, Unopened> {
-        Ok(erased_at(&self.registry, device)?.is_some_and(|at_ms| received_ms <= at_ms))
+        let is_erased = || {
+            let Some(at_ms) = self.registry.erased_at(device)? else { return Ok(false) };
+            // One that came back under the name has a history of its own since.
+            Ok(received_ms <= at_ms || self.registry.standing(device)? == Standing::Unknown)
+        };
+        is_erased().map_err(|error: RegistryError| Unopened::Unavailable(error.to_string()))
     }
-}
-
-fn erased_at(registry: &Registry, device: DeviceId) -> Result<Option<i64>, Unopened> {
-    registry.erased_at(device).map_err(|error| Unopened::Unavailable(error.to_string()))
 }
 
 impl CatalogueSource for Catalogues {
