@@ -1,4 +1,5 @@
 //! Milepost's chores. `cargo xtask --help` lists them.
+#![forbid(unsafe_code)]
 
 use std::path::PathBuf;
 use std::process::ExitCode;
