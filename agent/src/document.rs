@@ -336,6 +336,16 @@ pub fn member(path: &str) -> Box<[u8]> {
     name.into_boxed_slice()
 }
 
+/// Appends an H3 cell index as a JSON string.
+pub fn cell(out: &mut Vec<u8>, index: u64) {
+    out.push(b'"');
+    match h3o::CellIndex::try_from(index) {
+        Ok(cell) => text::plain(out, cell),
+        Err(_) => text::plain(out, format_args!("{index:x}")),
+    }
+    out.push(b'"');
+}
+
 /// Up to the ordinal in the id.
 fn opening(out: &mut Vec<u8>, envelope: &Envelope<'_>) {
     out.extend_from_slice(b"{\"specversion\":\"1.0\",\"id\":\"");

@@ -14,6 +14,7 @@ pub mod catalogues;
 pub mod privacy;
 pub mod document;
 pub mod sink;
+pub mod store;
 pub mod forward;
 pub mod ledger;
 pub mod telemetry;

@@ -1,6 +1,6 @@
 //! Privacy before storage (I5): the only door to the sinks.
 //!
-//! A sink takes [`Cleared`] lines only, and only a [`Policy`] can make some: the type says that
+//! A sink takes [`Cleared`] batches only, and only a [`Policy`] can fill one: the type says that
 //! everything in it went through the rules. The rules: drop signals by their path, coarsen a place
 //! into an H3 cell, replace names by pseudonyms under a key. What a rule takes out is counted under
 //! the rule's name, as excluded.
@@ -9,14 +9,15 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use protocol::codec::{CodecError, Decoder, SamplesHeader};
 use protocol::frame::Origin;
 use protocol::record::Record;
-use protocol::{Catalogue, Clock, Counts, DeviceId, Lane, RingId, Seq};
+use protocol::{Catalogue, Counts, DeviceId, Lane, RingId, Seq};
 use serde::Deserialize;
 
-use crate::document::{Envelope, LossReport, OwnedCatalogue, Writer};
+use crate::document::{Claimant, LossReport, OwnedCatalogue, Writer};
 use crate::registry::is_exposed;
 
 mod cleared;
@@ -25,12 +26,14 @@ mod lens;
 mod pass;
 mod pseudonym;
 
-pub use cleared::{Cleared, Mark};
+pub use cleared::{
+    Cleared, ClearedFrame, ClearedRecord, ClearedSample, Mark, Piece, Provenance, RecordKind,
+};
 pub use lens::Lens;
 pub use pseudonym::{KeyError, PseudonymKey};
 
 use lens::Act;
-use pass::Pass;
+use pass::{Pass, Passed};
 use pseudonym::Names;
 
 /// What leaves, what is made coarse, what goes by another name.
@@ -201,7 +204,7 @@ impl Policy {
     }
 
     /// Settles what becomes of each signal of a catalogue.
-    pub fn lens(&self, catalogue: &OwnedCatalogue) -> Lens {
+    pub fn lens(&self, catalogue: &Arc<OwnedCatalogue>) -> Lens {
         Lens::new(catalogue, |path| self.act(path))
     }
 
@@ -211,16 +214,13 @@ impl Policy {
         source: &Source<'_>,
         header: &SamplesHeader,
         columns: &[u8],
-        lens: &Lens,
+        lens: &Arc<Lens>,
         into: &mut Cleared,
     ) -> Result<u64, CodecError> {
-        let device = self.shown(source.device);
+        let from = self.provenance(source);
         let mark = into.mark();
         self.taken.fill(0);
-        self.writer.start_samples(&envelope(source, &device), header.clock, header.boot);
-        let uptime = header.clock == Clock::Uptime;
-        let mut pass =
-            Pass::new(&mut self.writer, &mut self.taken, self.location, lens, uptime, into);
+        let mut pass = Pass::new(&mut self.taken, self.location, lens, into);
         let decoder =
             Decoder::<{ Catalogue::SIGNALS_MAX }>::new(columns, header.count, lens.signals());
         for sample in decoder {
@@ -230,7 +230,11 @@ impl Policy {
                 return Err(error);
             }
         }
-        Ok(pass.finish())
+        let Passed { samples, instants } = pass.finish();
+        let lens = Arc::clone(lens);
+        let frame = ClearedFrame { from, clock: header.clock, boot: header.boot, lens };
+        into.end_frame(mark, frame, instants);
+        Ok(samples)
     }
 
     /// Lets a record through; what it adds. A catalogue makes no document.
@@ -241,29 +245,67 @@ impl Policy {
         record: &Record<'_>,
         into: &mut Cleared,
     ) -> Counts {
-        let device = self.shown(source.device);
-        let envelope = envelope(source, &device);
-        let wording =
-            pseudonym::Words { names: self.names.as_ref(), device: source.device, shown: device };
-        let (writer, out) = (&mut self.writer, &mut into.lines);
-        match record {
-            Record::Boot(boot) => writer.boot(out, &envelope, ordinal, boot),
-            Record::Event(event) => writer.event(out, &envelope, ordinal, event, &wording),
-            Record::Log(log) => writer.log(out, &envelope, ordinal, log, &wording),
-            Record::Heartbeat(beat) => writer.heartbeat(out, &envelope, ordinal, beat),
-            Record::Fork(fork) => writer.fork(out, &envelope, ordinal, fork),
-            Record::Crash(crash) => writer.crash(out, &envelope, ordinal, crash, &wording),
+        let from = self.provenance(source);
+        let wording = pseudonym::Words {
+            names: self.names.as_ref(),
+            device: source.device,
+            shown: from.device,
+        };
+        let mark = into.mark();
+        let (writer, out, envelope) = (&mut self.writer, &mut into.lines, from.envelope());
+        let (kind, time) = match record {
+            Record::Boot(boot) => {
+                writer.boot(out, &envelope, ordinal, boot);
+                (RecordKind::Boot, boot.time)
+            }
+            Record::Event(event) => {
+                writer.event(out, &envelope, ordinal, event, &wording);
+                (RecordKind::Event, event.time)
+            }
+            Record::Log(log) => {
+                writer.log(out, &envelope, ordinal, log, &wording);
+                (RecordKind::Log, log.time)
+            }
+            Record::Heartbeat(beat) => {
+                writer.heartbeat(out, &envelope, ordinal, beat);
+                (RecordKind::Health, beat.time)
+            }
+            Record::Fork(fork) => {
+                writer.fork(out, &envelope, ordinal, fork);
+                (RecordKind::Fork, fork.time)
+            }
+            Record::Crash(crash) => {
+                writer.crash(out, &envelope, ordinal, crash, &wording);
+                (RecordKind::Crash, crash.time)
+            }
             Record::Catalogue(_) => return Counts::ZERO,
-        }
-        into.documents += 1;
+        };
+        let (ordinal, time) = (Some(ordinal), Some(time));
+        into.end_record(mark, ClearedRecord { from, ordinal, kind, time });
         record.counts()
     }
 
     /// Lets the word of a loss through.
     pub fn loss(&mut self, source: &Source<'_>, report: &LossReport, into: &mut Cleared) {
-        let device = self.shown(source.device);
-        self.writer.loss(&mut into.lines, &envelope(source, &device), report);
-        into.documents += 1;
+        let from = self.provenance(source);
+        let mark = into.mark();
+        self.writer.loss(&mut into.lines, &from.envelope(), report);
+        let (ordinal, time) = match report.by {
+            Claimant::Device(time) => (Some(0), Some(time)),
+            Claimant::Agent => (None, None),
+        };
+        into.end_record(mark, ClearedRecord { from, ordinal, kind: RecordKind::Loss, time });
+    }
+
+    fn provenance(&self, source: &Source<'_>) -> Provenance {
+        Provenance {
+            device: self.shown(source.device),
+            ring: source.ring,
+            seq: source.seq,
+            lane: source.lane,
+            received_ms: source.received_ms,
+            origin: source.origin.copied(),
+        }
     }
 
     fn shown(&self, device: DeviceId) -> DeviceId {
@@ -289,17 +331,6 @@ impl Policy {
     /// The rule of the location is the last.
     fn location_rule(&self) -> usize {
         self.rules.len().saturating_sub(1)
-    }
-}
-
-fn envelope<'a>(source: &Source<'a>, device: &'a DeviceId) -> Envelope<'a> {
-    Envelope {
-        device,
-        ring: source.ring,
-        seq: source.seq,
-        lane: source.lane,
-        received_ms: source.received_ms,
-        origin: source.origin,
     }
 }
 

@@ -122,7 +122,7 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
     /// Bytes that the batch so far holds in memory.
     pub fn pending_bytes(&self) -> usize {
         let beside = self.parts.dead_letters.pending_bytes() + self.parts.parked.pending_bytes();
-        self.batch.lines().len() + beside
+        self.batch.bytes() + beside
     }
 
     /// How far the batch so far reaches.
@@ -409,7 +409,7 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
         if let Some(lens) = self.lenses.get(&id) {
             return Some(Arc::clone(lens));
         }
-        let lens = Arc::new(self.parts.policy.lens(&*self.parts.catalogues.get(id)?));
+        let lens = Arc::new(self.parts.policy.lens(&self.parts.catalogues.get(id)?));
         if self.lenses.len() >= LENSES_MAX {
             self.lenses.clear();
         }

@@ -1,45 +1,235 @@
 //! What may leave. Only the privacy stage can write into it: the fields are its own.
+//!
+//! Structured, so that each sink converts it at its own edge: samples as the columns of a catalogue,
+//! every other record as the JSON document that it is, with what a sink may want to file it under.
 
-/// Documents that went through a policy, one line each.
+use std::mem::size_of;
+use std::ops::Range;
+use std::sync::Arc;
+
+use protocol::frame::Origin;
+use protocol::{Clock, DeviceId, DeviceTime, Lane, RingId, Seq};
+
+use super::lens::Lens;
+use crate::document::Envelope;
+
+/// A batch that went through a policy, in the order in which it came.
 #[derive(Debug, Default)]
 pub struct Cleared {
+    entries: Vec<Entry>,
+    samples: Vec<ClearedSample>,
+    /// The records' documents.
     pub(super) lines: Vec<u8>,
-    pub(super) documents: u64,
+    documents: u64,
+}
+
+/// A piece of a batch.
+#[derive(Clone, Copy, Debug)]
+pub enum Piece<'a> {
+    /// Samples of one frame, in its order; at least one.
+    Samples(&'a ClearedFrame, &'a [ClearedSample]),
+    /// Any other record, and its JSON document without a line feed.
+    Record(&'a ClearedRecord, &'a [u8]),
+}
+
+/// Where samples or a record come from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Provenance {
+    /// The device, under the name that may leave.
+    pub device: DeviceId,
+    /// Its ring.
+    pub ring: RingId,
+    /// The frame in it.
+    pub seq: Seq,
+    /// The ring's lane.
+    pub lane: Lane,
+    /// When the agent received the frame, in milliseconds since 1970.
+    pub received_ms: i64,
+    /// Where the frame was sealed first, if it was sealed anew.
+    pub origin: Option<Origin>,
+}
+
+/// The frame of some samples.
+#[derive(Clone, Debug)]
+pub struct ClearedFrame {
+    /// Where it comes from.
+    pub from: Provenance,
+    /// What the ticks count from: the epoch, or the boot.
+    pub clock: Clock,
+    /// The boot in which the samples were taken.
+    pub boot: u32,
+    /// What the columns mean.
+    pub lens: Arc<Lens>,
+}
+
+/// One sample.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ClearedSample {
+    /// When, in ticks of the catalogue.
+    pub tick: i64,
+    /// The value in steps of the signal; a coarse place's cell as it is.
+    pub raw: i64,
+    /// Which instant of the frame, from 0: a run of samples of one tick in which no path repeats.
+    pub ordinal: u32,
+    /// The signal's index in the catalogue, or [`Lens::CELL`].
+    pub column: u8,
+}
+
+/// Any other record.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ClearedRecord {
+    /// Where it comes from.
+    pub from: Provenance,
+    /// Its place in the frame, from 0; none if the agent itself says it.
+    pub ordinal: Option<u32>,
+    /// What it is.
+    pub kind: RecordKind,
+    /// The device's time; none if the agent itself says it.
+    pub time: Option<DeviceTime>,
+}
+
+/// What a record is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum RecordKind {
+    /// Actor, action, object.
+    Event,
+    /// A line of log.
+    Log,
+    /// A heartbeat.
+    Health,
+    /// A boot.
+    Boot,
+    /// A ring that was left for a new one.
+    Fork,
+    /// What a crash left behind.
+    Crash,
+    /// A loss.
+    Loss,
+}
+
+impl RecordKind {
+    /// The name in documents' types, behind `milepost.`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Event => "event",
+            Self::Log => "log",
+            Self::Health => "health",
+            Self::Boot => "boot",
+            Self::Fork => "fork",
+            Self::Crash => "crash",
+            Self::Loss => "loss",
+        }
+    }
+}
+
+impl Provenance {
+    /// The same, for a document's writer.
+    pub fn envelope(&self) -> Envelope<'_> {
+        Envelope {
+            device: &self.device,
+            ring: self.ring,
+            seq: self.seq,
+            lane: self.lane,
+            received_ms: self.received_ms,
+            origin: self.origin.as_ref(),
+        }
+    }
+}
+
+/// A piece, with where its content stands.
+#[derive(Debug)]
+enum Entry {
+    Samples(ClearedFrame, Range<usize>),
+    Record(ClearedRecord, Range<usize>),
 }
 
 /// A point in [`Cleared`] to go back to.
 #[derive(Clone, Copy, Debug)]
 pub struct Mark {
-    len: usize,
+    entries: usize,
+    samples: usize,
+    lines: usize,
     documents: u64,
 }
 
 impl Cleared {
-    /// The lines, each ended by a line feed.
-    pub fn lines(&self) -> &[u8] {
-        &self.lines
+    /// What is in it, in the order in which it came.
+    pub fn pieces(&self) -> impl Iterator<Item = Piece<'_>> {
+        self.entries.iter().map(|entry| match entry {
+            Entry::Samples(frame, range) => {
+                Piece::Samples(frame, self.samples.get(range.clone()).unwrap_or_default())
+            }
+            Entry::Record(record, range) => {
+                Piece::Record(record, self.lines.get(range.clone()).unwrap_or_default())
+            }
+        })
     }
 
-    /// How many.
+    /// How many documents it makes: instants and records.
     pub fn documents(&self) -> u64 {
         self.documents
     }
 
+    /// How many samples are in it.
+    pub fn samples(&self) -> usize {
+        self.samples.len()
+    }
+
+    /// The memory it holds, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.samples.len() * size_of::<ClearedSample>()
+            + self.entries.len() * size_of::<Entry>()
+            + self.lines.len()
+    }
+
     /// Where it ends now.
     pub fn mark(&self) -> Mark {
-        Mark { len: self.lines.len(), documents: self.documents }
+        Mark {
+            entries: self.entries.len(),
+            samples: self.samples.len(),
+            lines: self.lines.len(),
+            documents: self.documents,
+        }
     }
 
     /// Takes back what came after a mark.
     pub fn cut_back(&mut self, mark: Mark) {
-        self.lines.truncate(mark.len);
+        self.entries.truncate(mark.entries);
+        self.samples.truncate(mark.samples);
+        self.lines.truncate(mark.lines);
         self.documents = mark.documents;
     }
 
     /// Empties it and gives back what it holds beyond `room` bytes.
     pub fn clear(&mut self, room: usize) {
+        self.entries.clear();
+        self.entries.shrink_to(room / size_of::<Entry>() / 8);
+        self.samples.clear();
+        self.samples.shrink_to(room / size_of::<ClearedSample>());
         self.lines.clear();
-        self.lines.shrink_to(room);
+        self.lines.shrink_to(room / 8);
         self.documents = 0;
+    }
+
+    /// One more sample of the frame that [`Cleared::end_frame`] will name.
+    pub(super) fn push(&mut self, sample: ClearedSample) {
+        self.samples.push(sample);
+    }
+
+    /// The samples since `mark` are this frame's, `instants` of them with anything in it.
+    pub(super) fn end_frame(&mut self, mark: Mark, frame: ClearedFrame, instants: u64) {
+        if self.samples.len() > mark.samples {
+            self.entries.push(Entry::Samples(frame, mark.samples..self.samples.len()));
+            self.documents += instants;
+        }
+    }
+
+    /// The line since `mark` is this record's document.
+    pub(super) fn end_record(&mut self, mark: Mark, record: ClearedRecord) {
+        if self.lines.last() == Some(&b'\n') {
+            self.lines.pop();
+        }
+        self.entries.push(Entry::Record(record, mark.lines..self.lines.len()));
+        self.documents += 1;
     }
 }

@@ -1,6 +1,6 @@
 //! A catalogue, looked at through the rules: what becomes of each signal, settled once.
 
-use std::io::Write as _;
+use std::sync::Arc;
 
 use h3o::{CellIndex, LatLng, Resolution};
 use protocol::{Catalogue, SignalIndex};
@@ -38,14 +38,21 @@ pub(super) struct View {
 /// What becomes of each signal of one catalogue under one policy.
 #[derive(Debug)]
 pub struct Lens {
+    catalogue: Arc<OwnedCatalogue>,
     tick_ms: i64,
     signals: u8,
     views: Box<[View]>,
     cell_member: Box<[u8]>,
 }
 
+const _: () = assert!(Lens::CELL as usize >= Catalogue::SIGNALS_MAX, "no signal has its index");
+
 impl Lens {
-    pub(super) fn new(catalogue: &OwnedCatalogue, act: impl Fn(&str) -> Act) -> Self {
+    /// The column of a coarse place, in the place of a signal's index: its path is
+    /// [`Policy::CELL_PATH`], its raw value the bits of an H3 cell index.
+    pub const CELL: u8 = 64;
+
+    pub(super) fn new(catalogue: &Arc<OwnedCatalogue>, act: impl Fn(&str) -> Act) -> Self {
         let signals = catalogue.signals.get(..Catalogue::SIGNALS_MAX).unwrap_or(&catalogue.signals);
         let view = |path: &str, step| {
             let first = signals.iter().position(|other| other.path == path).unwrap_or_default();
@@ -59,6 +66,7 @@ impl Lens {
         let views: Box<[View]> =
             signals.iter().map(|signal| view(&signal.path, signal.step)).collect();
         Self {
+            catalogue: Arc::clone(catalogue),
             tick_ms: i64::from(catalogue.tick_ms),
             signals: u8::try_from(views.len()).unwrap_or_default(),
             views,
@@ -66,8 +74,25 @@ impl Lens {
         }
     }
 
-    pub(super) fn tick_ms(&self) -> i64 {
+    /// The catalogue whose columns these are.
+    pub fn catalogue(&self) -> &Arc<OwnedCatalogue> {
+        &self.catalogue
+    }
+
+    /// Length of one tick, in milliseconds.
+    pub fn tick_ms(&self) -> i64 {
         self.tick_ms
+    }
+
+    /// Appends `,"path":value` of a column, as it stands in a document.
+    pub fn write_member(&self, out: &mut Vec<u8>, column: u8, raw: i64) {
+        if column == Self::CELL {
+            out.extend_from_slice(&self.cell_member);
+            crate::document::cell(out, raw.cast_unsigned());
+        } else if let Some(view) = self.view(SignalIndex(column)) {
+            out.extend_from_slice(&view.member);
+            view.decimal.write(out, raw);
+        }
     }
 
     pub(super) fn signals(&self) -> u8 {
@@ -76,10 +101,6 @@ impl Lens {
 
     pub(super) fn view(&self, signal: SignalIndex) -> Option<&View> {
         self.views.get(usize::from(signal.0))
-    }
-
-    pub(super) fn cell_member(&self) -> &[u8] {
-        &self.cell_member
     }
 }
 
@@ -103,10 +124,4 @@ impl Place {
     pub fn halves(&self) -> u64 {
         u64::from(self.latitude.is_some()) + u64::from(self.longitude.is_some())
     }
-}
-
-/// Appends a cell's id as a JSON string.
-pub(super) fn write_cell(out: &mut Vec<u8>, cell: CellIndex) {
-    let written = write!(out, "\"{cell}\"");
-    debug_assert!(written.is_ok(), "a vector takes every write");
 }

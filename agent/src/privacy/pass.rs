@@ -3,9 +3,8 @@
 use protocol::Sample;
 use protocol::codec::CodecError;
 
-use super::Cleared;
-use super::lens::{self, Act, Lens, Place};
-use crate::document::Writer;
+use super::cleared::{Cleared, ClearedSample};
+use super::lens::{Act, Lens, Place};
 
 /// The instant at hand. What is dropped still belongs to it, so that no rule changes an ordinal.
 #[derive(Debug, Default)]
@@ -15,40 +14,46 @@ struct Instant {
     ordinal: u32,
     /// A bit per path that occurred.
     seen: u64,
-    /// Whether its document was begun.
+    /// Whether anything of it passed.
     begun: bool,
     place: Place,
 }
 
 /// One frame's samples on their way through.
 pub(super) struct Pass<'a> {
-    writer: &'a mut Writer,
     taken: &'a mut [u64],
     location: Option<h3o::Resolution>,
     lens: &'a Lens,
-    uptime: bool,
     into: &'a mut Cleared,
     instant: Instant,
     passed: u64,
+    instants: u64,
+}
+
+/// What came of a frame.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Passed {
+    /// Samples that passed; the two halves of a place count as two.
+    pub samples: u64,
+    /// Instants with anything in them.
+    pub instants: u64,
 }
 
 impl<'a> Pass<'a> {
     pub(super) fn new(
-        writer: &'a mut Writer,
         taken: &'a mut [u64],
         location: Option<h3o::Resolution>,
         lens: &'a Lens,
-        uptime: bool,
         into: &'a mut Cleared,
     ) -> Self {
         let instant = Instant::default();
-        Self { writer, taken, location, lens, uptime, into, instant, passed: 0 }
+        Self { taken, location, lens, into, instant, passed: 0, instants: 0 }
     }
 
-    /// Ends the frame; how many samples passed.
-    pub(super) fn finish(mut self) -> u64 {
+    /// Ends the frame.
+    pub(super) fn finish(mut self) -> Passed {
         self.close();
-        self.passed
+        Passed { samples: self.passed, instants: self.instants }
     }
 
     pub(super) fn sample(&mut self, sample: Sample) -> Result<(), CodecError> {
@@ -62,8 +67,7 @@ impl<'a> Pass<'a> {
         self.instant.seen |= view.path_bit;
         match view.act {
             Act::Keep => {
-                self.member(&view.member);
-                view.decimal.write(&mut self.into.lines, sample.raw);
+                self.pass(sample.signal.0, sample.raw);
                 self.passed += 1;
             }
             Act::Drop { rule } => self.take(rule, 1),
@@ -77,38 +81,27 @@ impl<'a> Pass<'a> {
         Ok(())
     }
 
-    /// Ends the instant: the cell in place of the pair, the line's end.
+    /// Ends the instant: the cell in place of the pair.
     fn close(&mut self) {
         let place = self.instant.place;
         if let Some(resolution) = self.location {
             match place.cell(resolution) {
                 Some(cell) => {
-                    self.member(self.lens.cell_member());
-                    lens::write_cell(&mut self.into.lines, cell);
+                    self.pass(Lens::CELL, u64::from(cell).cast_signed());
                     self.passed += 2;
                 }
                 None => self.take(self.taken.len().saturating_sub(1), place.halves()),
             }
         }
-        if self.instant.begun {
-            Writer::end(&mut self.into.lines);
-            self.into.documents += 1;
-            self.instant.begun = false;
-        }
+        self.instants += u64::from(self.instant.begun);
+        self.instant.begun = false;
         self.instant.place = Place::default();
     }
 
-    /// Appends a member's name, behind the beginning of the document if it is the first.
-    fn member(&mut self, name: &[u8]) {
-        if self.instant.begun {
-            self.into.lines.extend_from_slice(name);
-            return;
-        }
+    fn pass(&mut self, column: u8, raw: i64) {
         self.instant.begun = true;
-        let tick = self.instant.tick.unwrap_or_default();
-        let at_ms = tick.saturating_mul(self.lens.tick_ms());
-        self.writer.begin_instant(&mut self.into.lines, self.instant.ordinal, at_ms, self.uptime);
-        self.into.lines.extend_from_slice(name.get(1..).unwrap_or_default());
+        let Instant { tick, ordinal, .. } = self.instant;
+        self.into.push(ClearedSample { tick: tick.unwrap_or_default(), raw, ordinal, column });
     }
 
     fn take(&mut self, rule: usize, samples: u64) {

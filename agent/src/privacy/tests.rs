@@ -1,10 +1,11 @@
 use protocol::codec::Encoder;
 use protocol::event::{Attributes, Event, Value};
-use protocol::{CatalogueId, DeviceTime, Sample, SignalIndex, Step};
+use protocol::{CatalogueId, Clock, DeviceTime, Sample, SignalIndex, Step};
 use serde_json::{Value as Json, json};
 
 use super::*;
 use crate::document::OwnedSignal;
+use crate::sink::Ndjson;
 
 const PATHS: [&str; 5] = [
     "Vehicle.Speed",
@@ -57,7 +58,7 @@ fn columns(samples: &[(i64, u8, i64)]) -> (SamplesHeader, Vec<u8>) {
 /// Through a policy: the documents, what passed, what each rule took.
 fn through(policy: &mut Policy, samples: &[(i64, u8, i64)]) -> (Vec<Json>, u64, Vec<u64>) {
     let (header, columns) = columns(samples);
-    let lens = policy.lens(&catalogue());
+    let lens = Arc::new(policy.lens(&Arc::new(catalogue())));
     let mut cleared = Cleared::default();
     let passed = policy.samples(&source(), &header, &columns, &lens, &mut cleared).unwrap();
     let taken = policy.taken().to_vec();
@@ -67,9 +68,18 @@ fn through(policy: &mut Policy, samples: &[(i64, u8, i64)]) -> (Vec<Json>, u64, 
     (documents, passed, taken)
 }
 
+fn lines(cleared: &Cleared) -> String {
+    let mut text = Vec::new();
+    let take = |part: &[u8]| -> Result<(), ()> {
+        text.extend_from_slice(part);
+        Ok(())
+    };
+    Ndjson::default().render(cleared, take).unwrap();
+    String::from_utf8(text).unwrap()
+}
+
 fn parsed(cleared: &Cleared) -> Vec<Json> {
-    let text = std::str::from_utf8(cleared.lines()).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    lines(cleared).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 fn policy(drop: &[&str], resolution: Option<u8>) -> Policy {
@@ -103,7 +113,7 @@ fn two_signals_of_one_path_never_meet_in_a_document() {
     twice.signals[1].path = PATHS[0].to_owned();
     let mut policy = Policy::none();
     let (header, columns) = columns(&[(5, 0, 1), (5, 1, 2)]);
-    let lens = policy.lens(&twice);
+    let lens = Arc::new(policy.lens(&Arc::new(twice)));
     let mut cleared = Cleared::default();
     policy.samples(&source(), &header, &columns, &lens, &mut cleared).unwrap();
     assert_eq!(cleared.documents(), 2);
@@ -158,11 +168,11 @@ fn no_place_on_earth_is_excluded() {
 fn a_broken_batch_leaves_nothing_behind() {
     let mut policy = policy(&["Vehicle.Speed"], None);
     let (header, columns) = columns(&[(5, 1, 1), (6, 0, 2), (6, 1, 3)]);
-    let lens = policy.lens(&catalogue());
+    let lens = Arc::new(policy.lens(&Arc::new(catalogue())));
     let mut cleared = Cleared::default();
     let cut = &columns[..columns.len() - 1];
     policy.samples(&source(), &header, cut, &lens, &mut cleared).unwrap_err();
-    assert_eq!((cleared.lines().len(), cleared.documents()), (0, 0));
+    assert_eq!((cleared.bytes(), cleared.documents()), (0, 0));
     assert_eq!(policy.taken(), [0, 0]);
 }
 
@@ -196,7 +206,7 @@ fn event_through(policy: &mut Policy) -> (String, Json) {
     let mut cleared = Cleared::default();
     let counts = policy.record(&source(), 0, &Record::Event(event), &mut cleared);
     assert_eq!(counts, Counts { samples: 0, events: 1 });
-    (String::from_utf8(cleared.lines().to_vec()).unwrap(), parsed(&cleared).remove(0))
+    (lines(&cleared), parsed(&cleared).remove(0))
 }
 
 #[test]

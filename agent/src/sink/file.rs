@@ -21,6 +21,7 @@ use protocol::{Lane, RingId, Seq};
 use serde::{Deserialize, Serialize};
 
 use super::lock::DirLock;
+use super::ndjson::Ndjson;
 use super::numbered::{LogEnd, Naming, NumberedLog};
 use super::slots::Slots;
 use super::{CursorState, Reconcile, Resume, Sink, SinkError, scan};
@@ -68,6 +69,7 @@ pub struct FileSink {
     log: NumberedLog,
     slots: Slots,
     rotate_bytes: u64,
+    ndjson: Ndjson,
     _lock: Option<DirLock>,
 }
 
@@ -144,7 +146,7 @@ impl FileSink {
             }
         };
         let rotate_bytes = config.rotate_bytes;
-        Ok((Self { log, slots, rotate_bytes, _lock: lock }, resume))
+        Ok((Self { log, slots, rotate_bytes, ndjson: Ndjson::default(), _lock: lock }, resume))
     }
 
     /// Begins new files after so many bytes.
@@ -156,10 +158,13 @@ impl FileSink {
 
 impl Sink for FileSink {
     fn write(&mut self, batch: &Cleared, cursor: &CursorState) -> Result<(), SinkError> {
-        let end = self
-            .log
-            .append(batch.lines(), self.rotate_bytes)
-            .map_err(|error| SinkError::retry("cannot write the sink's file", &error))?;
+        let Self { log, ndjson, rotate_bytes, .. } = self;
+        let end = if batch.documents() == 0 {
+            log.end()
+        } else {
+            log.append_parts(1, *rotate_bytes, |write| ndjson.render(batch, write))
+                .map_err(|error| SinkError::retry("cannot write the sink's file", &error))?
+        };
         put(
             &mut self.slots,
             &FileCursor { end, standing: Standing::At(Box::new(cursor.clone())) },

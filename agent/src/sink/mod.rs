@@ -15,6 +15,7 @@ use crate::privacy::Cleared;
 
 mod file;
 mod lock;
+mod ndjson;
 mod numbered;
 mod scan;
 mod slots;
@@ -22,6 +23,7 @@ mod stdout;
 
 pub use file::{FileSink, FileSinkConfig};
 pub use lock::{DirLock, LockError};
+pub use ndjson::Ndjson;
 pub use numbered::{LogEnd, Naming, NumberedLog};
 pub use stdout::StdoutSink;
 

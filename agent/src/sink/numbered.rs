@@ -122,8 +122,18 @@ impl NumberedLog {
         if bytes.is_empty() {
             return Ok(self.end);
         }
-        let written = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        let start = self.start(written, rotate_bytes)?;
+        let at_least = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        self.append_parts(at_least, rotate_bytes, |write| write(bytes))
+    }
+
+    /// The same for something of at least `at_least` bytes that is handed over part by part.
+    pub fn append_parts(
+        &mut self,
+        at_least: u64,
+        rotate_bytes: u64,
+        parts: impl FnOnce(&mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()>,
+    ) -> io::Result<LogEnd> {
+        let start = self.start(at_least, rotate_bytes)?;
         let file = match self.file.take() {
             Some(file) if start == self.end => file,
             _ => {
@@ -134,7 +144,13 @@ impl NumberedLog {
         if std::mem::replace(&mut self.partial, true) {
             file.set_len(start.len)?;
         }
-        if let Err(error) = file.write_at(start.len, bytes) {
+        let mut len = start.len;
+        let written = parts(&mut |part| {
+            file.write_at(len, part)?;
+            len = len.saturating_add(u64::try_from(part.len()).unwrap_or(u64::MAX));
+            Ok(())
+        });
+        if let Err(error) = written {
             // Gives the room back at once: others need it too.
             if let Err(again) = file.set_len(start.len) {
                 tracing::debug!(error = %again, "cannot cut what did not fit");
@@ -159,7 +175,7 @@ impl NumberedLog {
         if start == self.end {
             self.file = Some(file);
         }
-        Ok(LogEnd { file: start.file, len: start.len.saturating_add(written) })
+        Ok(LogEnd { file: start.file, len })
     }
 
     /// What was appended is kept from now on.

@@ -7,6 +7,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
+use super::ndjson::Ndjson;
 use super::slots::Slots;
 use super::{CursorState, Reconcile, Resume, Sink, SinkError};
 use crate::journal::JournalTail;
@@ -17,6 +18,7 @@ use crate::storage::SharedStorage;
 pub struct StdoutSink {
     out: Box<dyn Write + Send>,
     slots: Slots,
+    ndjson: Ndjson,
     /// Bytes of the batch at hand that are out already.
     written: usize,
 }
@@ -49,22 +51,31 @@ impl StdoutSink {
                 ..Reconcile::default()
             })),
         };
-        Ok((Self { out, slots, written: 0 }, resume))
+        Ok((Self { out, slots, ndjson: Ndjson::default(), written: 0 }, resume))
     }
 }
 
 impl Sink for StdoutSink {
     fn write(&mut self, batch: &Cleared, cursor: &CursorState) -> Result<(), SinkError> {
-        while let Some(rest) = batch.lines().get(self.written..)
-            && !rest.is_empty()
-        {
-            match self.out.write(rest) {
-                Ok(0) => return Err(gone()),
-                Ok(written) => self.written += written,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(failed(&error)),
+        let Self { out, ndjson, written, .. } = self;
+        // What of the same batch is out already.
+        let mut skip = *written;
+        ndjson.render(batch, |part| {
+            let (passed, mut rest) = part.split_at(skip.min(part.len()));
+            skip -= passed.len();
+            while !rest.is_empty() {
+                match out.write(rest) {
+                    Ok(0) => return Err(gone()),
+                    Ok(count) => {
+                        *written += count;
+                        rest = rest.get(count..).unwrap_or_default();
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(failed(&error)),
+                }
             }
-        }
+            Ok(())
+        })?;
         self.out.flush().map_err(|error| failed(&error))?;
         let record = postcard::to_extend(cursor, Vec::new())
             .map_err(|error| SinkError::Stop(format!("cannot encode the cursor: {error}")))?;

@@ -1,0 +1,57 @@
+//! Why the store cannot do what it should, by who must act.
+
+use std::io;
+use std::path::PathBuf;
+
+use protocol::codec::CodecError;
+
+/// What goes wrong with a store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Resource: a file cannot be read or written.
+    #[error("{doing}: {source}")]
+    Io {
+        /// What was tried.
+        doing: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Resource: the index cannot be read or written.
+    #[error("the store's index: {0}")]
+    Index(#[from] rusqlite::Error),
+    /// Operator: there is no store at that place.
+    #[error("there is no store in {0}")]
+    Missing(PathBuf),
+    /// Operator: it is another program's file, or a later version's.
+    #[error("{path}: {what}")]
+    Foreign {
+        /// Which file.
+        path: PathBuf,
+        /// What it is.
+        what: String,
+    },
+    /// Operator: what is on disk is damaged; `milepost store rebuild` mends what can be mended.
+    #[error("{what}; stop the agent and run `milepost store rebuild`")]
+    Damaged {
+        /// What is wrong, and where.
+        what: String,
+    },
+    /// Bug, or damage that a checksum does not see: a block does not decode.
+    #[error("a block does not decode: {0}")]
+    Codec(#[from] CodecError),
+    /// Operator: somebody else has it.
+    #[error("{0} is in use by another process")]
+    InUse(PathBuf),
+}
+
+impl StoreError {
+    /// For `map_err`: an I/O error and what was being done.
+    pub(crate) fn io(doing: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let doing = doing.into();
+        move |source| Self::Io { doing, source }
+    }
+
+    pub(crate) fn damaged(what: impl Into<String>) -> Self {
+        Self::Damaged { what: what.into() }
+    }
+}

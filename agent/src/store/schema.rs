@@ -1,0 +1,131 @@
+//! The index: its tables, and how a connection is set up.
+//!
+//! `application_id` tells the file from any other SQLite file, `user_version` is the version of all
+//! that stands here. Every table but `meta` can be made anew from the block files.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::error::StoreError;
+
+/// The index's file in the store's directory.
+pub const FILE: &str = "store.db";
+
+/// "MPst", in the file's header.
+pub const APPLICATION_ID: i32 = 0x4d50_7374;
+/// The version of the tables below and of the block files they point into.
+pub const VERSION: i32 = 1;
+
+/// Bit of `blocks.flags`: the samples stand in the order of their time.
+pub const FLAG_SORTED: i64 = 1;
+/// Bit of `blocks.flags`: there are coarse places ([`crate::privacy::Lens::CELL`]) among the samples.
+pub const FLAG_CELLS: i64 = 2;
+
+/// The longest time that a block of level 1 spans, in milliseconds.
+pub const SPAN_MS_MAX: i64 = 86_400_000;
+
+/// All tables.
+///
+/// Times are milliseconds since 1970 UTC. `blocks.from_ms` is null for a block without a place in
+/// time; `uptime_ms` is the uptime of its earliest sample, and null for blocks on a wall clock, so
+/// `from_ms - uptime_ms` is what was added to place it. The latest sample is `span_ms` later.
+/// `columns` has a bit per signal of the catalogue, from the lowest.
+///
+/// `records.kind`: 0 event, 1 log, 2 health, 3 boot, 4 fork, 5 crash, 6 loss. `time_ms` is null
+/// without a wall clock (`uptime_ms` is there then), `ordinal` -1 for what the agent itself says.
+/// The text of logs is in `log_text`, by the record's id.
+pub const TABLES: &str = "
+CREATE TABLE meta(key TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID;
+CREATE TABLE devices(id INTEGER PRIMARY KEY, device TEXT NOT NULL UNIQUE) STRICT;
+CREATE TABLE signals(
+  id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE, unit TEXT NOT NULL) STRICT;
+CREATE TABLE catalogues(
+  id INTEGER PRIMARY KEY, tick_ms INTEGER NOT NULL, encoded BLOB NOT NULL) STRICT;
+CREATE TABLE catalogue_signals(
+  signal INTEGER NOT NULL, catalogue INTEGER NOT NULL, col INTEGER NOT NULL,
+  PRIMARY KEY(signal, catalogue, col)) STRICT, WITHOUT ROWID;
+CREATE TABLE rings(
+  id INTEGER PRIMARY KEY, ring BLOB NOT NULL UNIQUE, device INTEGER NOT NULL,
+  lane INTEGER NOT NULL, last_seq INTEGER NOT NULL) STRICT;
+CREATE TABLE boots(
+  device INTEGER NOT NULL, boot INTEGER NOT NULL, offset_ms INTEGER NOT NULL,
+  clock INTEGER NOT NULL, PRIMARY KEY(device, boot)) STRICT, WITHOUT ROWID;
+CREATE TABLE files(
+  id INTEGER PRIMARY KEY, len INTEGER NOT NULL, level INTEGER NOT NULL,
+  sealed INTEGER NOT NULL, live INTEGER NOT NULL) STRICT;
+CREATE TABLE blocks(
+  id INTEGER PRIMARY KEY, file INTEGER NOT NULL, offset INTEGER NOT NULL, len INTEGER NOT NULL,
+  device INTEGER NOT NULL, ring INTEGER NOT NULL, catalogue INTEGER NOT NULL, boot INTEGER,
+  from_ms INTEGER, span_ms INTEGER NOT NULL, uptime_ms INTEGER,
+  seq_first INTEGER NOT NULL, seq_last INTEGER NOT NULL, samples INTEGER NOT NULL,
+  columns INTEGER NOT NULL, flags INTEGER NOT NULL, level INTEGER NOT NULL) STRICT;
+CREATE INDEX blocks_device ON blocks(device, from_ms);
+CREATE INDEX blocks_fragment ON blocks(device, ring) WHERE level = 0;
+CREATE TABLE rollups(
+  block INTEGER PRIMARY KEY, hourly BLOB NOT NULL, minutely BLOB) STRICT;
+CREATE TABLE chapters(
+  id INTEGER PRIMARY KEY, file INTEGER NOT NULL, offset INTEGER NOT NULL, len INTEGER NOT NULL,
+  records INTEGER NOT NULL) STRICT;
+CREATE TABLE records(
+  id INTEGER PRIMARY KEY, kind INTEGER NOT NULL, device INTEGER NOT NULL, time_ms INTEGER,
+  boot INTEGER, uptime_ms INTEGER, clock INTEGER NOT NULL, ring INTEGER NOT NULL,
+  seq INTEGER NOT NULL, ordinal INTEGER NOT NULL, received_ms INTEGER NOT NULL,
+  chapter INTEGER NOT NULL, document TEXT NOT NULL) STRICT;
+CREATE UNIQUE INDEX records_identity ON records(ring, seq, ordinal);
+CREATE INDEX records_device ON records(device, kind, time_ms);
+CREATE INDEX records_time ON records(kind, time_ms);
+CREATE VIRTUAL TABLE log_text USING fts5(target, message, content='', contentless_delete=1);
+CREATE TABLE retired(
+  class TEXT PRIMARY KEY, count INTEGER NOT NULL, until_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+";
+
+/// Makes all tables in an empty file.
+pub fn create(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch(TABLES)?;
+    connection.pragma_update(None, "application_id", APPLICATION_ID)?;
+    connection.pragma_update(None, "user_version", VERSION)
+}
+
+/// Opens an index to read, beside whoever writes it.
+pub fn open_to_read(path: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.pragma_update(None, "query_only", true)?;
+    check(&connection, path)?;
+    Ok(connection)
+}
+
+/// Whether it is an index, and one of this version.
+fn check(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
+    let foreign = |what: String| StoreError::Foreign { path: path.to_owned(), what };
+    if number("application_id")? != APPLICATION_ID {
+        return Err(foreign("not the index of a Milepost store".to_owned()));
+    }
+    match number("user_version")? {
+        VERSION => Ok(()),
+        other if other > VERSION => Err(foreign(format!(
+            "written by a later version of milepost (format {other}; this one knows {VERSION})"
+        ))),
+        other => Err(foreign(format!("format {other} is none that this version can read"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_is_known_by_its_header() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE);
+        create(&Connection::open(&path).unwrap()).unwrap();
+        open_to_read(&path).unwrap();
+        let connection = Connection::open(&path).unwrap();
+        connection.pragma_update(None, "user_version", VERSION + 1).unwrap();
+        assert!(open_to_read(&path).unwrap_err().to_string().contains("later version"));
+        connection.pragma_update(None, "application_id", 7).unwrap();
+        assert!(matches!(open_to_read(&path), Err(StoreError::Foreign { .. })));
+    }
+}
