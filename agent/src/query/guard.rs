@@ -32,7 +32,7 @@ pub(super) struct Guard(Arc<Mutex<Option<QueryError>>>);
 
 impl Guard {
     /// Lets a connection do nothing but read, whatever it is asked, from now on.
-    pub fn set_up(connection: &Connection) -> rusqlite::Result<Self> {
+    pub fn set_up(connection: &mut Connection) -> rusqlite::Result<Self> {
         // A misspelt name in double quotes is an error, not a text.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, false)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DDL, false)?;
@@ -56,7 +56,7 @@ impl Guard {
     /// Applies what may differ from query to query.
     pub fn limit(connection: &Connection, limits: &Limits) -> rusqlite::Result<()> {
         let bytes = i32::try_from(limits.value_bytes_max).unwrap_or(i32::MAX);
-        connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, bytes)
+        connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, bytes).map(drop)
     }
 
     /// What was refused, if anything was since this was last asked.

@@ -266,7 +266,7 @@ fn name_term(term: Term, values: &Filters<'_>, at: usize) -> rusqlite::Result<Na
     while let Some(value) = named.next()? {
         // Names are texts; nothing else equals one.
         if value.data_type() == Type::Text {
-            list.push(value.into());
+            list.push(value.try_into()?);
         }
     }
     Ok(NameTerm { comparison, values: list })

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use protocol::{Catalogue, CatalogueId, Signal};
 use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension as _, params, params_from_iter};
+use rusqlite::{Connection, OptionalExtension as _, Params, params, params_from_iter};
 
 use super::limit::Stop;
 use super::selection::{NameTerm, Selection};
@@ -64,14 +64,6 @@ pub(super) struct Device {
     pub name: Arc<str>,
 }
 
-/// A block that may hold what is asked for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Chosen {
-    pub id: i64,
-    /// The earliest and the latest sample; none without a place in time.
-    pub span: Option<(i64, i64)>,
-}
-
 /// A store, shared by the tables of one connection.
 #[derive(Debug)]
 pub(super) struct Source {
@@ -101,9 +93,9 @@ impl Source {
         self.index(|index| index.execute_batch("BEGIN"))
     }
 
-    /// Lets the index move on.
-    pub fn let_go(&self) -> rusqlite::Result<()> {
-        self.index(|index| index.execute_batch("COMMIT"))
+    /// Lets the index move on. Nothing was written, so nothing can be lost by a failure.
+    pub fn let_go(&self) {
+        self.reader().connection().execute_batch("ROLLBACK").ok();
     }
 
     /// Asks the index something.
@@ -126,7 +118,7 @@ impl Source {
         let sql =
             format!("SELECT id, device FROM devices WHERE {condition} ORDER BY device {direction}");
         self.index(|index| {
-            let mut statement = index.prepare_cached(&sql)?;
+            let mut statement = index.prepare(&sql)?;
             let rows = statement.query_map(params_from_iter(parameters), |row| {
                 Ok(Device { id: row.get(0)?, name: row.get::<_, String>(1)?.into() })
             })?;
@@ -145,7 +137,7 @@ impl Source {
              WHERE {condition}"
         );
         self.index(|index| {
-            let mut statement = index.prepare_cached(&sql)?;
+            let mut statement = index.prepare(&sql)?;
             let rows = statement.query_map(params_from_iter(parameters), |row| row.get(0))?;
             rows.collect::<rusqlite::Result<_>>().map(Some)
         })
@@ -153,42 +145,29 @@ impl Source {
 
     /// The blocks of a device that may hold something of the time asked for: by time, those
     /// without any first.
-    pub fn choose(&self, device: i64, selection: &Selection) -> rusqlite::Result<Vec<Chosen>> {
-        // A block of level 1 is short, so an index range finds it. The few others are looked at
-        // one by one.
-        const TIMED: &str = "\
-            SELECT id, from_ms, span_ms FROM blocks WHERE device = ?1 AND level > 0 \
-              AND from_ms BETWEEN ?4 AND ?3 AND from_ms + span_ms >= ?2 \
-            UNION ALL \
-            SELECT id, from_ms, span_ms FROM blocks WHERE device = ?1 AND level = 0 \
-              AND from_ms <= ?3 AND from_ms + span_ms >= ?2 \
-            ORDER BY from_ms, id";
-        const ALL: &str =
-            "SELECT id, from_ms, span_ms FROM blocks WHERE device = ?1 ORDER BY from_ms, id";
-        let read = |row: &rusqlite::Row<'_>| {
-            let (from, span): (Option<i64>, i64) = (row.get(1)?, row.get(2)?);
-            let span = from.map(|from| (from, from.saturating_add(span)));
-            Ok(Chosen { id: row.get(0)?, span })
-        };
+    pub fn choose(&self, device: i64, selection: &Selection) -> rusqlite::Result<Vec<BlockRow>> {
         if selection.is_empty() {
             return Ok(Vec::new());
         }
-        self.index(|index| {
-            if !selection.is_timed {
-                let mut statement = index.prepare_cached(ALL)?;
-                return statement.query_map([device], read)?.collect();
-            }
-            let (from, to) = (selection.from_ms, selection.to_ms);
-            let earliest = from.saturating_sub(SPAN_MS_MAX);
-            let mut statement = index.prepare_cached(TIMED)?;
-            statement.query_map(params![device, from, to, earliest], read)?.collect()
-        })
-    }
-
-    /// The whole row of a chosen block.
-    pub fn row(&self, id: i64) -> rusqlite::Result<BlockRow> {
-        let sql = const_format(BlockRow::COLUMNS);
-        self.index(|index| index.prepare_cached(&sql)?.query_row([id], BlockRow::read))
+        let columns = BlockRow::COLUMNS;
+        if !selection.is_timed {
+            let sql = format!(
+                "SELECT {columns} FROM blocks AS b WHERE b.device = ?1 ORDER BY b.from_ms, b.id"
+            );
+            return self.rows(&sql, params![device]);
+        }
+        // A block of level 1 is short, so an index range finds it. The few others are looked at
+        // one by one.
+        let sql = format!(
+            "SELECT {columns} FROM blocks AS b WHERE b.device = ?1 AND b.level > 0 \
+               AND b.from_ms BETWEEN ?4 AND ?3 AND b.from_ms + b.span_ms >= ?2 \
+             UNION ALL \
+             SELECT {columns} FROM blocks AS b WHERE b.device = ?1 AND b.level = 0 \
+               AND b.from_ms <= ?3 AND b.from_ms + b.span_ms >= ?2 \
+             ORDER BY b.from_ms, b.id"
+        );
+        let (from, to) = (selection.from_ms, selection.to_ms);
+        self.rows(&sql, params![device, from, to, from.saturating_sub(SPAN_MS_MAX)])
     }
 
     /// Reads a block.
@@ -230,6 +209,10 @@ impl Source {
         Err(rusqlite::Error::SqliteFailure(code, None))
     }
 
+    fn rows(&self, sql: &str, parameters: impl Params) -> rusqlite::Result<Vec<BlockRow>> {
+        self.index(|index| index.prepare(sql)?.query_map(parameters, BlockRow::read)?.collect())
+    }
+
     fn reader(&self) -> MutexGuard<'_, StoreReader> {
         self.reader.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -241,10 +224,6 @@ pub(super) fn failed(error: impl Into<StoreError>) -> rusqlite::Error {
         StoreError::Index(error) => error,
         other => rusqlite::Error::ModuleError(other.to_string()),
     }
-}
-
-fn const_format(columns: &str) -> String {
-    format!("SELECT {columns} FROM blocks AS b WHERE b.id = ?1")
 }
 
 fn view(signal: &Signal<'_>) -> SignalView {
