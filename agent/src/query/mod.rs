@@ -13,6 +13,7 @@
 //! - It runs beside a writing agent and holds it up in nothing: it reads snapshots of the index, and
 //!   files that are only ever appended to.
 
+use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -28,7 +29,10 @@ mod error;
 mod guard;
 mod instant;
 mod plan;
+mod records;
+mod rollups;
 mod samples;
+mod show;
 mod selection;
 mod source;
 
@@ -63,7 +67,11 @@ impl Query {
         let stop = Stop::default();
         let source = Arc::new(Source::open(dir, stop.clone())?);
         let mut connection = schema::open_to_read(&dir.join(schema::FILE))?;
-        samples::register(&connection, Arc::clone(&source)).map_err(QueryError::Index)?;
+        samples::register(&connection, Arc::clone(&source))
+            .and_then(|()| rollups::register(&connection, &source))
+            .and_then(|()| records::register(&connection, &source))
+            .and_then(|()| show::register(&connection))
+            .map_err(QueryError::Index)?;
         let guard = Guard::set_up(&mut connection).map_err(QueryError::Index)?;
         connection
             .progress_handler(1000, Some(move || stop.why().is_some()))
@@ -178,6 +186,14 @@ impl Query {
 fn connected(source: Option<&Arc<Source>>) -> rusqlite::Result<Arc<Source>> {
     let missing = || rusqlite::Error::ModuleError("a table without a store".to_owned());
     source.map(Arc::clone).ok_or_else(missing)
+}
+
+/// A row's number, from what it is: SQLite tells rows apart by it when it goes over a table several
+/// times for one OR. What a row is takes more than 64 bits; two of one query hardly ever meet.
+fn row_id(what: &impl Hash) -> i64 {
+    let mut hasher = DefaultHasher::new();
+    what.hash(&mut hasher);
+    hasher.finish().cast_signed()
 }
 
 /// An estimate as a whole number.

@@ -46,13 +46,15 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Takes over every term about a column that has a subject, and the order if it can be kept.
+    /// Takes over every term about a column that has a subject, and the order if `delivers` it;
+    /// that is also told whether there is but one device.
     ///
     /// A term that is taken over is not checked again: a time is compared as a time, which its text
     /// alone would not do.
     pub fn make(
         info: &mut IndexInfo,
         subject: impl Fn(c_int) -> Option<Subject>,
+        delivers: impl Fn(Order, bool) -> bool,
     ) -> rusqlite::Result<Self> {
         let mut found = Vec::new();
         for (at, constraint) in info.constraints().enumerate() {
@@ -83,7 +85,9 @@ impl Plan {
             usage.set_argv_index(number);
             usage.set_omit(true);
         }
+        let one = Term { subject: Subject::Device, comparison: Comparison::Equal };
         let order = order(info, &terms, &subject);
+        let order = order.filter(|order| delivers(*order, terms.contains(&one)));
         info.set_order_by_consumed(order.is_some());
         Ok(Self { terms, order: order.unwrap_or_default() })
     }

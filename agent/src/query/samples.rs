@@ -86,12 +86,13 @@ unsafe impl VTab<'_> for SamplesTable {
     }
 
     fn best_index(&self, info: &mut IndexInfo) -> rusqlite::Result<bool> {
-        let plan = Plan::make(info, |column| match column {
+        let subject = |column| match column {
             DEVICE => Some(Subject::Device),
             SIGNAL => Some(Subject::Signal),
             TIME | TIME_MS => Some(Subject::Time),
             _ => None,
-        })?;
+        };
+        let plan = Plan::make(info, subject, |_, _| true)?;
         let is_decoded = info.col_used() & !KNOWN_UNDECODED != 0;
         let rows = (ROWS * plan.share()).max(1.0);
         info.set_idx_num(plan.order.number() | if is_decoded { DECODED } else { 0 });
@@ -242,19 +243,11 @@ fn cell(raw: i64) -> String {
     CellIndex::try_from(bits).map_or_else(|_| format!("{bits:x}"), |cell| cell.to_string())
 }
 
-/// The same for a sample in whatever way it was come upon: SQLite tells rows apart by it when it
-/// goes over a table several times for one OR. Mixed from the sample's identity, because that is
-/// longer than 64 bits; two that meet would have to be of one query.
+/// Where a sample is, in whatever way it was come upon.
 fn row_id(here: Here<'_>) -> i64 {
-    let mix = |mut bits: u64| {
-        bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        bits ^ bits >> 31
-    };
-    let block = mix(here.slice.row().id.cast_unsigned());
-    let Some((hit, run)) = here.slice.hit().and_then(|hit| Some((hit, here.slice.run(hit)?))) else {
-        return mix(block ^ u64::from(here.slice.uncounted())).cast_signed();
-    };
-    let frame = mix(block ^ run.seq.0);
-    mix(frame ^ (u64::from(hit.ordinal) << 8 | u64::from(hit.column))).cast_signed()
+    let block = here.slice.row().id;
+    match here.slice.hit().and_then(|hit| Some((hit, here.slice.run(hit)?))) {
+        Some((hit, run)) => super::row_id(&(block, run.seq, hit.ordinal, hit.column)),
+        None => super::row_id(&(block, here.slice.uncounted())),
+    }
 }

@@ -225,6 +225,22 @@ impl Selection {
         Ok(())
     }
 
+    /// From a time that buckets begin at, so far, to all that is in them.
+    pub fn widen(&mut self, width_ms: i64) {
+        if !self.is_timed || self.is_empty() {
+            return;
+        }
+        if self.from_ms > i64::MIN {
+            let late = self.from_ms.rem_euclid(width_ms);
+            let missing = if late == 0 { 0 } else { width_ms - late };
+            self.from_ms = self.from_ms.saturating_add(missing);
+        }
+        if self.to_ms < i64::MAX {
+            let rest = width_ms - 1 - self.to_ms.rem_euclid(width_ms);
+            self.to_ms = self.to_ms.saturating_add(rest);
+        }
+    }
+
     /// Whether nothing can answer it.
     pub fn is_empty(&self) -> bool {
         self.from_ms > self.to_ms
@@ -302,6 +318,20 @@ mod tests {
             }
         }
         assert_eq!("by time".parse::<Term>(), Err(()));
+    }
+
+    #[test]
+    fn a_bucket_is_asked_for_by_its_beginning() {
+        let widened = |from_ms, to_ms| {
+            let mut selection =
+                Selection { from_ms, to_ms, is_timed: true, ..Selection::default() };
+            selection.widen(10);
+            (selection.from_ms, selection.to_ms)
+        };
+        assert_eq!(widened(20, 40), (20, 49));
+        assert_eq!(widened(21, 49), (30, 49));
+        assert_eq!(widened(-5, i64::MAX), (0, i64::MAX));
+        assert_eq!(widened(i64::MIN, -11), (i64::MIN, -11));
     }
 
     fn narrowed(terms: &[(Comparison, Value)]) -> (i64, i64) {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use protocol::{Catalogue, CatalogueId, Signal};
 use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension as _, Params, params, params_from_iter};
+use rusqlite::{Connection, OptionalExtension as _, Row, params, params_from_iter};
 
 use super::limit::Stop;
 use super::selection::{NameTerm, Selection};
@@ -28,9 +28,9 @@ pub(super) type Columns = u128;
 /// One signal of a catalogue.
 #[derive(Debug)]
 pub(super) struct SignalView {
-    pub path: Box<str>,
+    pub path: Arc<str>,
     /// None for the empty one.
-    pub unit: Option<Box<str>>,
+    pub unit: Option<Arc<str>>,
     pub scale: Scale,
 }
 
@@ -146,28 +146,54 @@ impl Source {
     /// The blocks of a device that may hold something of the time asked for: by time, those
     /// without any first.
     pub fn choose(&self, device: i64, selection: &Selection) -> rusqlite::Result<Vec<BlockRow>> {
+        self.chosen(BlockRow::COLUMNS, "blocks AS b", device, selection, BlockRow::read)
+    }
+
+    /// The same, with what is kept ready of each block: its `hourly` or `minutely` roll-ups.
+    pub fn choose_rolled_up(
+        &self,
+        device: i64,
+        selection: &Selection,
+        grain: &str,
+    ) -> rusqlite::Result<Vec<(BlockRow, Option<Vec<u8>>)>> {
+        let columns = format!("{}, r.{grain}", BlockRow::COLUMNS);
+        let tables = "blocks AS b LEFT JOIN rollups AS r ON r.block = b.id";
+        self.chosen(&columns, tables, device, selection, |row| {
+            Ok((BlockRow::read(row)?, row.get(BlockRow::COLUMNS.split(',').count())?))
+        })
+    }
+
+    fn chosen<T>(
+        &self,
+        columns: &str,
+        tables: &str,
+        device: i64,
+        selection: &Selection,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<Vec<T>> {
         if selection.is_empty() {
             return Ok(Vec::new());
         }
-        let columns = BlockRow::COLUMNS;
         if !selection.is_timed {
             let sql = format!(
-                "SELECT {columns} FROM blocks AS b WHERE b.device = ?1 ORDER BY b.from_ms, b.id"
+                "SELECT {columns} FROM {tables} WHERE b.device = ?1 ORDER BY b.from_ms, b.id"
             );
-            return self.rows(&sql, params![device]);
+            return self
+                .index(|index| index.prepare(&sql)?.query_map(params![device], read)?.collect());
         }
         // A block of level 1 is short, so an index range finds it. The few others are looked at
         // one by one.
         let sql = format!(
-            "SELECT {columns} FROM blocks AS b WHERE b.device = ?1 AND b.level > 0 \
+            "SELECT {columns} FROM {tables} WHERE b.device = ?1 AND b.level > 0 \
                AND b.from_ms BETWEEN ?4 AND ?3 AND b.from_ms + b.span_ms >= ?2 \
              UNION ALL \
-             SELECT {columns} FROM blocks AS b WHERE b.device = ?1 AND b.level = 0 \
+             SELECT {columns} FROM {tables} WHERE b.device = ?1 AND b.level = 0 \
                AND b.from_ms <= ?3 AND b.from_ms + b.span_ms >= ?2 \
-             ORDER BY b.from_ms, b.id"
+             ORDER BY 9, 1"
         );
         let (from, to) = (selection.from_ms, selection.to_ms);
-        self.rows(&sql, params![device, from, to, from.saturating_sub(SPAN_MS_MAX)])
+        let parameters = params![device, from, to, from.saturating_sub(SPAN_MS_MAX)];
+        self.index(|index| index.prepare(&sql)?.query_map(parameters, read)?.collect())
     }
 
     /// Reads a block.
@@ -207,10 +233,6 @@ impl Source {
         }
         let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_INTERRUPT);
         Err(rusqlite::Error::SqliteFailure(code, None))
-    }
-
-    fn rows(&self, sql: &str, parameters: impl Params) -> rusqlite::Result<Vec<BlockRow>> {
-        self.index(|index| index.prepare(sql)?.query_map(parameters, BlockRow::read)?.collect())
     }
 
     fn reader(&self) -> MutexGuard<'_, StoreReader> {
