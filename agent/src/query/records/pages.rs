@@ -36,9 +36,20 @@ pub(super) struct Pages {
 #[derive(Clone, Debug)]
 struct Stretch {
     device: Option<Device>,
-    is_timed: bool,
+    part: Part,
     /// Time and number of the last record read.
     behind: Option<(Value, Value)>,
+}
+
+/// Which records, in which order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Part {
+    /// Those with a time, by it.
+    Timed,
+    /// Those without, as they came.
+    Untimed,
+    /// All, as they came: what a search streams.
+    Found,
 }
 
 impl Pages {
@@ -62,15 +73,15 @@ impl Pages {
             devices.extend(named.into_iter().map(Some));
         }
         for device in devices {
-            let part = |is_timed| Stretch { device: device.clone(), is_timed, behind: None };
-            let mut parts = vec![part(false), part(true)];
-            if selection.is_timed {
-                parts.remove(0);
-            }
-            if order.time_descends {
-                parts.reverse();
-            }
-            stretches.extend(parts);
+            let is_searched = !selection.texts.is_empty();
+            let parts: &[Part] = match (selection.is_timed, order.time_descends) {
+                _ if is_searched && !order.by_time => &[Part::Found],
+                (true, _) => &[Part::Timed],
+                (false, false) => &[Part::Untimed, Part::Timed],
+                (false, true) => &[Part::Timed, Part::Untimed],
+            };
+            let stretch = |part: &Part| Stretch { device: device.clone(), part: *part, behind: None };
+            stretches.extend(parts.iter().map(stretch));
         }
         let mut pages = Self {
             source,
@@ -163,25 +174,27 @@ impl Pages {
                 also(&format!("r.device IN (SELECT id FROM devices WHERE {named})"), &values);
             }
         }
-        if stretch.is_timed {
+        if stretch.part == Part::Untimed {
+            also("r.time_ms IS NULL", &[]);
+        } else if stretch.part == Part::Timed || self.selection.is_timed {
             let (from, to) = (self.selection.from_ms, self.selection.to_ms);
             also("r.time_ms BETWEEN ? AND ?", &[Value::Integer(from), Value::Integer(to)]);
-        } else {
-            also("r.time_ms IS NULL", &[]);
         }
         let (than, direction) = if self.descends { ("<", "DESC") } else { (">", "ASC") };
-        if let Some((time, number)) = &stretch.behind {
-            if stretch.is_timed {
-                also(&format!("(r.time_ms, r.id) {than} (?, ?)"), &[time.clone(), number.clone()]);
-            } else {
-                also(&format!("r.id {than} ?"), &[number.clone()]);
+        let number = if is_searched { "t.rowid" } else { "r.id" };
+        let (behind, order) = if stretch.part == Part::Timed {
+            ("(r.time_ms, r.id) ", format!("r.time_ms {direction}, r.id {direction}"))
+        } else {
+            ("", format!("{number} {direction}"))
+        };
+        match &stretch.behind {
+            Some((time, last)) if !behind.is_empty() => {
+                also(&format!("{behind}{than} (?, ?)"), &[time.clone(), last.clone()]);
             }
+            Some((_, last)) => also(&format!("{number} {than} ?"), &[last.clone()]),
+            None => {}
         }
-        let time = if stretch.is_timed { "r.time_ms" } else { "NULL" };
-        sql.push_str(&format!(
-            " ORDER BY {time} {direction}, r.id {direction} LIMIT {}",
-            self.page_max
-        ));
+        sql.push_str(&format!(" ORDER BY {order} LIMIT {}", self.page_max));
         sql
     }
 }
