@@ -1,13 +1,40 @@
-//! Blocks.
+//! Blocks: samples of one stream, in the order of their identity, as columns.
+//!
+//! ```text
+//! head:     device, ring, lane, catalogue, tick, boot, counts, lengths of what follows
+//! runs:     one per frame: seq, received, clock, boot, origin, instants
+//! instants: ordinal, tick, which columns in which order
+//! columns:  values, each column by itself
+//! ```
+//!
+//! Runs, instants and each column are coded by themselves ([`super::coding`]): who asks for one
+//! signal decodes the instants and that column. Everything is lossless for whatever is put in: an
+//! ordinal may be left out (a privacy rule took the instant), come twice or go back, a time too.
 
 use protocol::codec::CodecError;
 use protocol::frame::Origin;
 use protocol::{CatalogueId, Clock, DeviceId, Lane, RingId, Seq};
 
 use super::error::StoreError;
+use super::piece::{self, PieceKind};
+use head::Head;
+use instants::Instants;
+use values::Values;
+
+mod head;
+mod instants;
+mod runs;
+#[cfg(test)]
+mod tests;
+mod values;
+
+/// The most samples of a block.
+pub const SAMPLES_MAX: usize = 65_535;
+/// Columns there can be: a catalogue's signals, and the coarse place.
+pub const COLUMNS_MAX: u8 = 65;
 
 /// What all samples of a block have in common.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Stream {
     /// Whose.
     pub device: DeviceId,
@@ -23,8 +50,8 @@ pub struct Stream {
     pub boot: Option<u32>,
 }
 
-/// What a frame of a block has in common.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// What the samples of one frame have in common.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Run {
     /// Which frame.
     pub seq: Seq,
@@ -38,11 +65,26 @@ pub struct Run {
     pub origin: Option<Origin>,
 }
 
+/// A sample on its way into a block.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Entry {
+    /// In ticks of the catalogue.
+    pub tick: i64,
+    /// In steps of the signal.
+    pub raw: i64,
+    /// Which instant of its frame.
+    pub ordinal: u32,
+    /// Which of the runs; never falls.
+    pub run: u16,
+    /// Which signal of the catalogue, or the coarse place.
+    pub column: u8,
+}
+
 /// One sample of a block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BlockSample<'a> {
     /// Its own time: since 1970, or since the boot in a block of a boot (then
-    /// [`BlockRow::offset_ms`] has to be added).
+    /// [`super::read::BlockRow::offset_ms`] has to be added).
     pub time_ms: i64,
     /// In steps of its signal; a cell's bits for [`crate::privacy::Lens::CELL`].
     pub raw: i64,
@@ -54,27 +96,84 @@ pub struct BlockSample<'a> {
     pub run: &'a Run,
 }
 
-/// A block, read and found sound.
+/// Samples that are to become a block.
+#[derive(Debug, Default)]
+pub struct Samples {
+    /// The frames, in the order of their numbers.
+    pub runs: Vec<Run>,
+    /// The samples, in the order of their identity.
+    pub entries: Vec<Entry>,
+}
+
+/// A block, read and found sound as far as its checksum goes.
 #[derive(Debug)]
 pub struct Block {
-    stream: Stream,
+    head: Head,
     runs: Vec<Run>,
+    /// Per run, how many instants.
+    instants: Vec<u32>,
+    /// The whole piece.
+    piece: Vec<u8>,
+    /// Where in it the coded instants begin.
+    body: usize,
+}
+
+/// Appends a block, as a piece, to `out`. There must be 1 to [`SAMPLES_MAX`] samples.
+pub fn append(out: &mut Vec<u8>, stream: &Stream, samples: &Samples) -> Result<(), StoreError> {
+    let Samples { runs, entries } = samples;
+    if entries.is_empty() || entries.len() > SAMPLES_MAX || runs.len() > SAMPLES_MAX {
+        return Err(StoreError::damaged("a block of no samples, or of too many"));
+    }
+    let mut coded_runs = Vec::new();
+    let mut body = Vec::with_capacity(entries.len() * 2);
+    let instants = instants::encode(entries, runs.len(), &mut body);
+    let instants_len = body.len();
+    let columns = values::encode(entries, &mut body);
+    runs::encode(runs, &instants, &mut coded_runs);
+    let head = Head {
+        stream: *stream,
+        samples: entries.len(),
+        runs: runs.len(),
+        runs_len: coded_runs.len(),
+        instants_len,
+        columns,
+    };
+    piece::append(out, PieceKind::Block, |out| {
+        head.write(out);
+        out.extend_from_slice(&coded_runs);
+        out.extend_from_slice(&body);
+    })
 }
 
 impl Block {
     /// Checks a piece of a block file and reads what stands before its columns.
-    pub fn open(_piece: Vec<u8>) -> Result<Self, StoreError> {
-        Err(StoreError::damaged("not yet"))
+    pub fn open(piece: Vec<u8>) -> Result<Self, StoreError> {
+        let content = piece::content(&piece, PieceKind::Block)?;
+        let (head, rest) = Head::read(content)?;
+        let coded = rest.get(..head.runs_len).ok_or(CodecError::Truncated)?;
+        let (runs, instants) = runs::decode(coded, head.runs, head.samples)?;
+        let body = piece.len() - rest.len() + head.runs_len;
+        Ok(Self { head, runs, instants, piece, body })
     }
 
     /// What all samples have in common.
     pub fn stream(&self) -> &Stream {
-        &self.stream
+        &self.head.stream
     }
 
     /// The frames.
     pub fn runs(&self) -> &[Run] {
         &self.runs
+    }
+
+    /// How many samples.
+    pub fn len(&self) -> usize {
+        self.head.samples
+    }
+
+    /// A block is never empty.
+    pub fn is_empty(&self) -> bool {
+        self.head.samples == 0
     }
 
     /// All samples, in the order of their identity; after an error it ends.
@@ -86,8 +185,88 @@ impl Block {
     /// identity; the values of other columns are not decoded.
     pub fn samples_of(
         &self,
-        _columns: u128,
+        columns: u128,
     ) -> impl Iterator<Item = Result<BlockSample<'_>, CodecError>> {
-        std::iter::empty()
+        let tick_ms = i64::from(self.head.stream.tick_ms);
+        self.entries(columns).map(move |entry| {
+            let Entry { tick, raw, ordinal, run, column } = entry?;
+            let run = self.runs.get(usize::from(run)).ok_or(CodecError::Malformed)?;
+            Ok(BlockSample { time_ms: tick.saturating_mul(tick_ms), raw, ordinal, column, run })
+        })
+    }
+
+    /// The same, as they were put in.
+    pub(super) fn entries(&self, columns: u128) -> Entries<'_> {
+        let body = self.piece.get(self.body..).unwrap_or_default();
+        let (instants, rest) = body.split_at_checked(self.head.instants_len).unwrap_or_default();
+        Entries {
+            instants: Instants::new(instants),
+            values: Values::new(rest, &self.head.columns, columns),
+            left_in_run: self.instants.first().copied().unwrap_or_default(),
+            per_run: &self.instants,
+            run: 0,
+            instant: None,
+            left: self.head.samples,
+        }
+    }
+}
+
+/// Reads a block's samples. An iterator; after an error it ends.
+#[derive(Debug)]
+pub struct Entries<'a> {
+    instants: Instants<'a>,
+    values: Values<'a>,
+    /// Instants left in the run at hand.
+    left_in_run: u32,
+    per_run: &'a [u32],
+    run: u16,
+    /// The instant at hand: ordinal, tick, and how many of its columns were read.
+    instant: Option<(u32, i64, usize)>,
+    /// Samples left.
+    left: usize,
+}
+
+impl Entries<'_> {
+    fn read(&mut self) -> Result<Option<Entry>, CodecError> {
+        while self.left > 0 {
+            let (ordinal, tick, at) = match self.instant {
+                Some(instant) => instant,
+                None => self.next_instant()?,
+            };
+            let Some(column) = self.instants.columns().get(at).copied() else {
+                self.instant = None;
+                continue;
+            };
+            self.instant = Some((ordinal, tick, at + 1));
+            self.left -= 1;
+            if let Some(raw) = self.values.next(column)? {
+                return Ok(Some(Entry { tick, raw, ordinal, run: self.run, column }));
+            }
+        }
+        Ok(None)
+    }
+
+    fn next_instant(&mut self) -> Result<(u32, i64, usize), CodecError> {
+        while self.left_in_run == 0 {
+            self.run = self.run.checked_add(1).ok_or(CodecError::Malformed)?;
+            let next = self.per_run.get(usize::from(self.run));
+            self.left_in_run = *next.ok_or(CodecError::Malformed)?;
+            self.instants.begin_run();
+        }
+        self.left_in_run -= 1;
+        let (ordinal, tick) = self.instants.next()?;
+        Ok((ordinal, tick, 0))
+    }
+}
+
+impl Iterator for Entries<'_> {
+    type Item = Result<Entry, CodecError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let read = self.read().transpose();
+        if matches!(read, Some(Err(_))) {
+            self.left = 0;
+        }
+        read
     }
 }

@@ -56,6 +56,8 @@
 
 pub mod schema;
 pub mod read;
+mod coding;
+mod piece;
 pub mod block;
 pub mod rollup;
 mod files;
