@@ -17,6 +17,7 @@ use crate::run;
 mod check;
 mod devices;
 mod ledger;
+mod query;
 mod reach;
 mod table;
 
@@ -57,6 +58,8 @@ enum Command {
     Devices(devices::Devices),
     /// Show what became of everything accepted; exit code 1 if it does not balance
     Ledger(ledger::Ledger),
+    /// Ask the local store in SQL
+    Query(query::QueryCommand),
     /// Show the versions of program and wire
     Version(Version),
 }
@@ -114,6 +117,7 @@ impl Cli {
             Command::Check(check) => on_stdout(|out| check.execute(place.config, out)),
             Command::Devices(devices) => on_stdout(|out| devices.execute(&place.load()?, out)),
             Command::Ledger(ledger) => on_stdout(|out| ledger.execute(&place.load()?, out)),
+            Command::Query(query) => on_stdout(|out| query.execute(&place.load()?, out)),
             Command::Version(version) => on_stdout(|out| version.execute(out)),
         }
     }

@@ -24,6 +24,8 @@ use crate::store::schema;
 
 pub mod answer;
 pub mod limit;
+#[doc(hidden)]
+pub mod made;
 pub mod value;
 mod error;
 mod guard;
@@ -82,6 +84,15 @@ impl Query {
     /// Stops what runs, from another thread.
     pub fn stop(&self) -> Stop {
         self.source.stop.clone()
+    }
+
+    /// Lets all of SQLite in this process, whoever uses it, have no more memory than this many bytes.
+    pub fn limit_memory(&self, bytes: u64) -> Result<(), QueryError> {
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        let limit = |index: &Connection| {
+            index.pragma_update_and_check(None, "hard_heap_limit", bytes, |_| Ok(()))
+        };
+        self.source.index(limit).map_err(QueryError::Index)
     }
 
     /// How many blocks were read so far: what a query costs, for tests and benches.

@@ -57,10 +57,10 @@
 pub mod schema;
 pub mod read;
 mod coding;
-mod piece;
+pub(crate) mod piece;
 pub mod block;
 pub mod rollup;
-mod files;
+pub(crate) mod files;
 mod error;
 
 pub use error::StoreError;

@@ -8,10 +8,7 @@ use super::super::selection::Selection;
 use super::super::source::{CELL, Columns, Device, Signals, Source, failed};
 use super::tally::{Tally, take};
 use crate::store::read::BlockRow;
-use crate::store::rollup::{self, Rollup};
-
-const MINUTE_MS: i64 = 60_000;
-const HOUR_MS: i64 = 60 * MINUTE_MS;
+use crate::store::rollup::{self, HOUR_MS, MINUTE_MS, Rollup};
 
 /// One signal of one device in one bucket.
 #[derive(Debug)]
@@ -134,7 +131,7 @@ impl Fold {
         // What lies on an edge of the time asked for has to be looked at more closely.
         let mut cut = HashSet::new();
         let mut cut_columns = 0;
-        for rollup in rollup::decode(packed).map_err(failed)? {
+        for rollup in rollup::unpack(packed, grain_ms).map_err(failed)? {
             if columns >> rollup.column & 1 == 0 {
                 continue;
             }

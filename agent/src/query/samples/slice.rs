@@ -168,7 +168,7 @@ impl Slice {
             if last.is_none_or(|last| !std::ptr::eq(last, sample.run)) {
                 last = Some(sample.run);
                 run = u32::try_from(runs.len()).unwrap_or(u32::MAX);
-                runs.push(sample.run.clone());
+                runs.push(*sample.run);
             }
             self.hits.push(Hit {
                 own_ms: sample.time_ms,
