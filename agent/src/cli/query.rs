@@ -37,7 +37,10 @@ pub const EXAMPLES: &[(&str, &str)] = &[
         "SELECT bucket, mean, max FROM buckets('Vehicle.Speed', '15m', '2026-11-22', '2026-11-23', \
          'truck-1')",
     ),
-    ("What is in the logs about brakes", "SELECT time, device, message FROM logs WHERE logs MATCH 'brake*'"),
+    (
+        "What is in the logs about brakes",
+        "SELECT time, device, message FROM logs WHERE logs MATCH 'brake*'",
+    ),
     ("What was lost, and why", "SELECT device, reason, sum(samples) FROM losses GROUP BY 1, 2"),
     (
         "Who was above 120 since yesterday",

@@ -137,7 +137,8 @@ impl Maker {
         let times = || entries.iter().map(|entry| entry.tick.saturating_mul(tick_ms));
         let (from, to) = (times().min().unwrap_or(0), times().max().unwrap_or(0));
         let has_cells = entries.iter().any(|entry| entry.column > 63);
-        let flags = i64::from(times().is_sorted()) * FLAG_SORTED + i64::from(has_cells) * FLAG_CELLS;
+        let flags =
+            i64::from(times().is_sorted()) * FLAG_SORTED + i64::from(has_cells) * FLAG_CELLS;
         let signals = entries.iter().filter(|entry| entry.column < 64);
         let columns = signals.fold(0_u64, |columns, entry| columns | 1 << entry.column);
         let seq = |run: Option<&Run>| run.map(|run| run.seq.0.cast_signed());

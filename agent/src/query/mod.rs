@@ -122,17 +122,16 @@ impl Query {
     ) -> Result<Answered, QueryError> {
         let failed = |error| self.explain(error, sql);
         let mut statement = self.connection.prepare(sql).map_err(failed)?;
-        if statement.column_count() == 0 {
-            let what = if sql.trim().is_empty() { "there is no question" } else { "that asks nothing" };
-            return Err(QueryError::Sql(SqlError::new(format!(
-                "{what}: a query is one SELECT; see milepost query --help"
-            ))));
-        }
         if !statement.readonly() {
             return Err(QueryError::Refused {
-                what: "this would change the store".to_owned(),
+                what: "this would change something".to_owned(),
                 instead: "Ask with SELECT.",
             });
+        }
+        if statement.column_count() == 0 {
+            return Err(QueryError::Sql(SqlError::new(
+                "there is no question in it: a query is one SELECT; see milepost query --help",
+            )));
         }
         let names: Vec<&str> = statement.column_names().collect();
         rows.begin(&names)?;
@@ -161,14 +160,14 @@ impl Query {
 
     /// What an error of SQLite's means to whoever asked.
     fn explain(&self, error: rusqlite::Error, sql: &str) -> QueryError {
-        let refused = self.guard.take();
-        let code = error.sqlite_error_code();
-        match (code, refused) {
-            (Some(ErrorCode::AuthorizationForStatementDenied), Some(refused)) => return refused,
-            (Some(ErrorCode::OperationInterrupted), _) => {
+        if let Some(refused) = self.guard.take() {
+            return refused;
+        }
+        match error.sqlite_error_code() {
+            Some(ErrorCode::OperationInterrupted) => {
                 return QueryError::Stopped(self.source.stop.why().unwrap_or(Stopped::Asked));
             }
-            (Some(ErrorCode::OutOfMemory), _) => return QueryError::Memory,
+            Some(ErrorCode::OutOfMemory) => return QueryError::Memory,
             _ => {}
         }
         match error {
@@ -212,3 +211,6 @@ fn row_id(what: &impl Hash) -> i64 {
 fn whole(estimate: f64) -> i64 {
     estimate as i64
 }
+
+#[cfg(test)]
+mod tests;

@@ -154,9 +154,7 @@ fn order(
     if info.num_of_order_by() == 0 {
         return None;
     }
-    let is_constant = |subject| {
-        terms.contains(&Term { subject, comparison: Comparison::Equal })
-    };
+    let is_constant = |subject| terms.contains(&Term { subject, comparison: Comparison::Equal });
     let mut order = Order::default();
     for by in info.order_bys() {
         let descends = by.is_order_by_desc();

@@ -62,10 +62,8 @@ macro_rules! renamed {
     };
 }
 
-const BEFORE: &[Column] = &[
-    Column { name: "device", sql: "d.device" },
-    Column { name: "time", sql: "iso(r.time_ms)" },
-];
+const BEFORE: &[Column] =
+    &[Column { name: "device", sql: "d.device" }, Column { name: "time", sql: "iso(r.time_ms)" }];
 
 const AFTER: &[Column] = &[
     Column { name: "time_ms", sql: "r.time_ms" },
@@ -172,7 +170,11 @@ pub(super) fn register(connection: &Connection, source: &Arc<Source>) -> rusqlit
     const MODULE: Module<'_, RecordsTable> = Module::eponymous_only_module();
     source.index(super::show::write_times)?;
     for definition in &DEFINITIONS {
-        connection.create_module(definition.name, &MODULE, Some((Arc::clone(source), definition)))?;
+        connection.create_module(
+            definition.name,
+            &MODULE,
+            Some((Arc::clone(source), definition)),
+        )?;
     }
     Ok(())
 }

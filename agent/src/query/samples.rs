@@ -168,9 +168,7 @@ unsafe impl VTabCursor for SamplesCursor {
             TIME_MS => context.set_result(here.slice.time_ms()),
             RAW => context.set_result(hit.raw),
             ORDINAL => context.set_result(hit.ordinal),
-            UPTIME_MS => {
-                context.set_result(here.slice.row().boot.map(|_| hit.own_ms))
-            }
+            UPTIME_MS => context.set_result(here.slice.row().boot.map(|_| hit.own_ms)),
             LANE => context.set_result(here.slice.lane.name()),
             RING => context.set_result(here.slice.ring.to_string()),
             _ => {

@@ -353,7 +353,10 @@ mod tests {
             narrowed(&[(C::GreaterOrEqual, Value::Real(1.5)), (C::LessOrEqual, Value::Real(7.5))]),
             (2, 7)
         );
-        assert_eq!(narrowed(&[(C::Greater, Value::Real(1.5)), (C::Less, Value::Real(7.5))]), (2, 7));
+        assert_eq!(
+            narrowed(&[(C::Greater, Value::Real(1.5)), (C::Less, Value::Real(7.5))]),
+            (2, 7)
+        );
         let (from, to) = narrowed(&[(C::Equal, Value::Real(1.5))]);
         assert!(from > to);
         let (from, to) = narrowed(&[(C::Less, Value::Null)]);

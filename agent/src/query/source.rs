@@ -108,11 +108,7 @@ impl Source {
     }
 
     /// The devices asked for, by name.
-    pub fn devices(
-        &self,
-        terms: &[NameTerm],
-        descending: bool,
-    ) -> rusqlite::Result<Vec<Device>> {
+    pub fn devices(&self, terms: &[NameTerm], descending: bool) -> rusqlite::Result<Vec<Device>> {
         let (condition, parameters) = conditions("device", terms);
         let direction = if descending { "DESC" } else { "ASC" };
         let sql =

@@ -26,9 +26,7 @@ impl Rows for Csv<'_> {
         for cell in row {
             match cell {
                 ValueRef::Null => self.0.write_field(""),
-                ValueRef::Integer(whole) => {
-                    self.0.write_field(itoa::Buffer::new().format(*whole))
-                }
+                ValueRef::Integer(whole) => self.0.write_field(itoa::Buffer::new().format(*whole)),
                 ValueRef::Real(number) => self.0.write_field(real(*number)),
                 ValueRef::Text(text) => self.0.write_field(text),
                 ValueRef::Blob(blob) => self.0.write_field(hexadecimal(blob)),
@@ -65,8 +63,7 @@ mod tests {
         csv.row(&[ValueRef::Integer(i64::MIN), ValueRef::Real(1e300)]).unwrap();
         csv.end().unwrap();
         drop(csv);
-        let want =
-            "a,\"b,c\"\n,\"say \"\"hi\"\"\nthere\"\n15.0,00ff\n-9223372036854775808,1e300\n";
+        let want = "a,\"b,c\"\n,\"say \"\"hi\"\"\nthere\"\n15.0,00ff\n-9223372036854775808,1e300\n";
         assert_eq!(String::from_utf8(out).unwrap(), want);
     }
 

@@ -41,8 +41,7 @@ impl Rows for Json<'_> {
         for column in columns {
             // An object keeps only one member of a name.
             let times = seen.entry(*column).and_modify(|times| *times += 1).or_insert(1_u32);
-            let name =
-                if *times > 1 { format!("{column}_{times}") } else { (*column).to_owned() };
+            let name = if *times > 1 { format!("{column}_{times}") } else { (*column).to_owned() };
             let mut member = Vec::new();
             string(&mut member, &name);
             member.push(b':');

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use rusqlite::types::Value;
 use rusqlite::params_from_iter;
+use rusqlite::types::Value;
 
 use super::super::plan::Order;
 use super::super::selection::Selection;
@@ -80,7 +80,8 @@ impl Pages {
                 (false, false) => &[Part::Untimed, Part::Timed],
                 (false, true) => &[Part::Timed, Part::Untimed],
             };
-            let stretch = |part: &Part| Stretch { device: device.clone(), part: *part, behind: None };
+            let stretch =
+                |part: &Part| Stretch { device: device.clone(), part: *part, behind: None };
             stretches.extend(parts.iter().map(stretch));
         }
         let mut pages = Self {

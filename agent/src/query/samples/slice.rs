@@ -2,8 +2,8 @@
 
 use protocol::{Lane, RingId};
 
-use super::super::source::{Columns, Source, failed};
 use super::super::selection::Selection;
+use super::super::source::{Columns, Source, failed};
 use crate::store::block::Run;
 use crate::store::read::BlockRow;
 
