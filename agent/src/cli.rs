@@ -19,6 +19,7 @@ mod devices;
 mod ledger;
 mod query;
 mod reach;
+mod store;
 mod table;
 
 const EXIT_CODES: &str = "\
@@ -60,6 +61,9 @@ enum Command {
     Ledger(ledger::Ledger),
     /// Ask the local store in SQL
     Query(query::QueryCommand),
+    /// See to the local store
+    #[command(subcommand)]
+    Store(store::Store),
     /// Show the versions of program and wire
     Version(Version),
 }
@@ -118,6 +122,7 @@ impl Cli {
             Command::Devices(devices) => on_stdout(|out| devices.execute(&place.load()?, out)),
             Command::Ledger(ledger) => on_stdout(|out| ledger.execute(&place.load()?, out)),
             Command::Query(query) => on_stdout(|out| query.execute(&place.load()?, out)),
+            Command::Store(store) => on_stdout(|out| store.execute(&place.load()?, out)),
             Command::Version(version) => on_stdout(|out| version.execute(out)),
         }
     }

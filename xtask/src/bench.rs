@@ -10,6 +10,10 @@ use world::binaries::{Binaries, csv_files, recordings, root};
 use world::fleet::Fleet;
 use world::process::now;
 
+mod query;
+
+pub use query::{Query, query};
+
 /// The recordings over and over, so that they last however fast they are read.
 const ROUNDS: u32 = 1000;
 

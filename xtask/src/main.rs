@@ -90,6 +90,18 @@ enum Bench {
         #[arg(long, default_value_t = 500_000)]
         rate: u32,
     },
+    /// The local store, asked: a made-up fleet's day, medians in milliseconds.
+    Query {
+        /// Samples of the day, of all vehicles together.
+        #[arg(long, default_value_t = 100_000_000)]
+        samples: u64,
+        /// Vehicles.
+        #[arg(long, default_value_t = 1000)]
+        vehicles: u32,
+        /// One JSON object per line.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -112,6 +124,9 @@ fn run(chore: Chore) -> Result<()> {
         }
         Chore::Bench { bench: Bench::Ingest { data, json, load_for, vehicles, rate } } => {
             bench::ingest(&bench::Ingest { data, json, load_for, vehicles, rate })
+        }
+        Chore::Bench { bench: Bench::Query { samples, vehicles, json } } => {
+            bench::query(&bench::Query { samples, vehicles, json })
         }
         Chore::Torture { kills, seed, data, keep } => {
             torture::run(&torture::Torture { kills, seed, data, keep })

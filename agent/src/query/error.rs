@@ -38,9 +38,22 @@ pub enum QueryError {
     /// SQLite failed at something that is not the question's fault.
     #[error("the store's index cannot be read: {0}")]
     Index(rusqlite::Error),
+    /// A block or a catalogue is not what it should be.
+    #[error("{0}")]
+    Damaged(String),
     /// The answer could not be handed over.
     #[error("cannot write the answer")]
     Output(#[from] io::Error),
+}
+
+impl QueryError {
+    /// What went wrong between a table and the store.
+    pub(super) fn of_table(error: rusqlite::Error) -> Self {
+        match error {
+            rusqlite::Error::ModuleError(what) => Self::Damaged(what),
+            other => Self::Index(other),
+        }
+    }
 }
 
 /// What SQLite says about a question, and where in it.

@@ -23,6 +23,7 @@ use rusqlite::{Connection, ErrorCode};
 use crate::store::schema;
 
 pub mod answer;
+pub mod export;
 pub mod limit;
 #[doc(hidden)]
 pub mod made;

@@ -5,22 +5,22 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use protocol::{Catalogue, CatalogueId, Signal};
+use protocol::{Catalogue, CatalogueId, Signal, Step};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, Row, params, params_from_iter};
 
 use super::limit::Stop;
 use super::selection::{NameTerm, Selection};
 use super::value::Scale;
+use crate::privacy::{Lens, Policy};
 use crate::store::StoreError;
 use crate::store::block::Block;
 use crate::store::read::{BlockRow, StoreReader};
 use crate::store::schema::SPAN_MS_MAX;
 
-/// The column that is no signal of a catalogue but the coarse place.
-pub(super) const CELL: u8 = 64;
-/// Its path.
-pub(super) const CELL_PATH: &str = "Vehicle.CurrentLocation.H3";
+/// The column that is no signal of a catalogue but the coarse place, and its path.
+pub(super) const CELL: u8 = Lens::CELL;
+pub(super) const CELL_PATH: &str = Policy::CELL_PATH;
 
 /// A mask of columns: a bit per signal of a catalogue, and one for the coarse place.
 pub(super) type Columns = u128;
@@ -31,6 +31,7 @@ pub(super) struct SignalView {
     pub path: Arc<str>,
     /// None for the empty one.
     pub unit: Option<Arc<str>>,
+    pub step: Step,
     pub scale: Scale,
 }
 
@@ -43,6 +44,11 @@ impl Signals {
         // The coarse place stands last, whatever its number.
         let at = if column == CELL { self.0.len().checked_sub(1)? } else { usize::from(column) };
         self.0.get(at)
+    }
+
+    /// All, in the order of their columns; the coarse place last.
+    pub fn all(&self) -> impl Iterator<Item = &SignalView> {
+        self.0.iter()
     }
 
     /// The columns of these paths; all for none.
@@ -196,7 +202,12 @@ impl Source {
     pub fn block(&self, row: &BlockRow) -> rusqlite::Result<Block> {
         self.check()?;
         self.blocks_read.fetch_add(1, Ordering::Relaxed);
-        self.reader().block(row).map_err(failed)
+        self.reader().block(row).map_err(|error| match error {
+            StoreError::Damaged { .. } | StoreError::Codec(_) => rusqlite::Error::ModuleError(
+                format!("block file {} at byte {}: {error}", row.file, row.offset),
+            ),
+            other => failed(other),
+        })
     }
 
     /// A catalogue by its id.
@@ -214,7 +225,8 @@ impl Source {
         let cell = SignalView {
             path: CELL_PATH.into(),
             unit: None,
-            scale: Scale::new(protocol::Step::ONE),
+            step: Step::ONE,
+            scale: Scale::new(Step::ONE),
         };
         let views = signals.iter().map(view).chain([cell]).collect();
         let signals = Arc::new(Signals(views));
@@ -248,6 +260,7 @@ fn view(signal: &Signal<'_>) -> SignalView {
     SignalView {
         path: signal.path.into(),
         unit: (!signal.unit.is_empty()).then(|| signal.unit.into()),
+        step: signal.step,
         scale: Scale::new(signal.step),
     }
 }

@@ -10,6 +10,7 @@ use super::made::Maker;
 use super::*;
 use crate::store::block::{Entry, Run, Samples, Stream};
 
+mod exports;
 mod plans;
 mod properties;
 mod records;
