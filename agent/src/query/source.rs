@@ -16,7 +16,7 @@ use crate::privacy::{Lens, Policy};
 use crate::store::StoreError;
 use crate::store::block::Block;
 use crate::store::read::{BlockRow, StoreReader};
-use crate::store::schema::SPAN_MS_MAX;
+use crate::store::schema::{FLAG_RETIRED, SPAN_MS_MAX};
 
 /// The column that is no signal of a catalogue but the coarse place, and its path.
 pub(super) const CELL: u8 = Lens::CELL;
@@ -120,7 +120,7 @@ impl Source {
         let sql =
             format!("SELECT id, device FROM devices WHERE {condition} ORDER BY device {direction}");
         self.index(|index| {
-            let mut statement = index.prepare(&sql)?;
+            let mut statement = index.prepare_cached(&sql)?;
             let rows = statement.query_map(params_from_iter(parameters), |row| {
                 Ok(Device { id: row.get(0)?, name: row.get::<_, String>(1)?.into() })
             })?;
@@ -134,21 +134,21 @@ impl Source {
             return Ok(None);
         }
         let (condition, parameters) = conditions("path", terms);
-        let sql = format!(
-            "SELECT path FROM (SELECT path FROM signals UNION SELECT '{CELL_PATH}') \
-             WHERE {condition}"
-        );
+        let sql = format!("SELECT path FROM signals WHERE {condition}");
         self.index(|index| {
-            let mut statement = index.prepare(&sql)?;
+            let mut statement = index.prepare_cached(&sql)?;
             let rows = statement.query_map(params_from_iter(parameters), |row| row.get(0))?;
             rows.collect::<rusqlite::Result<_>>().map(Some)
         })
     }
 
     /// The blocks of a device that may hold something of the time asked for: by time, those
-    /// without any first.
+    /// without any first. Not those of which only the roll-ups are left.
     pub fn choose(&self, device: i64, selection: &Selection) -> rusqlite::Result<Vec<BlockRow>> {
-        self.chosen(BlockRow::COLUMNS, "blocks AS b", device, selection, BlockRow::read)
+        let mut rows =
+            self.chosen(BlockRow::COLUMNS, "blocks AS b", device, selection, BlockRow::read)?;
+        rows.retain(|row| row.flags & FLAG_RETIRED == 0);
+        Ok(rows)
     }
 
     /// The same, with what is kept ready of each block: its `hourly` or `minutely` roll-ups.
@@ -180,8 +180,9 @@ impl Source {
             let sql = format!(
                 "SELECT {columns} FROM {tables} WHERE b.device = ?1 ORDER BY b.from_ms, b.id"
             );
-            return self
-                .index(|index| index.prepare(&sql)?.query_map(params![device], read)?.collect());
+            return self.index(|index| {
+                index.prepare_cached(&sql)?.query_map(params![device], read)?.collect()
+            });
         }
         // A block of level 1 is short, so an index range finds it. The few others are looked at
         // one by one.
@@ -195,7 +196,7 @@ impl Source {
         );
         let (from, to) = (selection.from_ms, selection.to_ms);
         let parameters = params![device, from, to, from.saturating_sub(SPAN_MS_MAX)];
-        self.index(|index| index.prepare(&sql)?.query_map(parameters, read)?.collect())
+        self.index(|index| index.prepare_cached(&sql)?.query_map(parameters, read)?.collect())
     }
 
     /// Reads a block.

@@ -197,14 +197,16 @@ fn accounts(
     Ok(is_long_enough && after_last.file <= end.file.saturating_add(2))
 }
 
-enum Holds {
+/// What a cursor is worth in a journal.
+pub(super) enum Holds {
     Yes,
     /// It does, but the journal no longer has what follows it.
     Behind,
     No,
 }
 
-fn holds(state: &CursorState, journal: &JournalTail) -> Holds {
+/// Whether a journal has what follows a cursor.
+pub(super) fn holds(state: &CursorState, journal: &JournalTail) -> Holds {
     let Some(cursor) = &state.journal else { return Holds::Yes };
     if !journal.validates(cursor) {
         return Holds::No;

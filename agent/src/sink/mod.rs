@@ -20,12 +20,14 @@ mod numbered;
 mod scan;
 mod slots;
 mod stdout;
+mod store;
 
 pub use file::{FileSink, FileSinkConfig};
 pub use lock::{DirLock, LockError};
 pub use ndjson::Ndjson;
 pub use numbered::{LogEnd, Naming, NumberedLog};
 pub use stdout::StdoutSink;
+pub use store::{StoreSink, StoreSinkConfig};
 
 /// How far a sink has got, in the journal and in the files beside it.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -99,6 +101,8 @@ pub enum AnySink {
     File(FileSink),
     /// NDJSON on standard output.
     Stdout(StdoutSink),
+    /// The local store.
+    Store(Box<StoreSink>),
 }
 
 impl AnySink {
@@ -108,6 +112,7 @@ impl AnySink {
         match self {
             Self::File(sink) => sink.delivered(),
             Self::Stdout(_) => Ok(HashMap::new()),
+            Self::Store(sink) => sink.delivered(),
         }
     }
 }
@@ -117,6 +122,7 @@ impl Sink for AnySink {
         match self {
             Self::File(sink) => sink.write(batch, cursor),
             Self::Stdout(sink) => sink.write(batch, cursor),
+            Self::Store(sink) => sink.write(batch, cursor),
         }
     }
 }

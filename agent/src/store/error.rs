@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use protocol::codec::CodecError;
+use rusqlite::ErrorCode;
 
 /// What goes wrong with a store.
 #[derive(Debug, thiserror::Error)]
@@ -16,8 +17,8 @@ pub enum StoreError {
         /// Why not.
         source: io::Error,
     },
-    /// Resource: the index cannot be read or written.
-    #[error("the store's index: {0}")]
+    /// Resource: the index cannot be read or written; operator, where it is damaged.
+    #[error("the store's index: {error}{advice}", error = .0, advice = index_advice(.0))]
     Index(#[from] rusqlite::Error),
     /// Operator: there is no store at that place.
     #[error("there is no store in {0}")]
@@ -45,6 +46,15 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether the disk is full.
+    pub fn is_disk_full(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => source.kind() == io::ErrorKind::StorageFull,
+            Self::Index(error) => error.sqlite_error_code() == Some(ErrorCode::DiskFull),
+            _ => false,
+        }
+    }
+
     /// For `map_err`: an I/O error and what was being done.
     pub(crate) fn io(doing: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let doing = doing.into();
@@ -53,5 +63,14 @@ impl StoreError {
 
     pub(crate) fn damaged(what: impl Into<String>) -> Self {
         Self::Damaged { what: what.into() }
+    }
+}
+
+fn index_advice(error: &rusqlite::Error) -> &'static str {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            "; stop the agent and run `milepost store rebuild`"
+        }
+        _ => "",
     }
 }

@@ -1,15 +1,213 @@
-//! The files of a store's directory.
+//! The files of a store's directory: appending to block files, removing them, keeping readers' open.
 
+use std::collections::HashSet;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
+use protocol::CatalogueId;
 use rustix::fs::{FlockOperation, flock};
 
 use super::error::StoreError;
+use super::piece::{self, HEAD_LEN, PieceKind};
+use crate::storage::{File, SharedStorage};
+
+/// Bytes of the piece that stands at the front of each append: how long the rest is.
+const STAMP_LEN: u64 = HEAD_LEN as u64 + 8;
 
 /// Where block file `id` is.
 pub fn path(dir: &Path, id: u32) -> PathBuf {
     dir.join("blocks").join(format!("{id:06}.blk"))
+}
+
+/// The number in a block file's name.
+pub fn number(path: &Path) -> Option<u32> {
+    path.file_name()?.to_str()?.strip_suffix(".blk")?.parse().ok()
+}
+
+/// The block files there are.
+pub fn list(storage: &SharedStorage, dir: &Path) -> io::Result<Vec<u32>> {
+    let mut ids: Vec<u32> =
+        storage.list(&dir.join("blocks"))?.iter().filter_map(|path| number(path)).collect();
+    ids.sort_unstable();
+    Ok(ids)
+}
+
+/// Which file each writer appends to; handed out once each.
+#[derive(Debug)]
+pub struct Numbers {
+    next: AtomicU32,
+    /// The file that commits go to; 0 for none.
+    current: AtomicU32,
+}
+
+impl Numbers {
+    /// Numbers above all that were used.
+    pub fn after(last: u32) -> Arc<Self> {
+        Arc::new(Self { next: AtomicU32::new(last + 1), current: AtomicU32::new(0) })
+    }
+
+    /// The file that commits go to: compaction leaves it alone.
+    pub fn current(&self) -> u32 {
+        self.current.load(Ordering::SeqCst)
+    }
+}
+
+/// Appends to block files, one after the other.
+#[derive(Debug)]
+pub struct Appender {
+    storage: SharedStorage,
+    dir: PathBuf,
+    level: u8,
+    /// A new file is begun at this size.
+    file_bytes: u64,
+    numbers: Arc<Numbers>,
+    open: Option<Open>,
+}
+
+#[derive(Debug)]
+struct Open {
+    id: u32,
+    file: Box<dyn File>,
+    /// Where the committed part ends.
+    len: u64,
+    /// Catalogues that stand in the committed part.
+    catalogues: HashSet<CatalogueId>,
+}
+
+/// What was appended, before it is committed.
+#[derive(Debug)]
+pub struct Appended {
+    /// To which file.
+    pub file: u32,
+    /// Where the pieces begin.
+    pub offset: u64,
+    /// Where the file ends now.
+    pub end: u64,
+}
+
+impl Appender {
+    pub fn new(
+        storage: &SharedStorage,
+        dir: &Path,
+        (level, file_bytes): (u8, u64),
+        numbers: &Arc<Numbers>,
+    ) -> Self {
+        let (storage, numbers) = (Arc::clone(storage), Arc::clone(numbers));
+        Self { storage, dir: dir.to_owned(), level, file_bytes, numbers, open: None }
+    }
+
+    pub fn level(&self) -> u8 {
+        self.level
+    }
+
+    /// The file that is written to, if one is open.
+    pub fn file(&self) -> Option<u32> {
+        self.open.as_ref().map(|open| open.id)
+    }
+
+    /// Whether the file that comes next has this catalogue.
+    pub fn has(&self, catalogue: CatalogueId) -> bool {
+        self.open.as_ref().is_some_and(|open| open.catalogues.contains(&catalogue))
+    }
+
+    /// Appends pieces, durably. They count for nothing until [`Appender::commit`]; after an error
+    /// another file is begun, for nothing is known of this one.
+    pub fn append(&mut self, pieces: &[u8]) -> Result<Appended, StoreError> {
+        let open = match self.open.take() {
+            Some(open) => open,
+            None => self.begin().map_err(StoreError::io("cannot begin a block file"))?,
+        };
+        let mut stamp = Vec::new();
+        let len = pieces.len() as u64;
+        piece::append(&mut stamp, PieceKind::Commit, |out| {
+            out.extend_from_slice(&len.to_le_bytes());
+        })?;
+        let offset = open.len + STAMP_LEN;
+        let written = open
+            .file
+            .write_at(open.len, &stamp)
+            .and_then(|()| open.file.write_at(offset, pieces))
+            .and_then(|()| open.file.sync());
+        if let Err(error) = written {
+            self.give_up(&open);
+            return Err(StoreError::io("cannot write a block file")(error));
+        }
+        let appended = Appended { file: open.id, offset, end: offset + len };
+        self.open = Some(open);
+        Ok(appended)
+    }
+
+    /// What was appended counts now.
+    pub fn commit(&mut self, appended: &Appended, catalogues: &[CatalogueId]) {
+        if let Some(open) = &mut self.open {
+            open.len = appended.end;
+            open.catalogues.extend(catalogues);
+        }
+        if appended.end >= self.file_bytes {
+            self.seal();
+        }
+    }
+
+    /// What comes next goes to another file.
+    pub fn seal(&mut self) {
+        self.open = None;
+        if self.level == 0 {
+            self.numbers.current.store(0, Ordering::SeqCst);
+        }
+    }
+
+    fn begin(&self) -> io::Result<Open> {
+        let id = self.numbers.next.fetch_add(1, Ordering::SeqCst);
+        let path = path(&self.dir, id);
+        if self.level == 0 {
+            self.numbers.current.store(id, Ordering::SeqCst);
+        }
+        let opened = self.storage.open(&path, true).and_then(|file| {
+            file.set_len(0)?;
+            self.storage.sync_dir(&self.dir.join("blocks"))?;
+            Ok(file)
+        });
+        match opened {
+            Ok(file) => Ok(Open { id, file, len: 0, catalogues: HashSet::new() }),
+            Err(error) => {
+                // Nothing of it counts; if it stays, the next start removes it.
+                drop(self.storage.remove(&path));
+                Err(error)
+            }
+        }
+    }
+
+    /// Of a file that cannot be written, what was committed stays.
+    fn give_up(&mut self, open: &Open) {
+        if open.len == 0 {
+            drop(self.storage.remove(&path(&self.dir, open.id)));
+        }
+        self.seal();
+    }
+}
+
+/// Whole appends that stand in a file from `at` on: where each begins and ends.
+pub fn appends(file: &dyn File, at: u64) -> io::Result<Vec<(u64, u64)>> {
+    let end = file.len()?;
+    let (mut at, mut found) = (at, Vec::new());
+    let stamp_len = usize::try_from(STAMP_LEN).unwrap_or_default();
+    while at < end {
+        let mut stamp = vec![0; stamp_len];
+        let read = file.read_at(at, &mut stamp)?;
+        let content =
+            stamp.get(..read).and_then(|read| piece::content(read, PieceKind::Commit).ok());
+        let Some(len) = content.and_then(|content| content.first_chunk::<8>()) else { break };
+        let next = (at + STAMP_LEN).saturating_add(u64::from_le_bytes(*len));
+        if next > end {
+            break;
+        }
+        found.push((at + STAMP_LEN, next));
+        at = next;
+    }
+    Ok(found)
 }
 
 /// Held by every reader as long as it lives; keeps what was merged from being removed.

@@ -56,11 +56,23 @@
 
 pub mod schema;
 pub mod read;
-mod coding;
-pub(crate) mod piece;
 pub mod block;
 pub mod rollup;
-pub(crate) mod files;
+mod background;
+mod chapter;
+mod coding;
+mod compact;
+pub(crate) mod engine;
 mod error;
+pub(crate) mod facts;
+pub(crate) mod files;
+pub(crate) mod index;
+mod merge;
+mod piece;
+mod placement;
+mod retention;
 
+pub use background::CompactionHandle;
+pub use engine::{Engine, Standing};
 pub use error::StoreError;
+pub use retention::{Retention, Retired};

@@ -4,6 +4,7 @@
 //! that stands here. Every table but `meta` can be made anew from the block files.
 
 use std::path::Path;
+use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
@@ -22,6 +23,10 @@ pub const FLAG_SORTED: i64 = 1;
 /// Bit of `blocks.flags`: there are coarse places ([`crate::privacy::Lens::CELL`]) among the samples.
 pub const FLAG_CELLS: i64 = 2;
 
+/// Bit of `blocks.flags`: the samples are gone, by retention; the roll-ups are still there. `file`,
+/// `offset` and `len` are 0.
+pub const FLAG_RETIRED: i64 = 4;
+
 /// The longest time that a block of level 1 spans, in milliseconds.
 pub const SPAN_MS_MAX: i64 = 86_400_000;
 
@@ -34,7 +39,12 @@ pub const SPAN_MS_MAX: i64 = 86_400_000;
 ///
 /// `records.kind`: 0 event, 1 log, 2 health, 3 boot, 4 fork, 5 crash, 6 loss. `time_ms` is null
 /// without a wall clock (`uptime_ms` is there then), `ordinal` -1 for what the agent itself says.
-/// The text of logs is in `log_text`, by the record's id.
+/// The text of logs is in `log_text`, by the record's id. A record keeps its chapter from going.
+///
+/// `files.live` is how many bytes of pieces the index points at. `boots` says what to add to the
+/// uptime of a boot. `retired` counts what retention took, by class. In `meta`: `cursor` (a sink's,
+/// postcard), `commit` (the number of the last one), `rebuilt`, with the reason, while no cursor
+/// holds.
 pub const TABLES: &str = "
 CREATE TABLE meta(key TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID;
 CREATE TABLE devices(id INTEGER PRIMARY KEY, device TEXT NOT NULL UNIQUE) STRICT;
@@ -53,7 +63,7 @@ CREATE TABLE boots(
   clock INTEGER NOT NULL, PRIMARY KEY(device, boot)) STRICT, WITHOUT ROWID;
 CREATE TABLE files(
   id INTEGER PRIMARY KEY, len INTEGER NOT NULL, level INTEGER NOT NULL,
-  sealed INTEGER NOT NULL, live INTEGER NOT NULL) STRICT;
+  live INTEGER NOT NULL) STRICT;
 CREATE TABLE blocks(
   id INTEGER PRIMARY KEY, file INTEGER NOT NULL, offset INTEGER NOT NULL, len INTEGER NOT NULL,
   device INTEGER NOT NULL, ring INTEGER NOT NULL, catalogue INTEGER NOT NULL, boot INTEGER,
@@ -75,6 +85,7 @@ CREATE TABLE records(
 CREATE UNIQUE INDEX records_identity ON records(ring, seq, ordinal);
 CREATE INDEX records_device ON records(device, kind, time_ms);
 CREATE INDEX records_time ON records(kind, time_ms);
+CREATE INDEX records_chapter ON records(chapter);
 CREATE VIRTUAL TABLE log_text USING fts5(target, message, content='', contentless_delete=1);
 CREATE TABLE retired(
   class TEXT PRIMARY KEY, count INTEGER NOT NULL, until_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;
@@ -82,15 +93,44 @@ CREATE TABLE retired(
 
 /// Makes all tables in an empty file.
 pub fn create(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch("BEGIN IMMEDIATE")?;
     connection.execute_batch(TABLES)?;
     connection.pragma_update(None, "application_id", APPLICATION_ID)?;
-    connection.pragma_update(None, "user_version", VERSION)
+    connection.pragma_update(None, "user_version", VERSION)?;
+    connection.execute_batch("COMMIT")
+}
+
+/// Opens an index to write, or makes one where there is none.
+///
+/// Every commit is durable: the cursor in it lets the journal go. A writer waits for another (the
+/// sink for compaction, whose transactions are short).
+pub fn open_to_write(path: &Path, cache_kib: i64) -> Result<Connection, StoreError> {
+    let is_new = std::fs::metadata(path).map_or(true, |file| file.len() == 0);
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(Duration::from_secs(30))?;
+    if !is_new {
+        check(&connection, path)?;
+    }
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "cache_size", -cache_kib)?;
+    connection.pragma_update(None, "journal_size_limit", 16 << 20)?;
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.set_prepared_statement_cache_capacity(64);
+    if is_new {
+        create(&connection)?;
+    }
+    Ok(connection)
 }
 
 /// Opens an index to read, beside whoever writes it.
 pub fn open_to_read(path: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(Duration::from_secs(5))?;
     connection.pragma_update(None, "query_only", true)?;
     check(&connection, path)?;
     Ok(connection)

@@ -10,6 +10,7 @@ use rusqlite::params;
 use super::super::source::{Source, failed};
 use crate::store::block::{Block, Run};
 use crate::store::read::BlockRow;
+use crate::store::schema::FLAG_RETIRED;
 
 /// Blocks that are held decoded whole; of more than that, parts.
 const WHOLE_BLOCKS_MAX: usize = 8;
@@ -82,11 +83,11 @@ impl<'a> Merge<'a> {
         let columns = BlockRow::COLUMNS;
         let sql = format!(
             "SELECT {columns} FROM blocks AS b WHERE b.device = ?1 AND b.ring = ?2 \
-             ORDER BY b.seq_first, b.id"
+             AND b.flags & {FLAG_RETIRED} = 0 ORDER BY b.seq_first, b.id"
         );
         let blocks = source.index(|index| {
             let parameters = params![ring.device, ring.id];
-            index.prepare(&sql)?.query_map(parameters, BlockRow::read)?.collect()
+            index.prepare_cached(&sql)?.query_map(parameters, BlockRow::read)?.collect()
         })?;
         let mut merge = Self {
             source,
@@ -164,7 +165,7 @@ impl<'a> Merge<'a> {
         let limit = i64::try_from(RECORDS_MAX).unwrap_or(i64::MAX);
         self.records = self.source.index(|index| {
             let parameters = params![self.ring.id, seq.cast_signed(), ordinal, limit];
-            let mut statement = index.prepare(sql)?;
+            let mut statement = index.prepare_cached(sql)?;
             let rows = statement.query_map(parameters, |row| {
                 Ok(((row.get::<_, i64>(0)?.cast_unsigned(), row.get(1)?), row.get(2)?))
             })?;

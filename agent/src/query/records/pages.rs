@@ -133,7 +133,7 @@ impl Pages {
         let sql = self.sql(stretch, &mut parameters);
         let width = self.definition.columns().count() + 2;
         self.source.index(|index| {
-            let mut statement = index.prepare(&sql)?;
+            let mut statement = index.prepare_cached(&sql)?;
             let rows = statement.query_map(params_from_iter(parameters), |row| {
                 (0..width).map(|column| row.get(column)).collect()
             })?;

@@ -9,6 +9,7 @@ use super::super::source::{CELL, Columns, Device, Signals, Source, failed};
 use super::tally::{Tally, take};
 use crate::store::read::BlockRow;
 use crate::store::rollup::{self, HOUR_MS, MINUTE_MS, Rollup};
+use crate::store::schema::FLAG_RETIRED;
 
 /// One signal of one device in one bucket.
 #[derive(Debug)]
@@ -152,7 +153,7 @@ impl Fold {
         })
     }
 
-    /// Adds a block's samples that are asked for.
+    /// Adds a block's samples that are asked for; none if only its roll-ups are left.
     fn add_samples(
         &mut self,
         row: &BlockRow,
@@ -160,7 +161,9 @@ impl Fold {
         signals: &Signals,
         asked: impl Fn(i64, u8) -> bool,
     ) -> rusqlite::Result<()> {
-        let Some(offset) = row.offset_ms() else { return Ok(()) };
+        let Some(offset) = row.offset_ms().filter(|_| row.flags & FLAG_RETIRED == 0) else {
+            return Ok(());
+        };
         let block = self.source.block(row)?;
         let mut rollups: HashMap<(i64, u8), Option<Rollup>> = HashMap::new();
         for sample in block.samples_of(columns & !(1 << CELL)) {

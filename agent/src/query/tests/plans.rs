@@ -167,3 +167,30 @@ fn tables_are_joined() {
                JOIN buckets('Vehicle.Speed', '1d', '2008-05-18', '2008-05-19', d.device) AS b";
     assert_eq!(ask(&mut query, sql).len(), 3);
 }
+
+#[test]
+fn what_retention_leaves_is_the_roll_ups() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut maker = Maker::create(dir.path()).unwrap();
+    let signals = [signal(DOORS, Step::ONE)];
+    let catalogue = maker.catalogue(&Catalogue { tick_ms: 1000, signals: &signals }).unwrap();
+    let stream = stream("truck-1", 1, catalogue, 1000);
+    for hour in 0..2 {
+        let tick = DAY_MS / 1000 + hour * 3600;
+        let entry = |second| Entry { tick: tick + second, raw: 4, ordinal: 0, run: 0, column: 0 };
+        let samples = Samples { runs: vec![run(1)], entries: vec![entry(0), entry(60)] };
+        let block = maker.block(&stream, &samples, 1, None).unwrap();
+        if hour == 0 {
+            maker.retire(block).unwrap();
+        }
+    }
+    maker.finish().unwrap();
+    let mut query = Query::open(dir.path()).unwrap();
+    assert_eq!(number(&mut query, "SELECT count(*) FROM samples"), 2);
+    assert_eq!(number(&mut query, "SELECT samples FROM devices"), 2);
+    assert_eq!(number(&mut query, "SELECT sum(count) FROM rollup_1h"), 4);
+    let sql = "SELECT count FROM buckets('Vehicle.Cabin.DoorCount', '1h', '2008-05-18T00:00:30')";
+    assert_eq!(ask(&mut query, sql), [[Value::Integer(2)]]);
+    let mut out = Vec::new();
+    assert_eq!(export::export(dir.path(), None, Stop::default(), &mut out).unwrap(), 2);
+}
