@@ -177,8 +177,14 @@ fn what_retention_leaves_is_the_roll_ups() {
     let stream = stream("truck-1", 1, catalogue, 1000);
     for hour in 0..2 {
         let tick = DAY_MS / 1000 + hour * 3600;
-        let entry = |second| Entry { tick: tick + second, raw: 4, ordinal: 0, run: 0, column: 0 };
-        let samples = Samples { runs: vec![run(1)], entries: vec![entry(0), entry(60)] };
+        let entry = |ordinal| Entry {
+            tick: tick + i64::from(ordinal) * 60,
+            raw: 4,
+            ordinal,
+            run: 0,
+            column: 0,
+        };
+        let samples = Samples { runs: vec![run(1)], entries: vec![entry(0), entry(1)] };
         let block = maker.block(&stream, &samples, 1, None).unwrap();
         if hour == 0 {
             maker.retire(block).unwrap();
