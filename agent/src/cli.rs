@@ -16,11 +16,13 @@ use crate::run;
 
 mod check;
 mod devices;
+mod export;
 mod ledger;
 mod query;
 mod reach;
 mod store;
 mod table;
+mod upkeep;
 
 const EXIT_CODES: &str = "\
 Exit codes:

@@ -126,6 +126,32 @@ pub enum SinkKind {
     },
     /// NDJSON on standard output.
     Stdout,
+    /// The local store: blocks of samples, and an index to ask.
+    Store {
+        /// The directory; a relative one lies in the data directory.
+        path: PathBuf,
+        /// A new block file is begun at this size.
+        file_bytes: u64,
+        /// What is kept for how long.
+        keep: Keep,
+    },
+}
+
+/// What a store keeps for how many days; without a number, for ever.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Keep {
+    /// Samples.
+    pub samples_days: Option<u64>,
+    /// Hours and minutes rolled up.
+    pub rollups_days: Option<u64>,
+    /// Events and losses.
+    pub events_days: Option<u64>,
+    /// Logs.
+    pub logs_days: Option<u64>,
+    /// Heartbeats, boots, forks, crashes.
+    pub health_days: Option<u64>,
+    /// Most bytes of everything.
+    pub bytes_max: Option<u64>,
 }
 
 /// What happens when the journal is full and a sink is behind.

@@ -1,7 +1,7 @@
 //! `milepost query`.
 
 use std::io::{self, Read as _, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use tokio::sync::oneshot;
 
+use super::upkeep;
 use crate::config::{Config, parse_duration};
 use crate::query::{self, Limits, Query, QueryError, Stop, Stopped};
 use crate::store::StoreError;
@@ -111,7 +112,7 @@ impl QueryCommand {
         } else {
             self.sql
         };
-        let mut query = open(&store_dir(config))?;
+        let mut query = open(&upkeep::dir(config))?;
         query.limit_memory(self.max_memory)?;
         let format = match self.format {
             _ if self.json => query::Format::Json,
@@ -134,11 +135,6 @@ impl QueryCommand {
             Err(error) => Err(error.into()),
         }
     }
-}
-
-/// Where a configuration has its store.
-pub(super) fn store_dir(config: &Config) -> PathBuf {
-    config.agent.data_dir.join("store")
 }
 
 fn open(dir: &Path) -> anyhow::Result<Query> {

@@ -59,7 +59,9 @@ impl Distinct {
             section.wrong("name", format!("two sinks are called `{name}`"), Some(meant));
         }
         let (place, key) = match &sink.kind {
-            SinkKind::File { path, .. } => (Some(path.clone()), "path"),
+            SinkKind::File { path, .. } | SinkKind::Store { path, .. } => {
+                (Some(path.clone()), "path")
+            }
             SinkKind::Stdout => (None, "type"),
         };
         // A file sink without a path has its name's, and then the names say it already.
@@ -87,7 +89,7 @@ pub(super) fn environment(config: &Config, notes: &Notes, report: &mut Report) {
         wrong("agent.data_dir", format!("the data directory can't be used: {why}"), None);
     }
     for (index, sink) in config.sinks.0.iter().enumerate() {
-        if let SinkKind::File { path, .. } = &sink.kind
+        if let SinkKind::File { path, .. } | SinkKind::Store { path, .. } = &sink.kind
             && path.is_absolute()
             && let Err(why) = writable(path)
         {

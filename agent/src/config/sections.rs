@@ -7,7 +7,9 @@ use toml::de::DeTable;
 
 use super::read::{Notes, Section};
 use super::report::{Problem, Report};
-use super::{Agent, Config, Http, Journal, Listen, MIB, OnFull, Registry, Sink, SinkKind, Sinks};
+use super::{
+    Agent, Config, Http, Journal, Keep, Listen, MIB, OnFull, Registry, Sink, SinkKind, Sinks,
+};
 use super::{check, privacy};
 
 /// Reads all there is; what is wrong goes into the report, and has its default here.
@@ -119,7 +121,11 @@ fn gib(gib: f64) -> u64 {
 enum Kind {
     File,
     Stdout,
+    Store,
 }
+
+const KINDS: [(&str, Kind); 3] =
+    [("file", Kind::File), ("stdout", Kind::Stdout), ("store", Kind::Store)];
 
 fn sinks(root: &mut Section<'_>) -> Sinks {
     let Some(sections) = root.sections("sink") else { return Sinks::default() };
@@ -135,7 +141,7 @@ fn sinks(root: &mut Section<'_>) -> Sinks {
             }
         }
         let name = section.text("name").unwrap_or_default().to_owned();
-        let kind = section.choice("type", &[("file", Kind::File), ("stdout", Kind::Stdout)]);
+        let kind = section.choice("type", &KINDS);
         let on_full =
             section.choice("on_full", &[("block", OnFull::Block), ("lose", OnFull::Lose)]);
         // The first sink is the primary one: what it has not got must not be lost.
@@ -143,6 +149,7 @@ fn sinks(root: &mut Section<'_>) -> Sinks {
         let kind = match kind {
             Some(Kind::File) => file_sink(&mut section, &name),
             Some(Kind::Stdout) => stdout_sink(&mut section),
+            Some(Kind::Store) => store_sink(&mut section, &name),
             // Which keys such a sink may have is unknown; its type is reported.
             None => continue,
         };
@@ -154,14 +161,33 @@ fn sinks(root: &mut Section<'_>) -> Sinks {
     Sinks(sinks)
 }
 
-fn stdout_sink(section: &mut Section<'_>) -> SinkKind {
-    for key in ["path", "rotate_mib"] {
+/// What only some kinds of sink have.
+const FILE_KEYS: [&str; 1] = ["rotate_mib"];
+const STORE_KEYS: [&str; 7] = [
+    "file_mib",
+    "samples_days",
+    "rollups_days",
+    "events_days",
+    "logs_days",
+    "health_days",
+    "size_max_gib",
+];
+
+/// Refuses keys that this kind of sink does not have.
+fn refuse(section: &mut Section<'_>, kind: &str, keys: &[&'static str], meant: &str) {
+    for key in keys {
         if section.has(key) {
             section.skip(key);
-            let meant = Some(r#"remove it, or set type = "file""#.to_owned());
-            section.wrong(key, format!("a stdout sink has no `{key}`"), meant);
+            let meant = Some(format!(r#"remove it, or set type = "{meant}""#));
+            section.wrong(key, format!("a {kind} sink has no `{key}`"), meant);
         }
     }
+}
+
+fn stdout_sink(section: &mut Section<'_>) -> SinkKind {
+    refuse(section, "stdout", &["path"], "file");
+    refuse(section, "stdout", &FILE_KEYS, "file");
+    refuse(section, "stdout", &STORE_KEYS, "store");
     SinkKind::Stdout
 }
 
@@ -169,5 +195,23 @@ fn file_sink(section: &mut Section<'_>, name: &str) -> SinkKind {
     let path = section.text("path").unwrap_or(name);
     let rotate_bytes =
         section.whole("rotate_mib", 1..=1024 * 1024).map_or(64 * MIB, |mib| mib * MIB);
+    refuse(section, "file", &STORE_KEYS, "store");
     SinkKind::File { path: PathBuf::from(path), rotate_bytes }
+}
+
+fn store_sink(section: &mut Section<'_>, name: &str) -> SinkKind {
+    let path = section.text("path").unwrap_or(name);
+    let file_bytes = section.whole("file_mib", 1..=1024).map_or(16 * MIB, |mib| mib * MIB);
+    let mut days = |key| section.whole(key, 1..=100_000);
+    let mut keep = Keep {
+        samples_days: days("samples_days"),
+        rollups_days: days("rollups_days"),
+        events_days: days("events_days"),
+        logs_days: days("logs_days"),
+        health_days: days("health_days"),
+        bytes_max: None,
+    };
+    keep.bytes_max = section.number("size_max_gib", 0.01..=1024.0 * 1024.0).map(gib);
+    refuse(section, "store", &FILE_KEYS, "file");
+    SinkKind::Store { path: PathBuf::from(path), file_bytes, keep }
 }

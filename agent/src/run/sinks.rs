@@ -11,7 +11,7 @@ use protocol::{CatalogueId, DeviceId, Lane, RingId};
 
 use super::sink_dir;
 use crate::catalogues::Catalogues;
-use crate::config::{Config, OnFull, Sink, SinkKind};
+use crate::config::{Config, Keep, OnFull, Sink, SinkKind};
 use crate::document::OwnedCatalogue;
 use crate::forward::{
     CatalogueSource, Forwarder, ForwarderConfig, ForwarderHandle, ForwarderStatus, OpenFrame,
@@ -21,14 +21,24 @@ use crate::journal::{JournalTail, Positions};
 use crate::open::{OpenError, Opener, Purpose};
 use crate::privacy::{LocationConfig, Policy, PrivacyConfig, PseudonymConfig};
 use crate::registry::Registry;
-use crate::sink::{AnySink, DirLock, FileSink, FileSinkConfig, Resume, SinkError, StdoutSink};
+use crate::sink::{
+    AnySink, DirLock, FileSink, FileSinkConfig, Resume, SinkError, StdoutSink, StoreSink,
+    StoreSinkConfig,
+};
 use crate::storage::SharedStorage;
+use crate::store::Retention;
 
 /// How long to wait before a sink that did not open is tried again.
 const REOPEN: Duration = Duration::from_secs(2);
 
 /// How long an attempt at hand may take at a stop.
 const STOP_MAX: Duration = Duration::from_secs(2);
+
+/// A batch of the local store.
+const STORE_BATCH_BYTES: usize = 4 << 20;
+/// How long something waits to be in the local store.
+const STORE_BATCH_AGE: Duration = Duration::from_secs(1);
+const DAY_MS: i64 = 86_400_000;
 
 /// All sinks; the first is the primary one.
 #[derive(Debug)]
@@ -222,7 +232,12 @@ impl Making {
         let sink = self.sink().map_err(|error| error.to_string())?;
         let policy = Policy::from_config(&self.privacy).map_err(|error| error.to_string())?;
         let opener = ForwardOpener(Opener::new(self.registry.clone(), Purpose::Forward));
-        let config = ForwarderConfig::new(&self.sink.name, self.config.agent.data_dir.clone());
+        let mut config = ForwarderConfig::new(&self.sink.name, self.config.agent.data_dir.clone());
+        if matches!(self.sink.kind, SinkKind::Store { .. }) {
+            // Fewer and larger blocks; the journal holds the rest meanwhile.
+            config.batch_bytes = STORE_BATCH_BYTES;
+            config.batch_age = STORE_BATCH_AGE;
+        }
         let parts = (opener, self.catalogues.clone(), policy);
         let forwarder = Forwarder::open(&self.storage, config, self.tail.clone(), sink, parts)
             .map_err(|error| error.to_string())?;
@@ -243,6 +258,20 @@ impl Making {
                     FileSink::open(&self.storage, &config, Some(lock), &self.tail)?;
                 Ok((AnySink::File(sink), resume))
             }
+            SinkKind::Store { path, file_bytes, keep } => {
+                let dir = sink_dir(&self.config, path);
+                let retention = retention(keep);
+                let config = StoreSinkConfig { dir, file_bytes: *file_bytes, retention };
+                let failed = |error: String| SinkError::Retry(error);
+                self.storage
+                    .create_dir_all(&config.dir)
+                    .map_err(|error| failed(format!("{}: {error}", config.dir.display())))?;
+                let lock = DirLock::take(&config.dir).map_err(|error| failed(error.to_string()))?;
+                let (mut sink, resume) =
+                    StoreSink::open(&self.storage, &config, Some(lock), &self.tail)?;
+                sink.compact(&self.storage, &config)?;
+                Ok((AnySink::Store(Box::new(sink)), resume))
+            }
             SinkKind::Stdout => {
                 let cursor: PathBuf =
                     self.config.agent.data_dir.join("cursors").join(&self.sink.name);
@@ -251,6 +280,20 @@ impl Making {
                 Ok((AnySink::Stdout(sink), resume))
             }
         }
+    }
+}
+
+fn retention(keep: &Keep) -> Retention {
+    let ms = |days: Option<u64>| {
+        days.map(|days| i64::try_from(days).unwrap_or(i64::MAX).saturating_mul(DAY_MS))
+    };
+    Retention {
+        samples_ms: ms(keep.samples_days),
+        rollups_ms: ms(keep.rollups_days),
+        events_ms: ms(keep.events_days),
+        logs_ms: ms(keep.logs_days),
+        health_ms: ms(keep.health_days),
+        bytes_max: keep.bytes_max,
     }
 }
 

@@ -249,13 +249,14 @@ pub fn append_catalogue(
     })
 }
 
-/// Files the records of a chapter; places what a boot's clock allows to place.
+/// Files the records of a chapter, those that are not there yet; how many. Places what a boot's clock
+/// allows to place.
 pub fn file_records(
     db: &Connection,
     names: &mut Names,
     place: &Place,
     records: &[Filed],
-) -> rusqlite::Result<()> {
+) -> rusqlite::Result<i64> {
     let chapter = index::insert_chapter(db, place, records.len())?;
     let mut filed = 0;
     for record in records {
@@ -269,7 +270,7 @@ pub fn file_records(
     if filed < index::signed(records.len()) {
         db.execute("UPDATE chapters SET records = ?2 WHERE id = ?1", (chapter, filed))?;
     }
-    Ok(())
+    Ok(filed)
 }
 
 fn stream_of(frame: &ClearedFrame) -> Stream {

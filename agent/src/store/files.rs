@@ -14,8 +14,8 @@ use super::error::StoreError;
 use super::piece::{self, HEAD_LEN, PieceKind};
 use crate::storage::{File, SharedStorage};
 
-/// Bytes of the piece that stands at the front of each append: how long the rest is.
-const STAMP_LEN: u64 = HEAD_LEN as u64 + 8;
+/// Bytes of the piece that stands at the front of each append: how long the rest is, and the level.
+const STAMP_LEN: u64 = HEAD_LEN as u64 + 9;
 
 /// Where block file `id` is.
 pub fn path(dir: &Path, id: u32) -> PathBuf {
@@ -124,6 +124,7 @@ impl Appender {
         let len = pieces.len() as u64;
         piece::append(&mut stamp, PieceKind::Commit, |out| {
             out.extend_from_slice(&len.to_le_bytes());
+            out.push(self.level);
         })?;
         let offset = open.len + STAMP_LEN;
         let written = open
@@ -199,8 +200,8 @@ pub fn appends(file: &dyn File, at: u64) -> io::Result<Vec<(u64, u64)>> {
         let read = file.read_at(at, &mut stamp)?;
         let content =
             stamp.get(..read).and_then(|read| piece::content(read, PieceKind::Commit).ok());
-        let Some(len) = content.and_then(|content| content.first_chunk::<8>()) else { break };
-        let next = (at + STAMP_LEN).saturating_add(u64::from_le_bytes(*len));
+        let Some((len, _)) = content.and_then(read_stamp) else { break };
+        let next = (at + STAMP_LEN).saturating_add(len);
         if next > end {
             break;
         }
@@ -208,6 +209,12 @@ pub fn appends(file: &dyn File, at: u64) -> io::Result<Vec<(u64, u64)>> {
         at = next;
     }
     Ok(found)
+}
+
+/// What the content of an append's first piece says: how long the append is behind it, its level.
+pub fn read_stamp(content: &[u8]) -> Option<(u64, u8)> {
+    let (len, rest) = content.split_first_chunk::<8>()?;
+    Some((u64::from_le_bytes(*len), *rest.first()?))
 }
 
 /// Held by every reader as long as it lives; keeps what was merged from being removed.

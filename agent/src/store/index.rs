@@ -47,10 +47,6 @@ impl Names {
         *self = Self::default();
     }
 
-    pub fn knows(&self, catalogue: CatalogueId) -> bool {
-        self.catalogues.contains(&catalogue)
-    }
-
     /// A device's id; made if need be.
     pub fn device(&mut self, db: &Connection, device: DeviceId) -> rusqlite::Result<i64> {
         if let Some(id) = self.devices.get(&device) {

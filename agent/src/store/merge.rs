@@ -29,11 +29,6 @@ pub struct Merging {
 }
 
 impl Merging {
-    /// How many samples there are.
-    pub fn len(&self) -> usize {
-        self.loose.len()
-    }
-
     /// Adds what is in a block. No sample may be in two.
     pub fn add(&mut self, block: &Block) -> Result<(), CodecError> {
         let base = u32::try_from(self.runs.len()).map_err(|_| CodecError::Malformed)?;
@@ -60,13 +55,6 @@ impl Merging {
             day.loose.extend(group.iter().map(|loose| Loose { run: index, ..*loose }));
         }
         days
-    }
-
-    /// The earliest and the latest time, in milliseconds.
-    pub fn reach(&self, stream: &Stream, offset_ms: i64) -> Option<(i64, i64)> {
-        let clock = Clock { tick_ms: i64::from(stream.tick_ms), offset_ms };
-        let times = || self.loose.iter().map(|loose| clock.ms(loose));
-        Some((times().min()?, times().max()?))
     }
 
     /// How many samples lie between two times.
@@ -147,6 +135,21 @@ impl Merging {
             samples.entries.push(Entry { tick, raw, ordinal, run, column });
         }
         samples
+    }
+}
+
+impl Samples {
+    /// Leaves out frames of which there is no sample.
+    pub fn drop_empty_runs(&mut self) {
+        let all = std::mem::take(&mut self.runs);
+        let mut last = None;
+        for entry in &mut self.entries {
+            if last != Some(entry.run) {
+                self.runs.extend(all.get(usize::from(entry.run)));
+                last = Some(entry.run);
+            }
+            entry.run = u16::try_from(self.runs.len().saturating_sub(1)).unwrap_or(u16::MAX);
+        }
     }
 }
 

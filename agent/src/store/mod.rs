@@ -58,6 +58,8 @@ pub mod schema;
 pub mod read;
 pub mod block;
 pub mod rollup;
+pub mod check;
+pub mod rebuild;
 mod background;
 mod chapter;
 mod coding;
@@ -71,8 +73,11 @@ mod merge;
 mod piece;
 mod placement;
 mod retention;
+#[cfg(test)]
+mod tests;
 
 pub use background::CompactionHandle;
+pub use compact::{Upkeep, compact_all};
 pub use engine::{Engine, Standing};
 pub use error::StoreError;
 pub use retention::{Retention, Retired};

@@ -1,0 +1,215 @@
+//! `milepost store check`, `rebuild` and `compact`.
+
+use std::io::{IsTerminal as _, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+
+use super::write_json;
+use crate::config::{Config, SinkKind};
+use crate::sink::{DirLock, LockError};
+use crate::storage::{Disk, SharedStorage};
+use crate::store::check::{self, Checked, Finding};
+use crate::store::rebuild::{self, Rebuilt};
+use crate::store::{Upkeep, compact_all};
+
+/// How often progress is said: on a terminal, and elsewhere.
+const TELL_TERMINAL: Duration = Duration::from_millis(200);
+const TELL_LINES: Duration = Duration::from_secs(10);
+
+#[derive(Args, Debug)]
+pub(super) struct Check {
+    /// One JSON object a line: each finding, then the sums
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Rebuild {
+    /// One JSON object a line: each finding, then the sums
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Compact {
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+impl Check {
+    pub fn execute(self, config: &Config, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+        let dir = dir(config);
+        let mut progress = Progress::new("blocks");
+        let checked = check::check(&dir, &mut |done, all| progress.tell(done, all));
+        progress.end();
+        let checked = checked.with_context(|| format!("cannot check {}", dir.display()))?;
+        let Checked { files, blocks, samples, chapters, records, bytes, wrong, .. } = checked;
+        tell_findings(out, self.json, &checked.findings)?;
+        if self.json {
+            write_json(out, &checked)?;
+        } else {
+            writeln!(
+                out,
+                "{files} files, {blocks} blocks with {samples} samples, {chapters} chapters with \
+                 {records} records, {bytes} bytes"
+            )?;
+            match wrong {
+                0 => writeln!(out, "nothing is wrong")?,
+                _ => writeln!(
+                    out,
+                    "{wrong} things are wrong: stop the agent and run `milepost store rebuild`"
+                )?,
+            }
+        }
+        Ok(if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+impl Rebuild {
+    pub fn execute(self, config: &Config, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+        let dir = dir(config);
+        let _lock = lock(&dir)?;
+        let mut progress = Progress::new("bytes");
+        let rebuilt = rebuild::rebuild(&disk(), &dir, &mut |done, all| progress.tell(done, all));
+        progress.end();
+        let rebuilt = rebuilt.with_context(|| format!("cannot rebuild {}", dir.display()))?;
+        let Rebuilt { files, blocks, samples, records, doubles, damaged_bytes, .. } = rebuilt;
+        tell_findings(out, self.json, &rebuilt.findings)?;
+        if self.json {
+            write_json(out, &rebuilt)?;
+        } else {
+            writeln!(
+                out,
+                "the index was made anew from {files} files: {blocks} blocks with {samples} \
+                 samples, {records} records"
+            )?;
+            if doubles > 0 {
+                writeln!(out, "{doubles} samples stood in two places and count once")?;
+            }
+            if damaged_bytes > 0 {
+                writeln!(out, "{damaged_bytes} bytes are damaged and left out")?;
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Compact {
+    pub fn execute(self, config: &Config, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+        let dir = dir(config);
+        let _lock = lock(&dir)?;
+        let file_bytes = file_bytes(config);
+        let done = compact_all(&disk(), &dir, file_bytes, &AtomicBool::new(false))
+            .with_context(|| format!("cannot compact {}", dir.display()))?;
+        if self.json {
+            write_json(out, &done)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let Upkeep { merged, made, bytes_before, bytes_after, samples, damaged, .. } = done;
+        writeln!(out, "{merged} blocks were merged into {made}")?;
+        writeln!(out, "{bytes_before} bytes before, {bytes_after} after, {samples} samples")?;
+        if damaged > 0 {
+            writeln!(out, "{damaged} blocks cannot be read: run `milepost store check`")?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Where the store is: the first sink of that type, or where it would be by default.
+pub(super) fn dir(config: &Config) -> PathBuf {
+    let configured = config.sinks.0.iter().find_map(|sink| match &sink.kind {
+        SinkKind::Store { path, .. } => Some(path.as_path()),
+        SinkKind::File { .. } | SinkKind::Stdout => None,
+    });
+    config.agent.data_dir.join(configured.unwrap_or(Path::new("store")))
+}
+
+fn file_bytes(config: &Config) -> u64 {
+    let configured = config.sinks.0.iter().find_map(|sink| match &sink.kind {
+        SinkKind::Store { file_bytes, .. } => Some(*file_bytes),
+        SinkKind::File { .. } | SinkKind::Stdout => None,
+    });
+    configured.unwrap_or(16 << 20)
+}
+
+fn disk() -> SharedStorage {
+    Arc::new(Disk)
+}
+
+/// Nobody else may write to it meanwhile.
+fn lock(dir: &Path) -> anyhow::Result<DirLock> {
+    if !dir.is_dir() {
+        bail!("there is no store in {}", dir.display());
+    }
+    match DirLock::take(dir) {
+        Ok(lock) => Ok(lock),
+        Err(LockError::Held(dir)) => {
+            bail!("an agent has the store in {} open: stop it first", dir.display())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn tell_findings(out: &mut impl Write, json: bool, findings: &[Finding]) -> anyhow::Result<()> {
+    for finding in findings {
+        if json {
+            write_json(out, finding)?;
+            continue;
+        }
+        match (finding.file, finding.offset) {
+            (Some(file), Some(offset)) => {
+                writeln!(out, "{file:06}.blk at {offset}: {}", finding.what)?;
+            }
+            _ => writeln!(out, "{}", finding.what)?,
+        }
+    }
+    Ok(())
+}
+
+/// Progress on standard error: a line that changes on a terminal, a line now and then elsewhere.
+struct Progress {
+    what: &'static str,
+    terminal: bool,
+    told: Instant,
+    dirty: bool,
+}
+
+impl Progress {
+    fn new(what: &'static str) -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        Self { what, terminal, told: now(), dirty: false }
+    }
+
+    fn tell(&mut self, done: u64, all: u64) {
+        let pause = if self.terminal { TELL_TERMINAL } else { TELL_LINES };
+        if self.told.elapsed() < pause {
+            return;
+        }
+        self.told = now();
+        let what = self.what;
+        if self.terminal {
+            self.dirty = true;
+            eprint!("\r{done} of {all} {what} ");
+        } else {
+            eprintln!("{done} of {all} {what}");
+        }
+    }
+
+    fn end(&self) {
+        if self.dirty {
+            eprintln!();
+        }
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "driver: paces what a person sees")]
+fn now() -> Instant {
+    Instant::now()
+}

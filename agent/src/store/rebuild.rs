@@ -1,0 +1,405 @@
+//! Making the index anew from the block files.
+//!
+//! Everything that was appended whole counts. What stands in two places (compaction was cut short,
+//! or a file waits for its removal) is told by its identity and indexed once; what is damaged is
+//! named and left out. The new index takes the old one's place when it is whole. The cursor is gone
+//! with the old one: the sink then goes by identity.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use protocol::signal::CatalogueError;
+use protocol::{Catalogue, CatalogueId, RingId, Seq};
+use rusqlite::{Connection, TransactionBehavior};
+use serde::Serialize;
+
+use super::block::{self, Block, Entry, Samples};
+use super::chapter;
+use super::check::Finding;
+use super::engine::{append_catalogue, file_records};
+use super::error::StoreError;
+use super::facts::{Facts, Packed};
+use super::files::{self, Appender, Numbers};
+use super::index::{self, Names, NewBlock, Place};
+use super::piece::{self, HEAD_LEN, Head, PieceKind};
+use super::placement;
+use super::schema::{self, SPAN_MS_MAX};
+use crate::document::OwnedCatalogue;
+use crate::storage::{File, SharedStorage};
+
+/// The index's page cache, in KiB.
+const CACHE_KIB: i64 = 16_384;
+/// Bytes that are looked at at a time for the next sound piece behind a damaged one.
+const SEARCH: usize = 1 << 16;
+
+/// What a rebuild came to.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct Rebuilt {
+    /// Block files read.
+    pub files: u64,
+    /// Blocks indexed.
+    pub blocks: u64,
+    /// Samples in those.
+    pub samples: u64,
+    /// Records indexed.
+    pub records: u64,
+    /// Samples that stood in two places.
+    pub doubles: u64,
+    /// Bytes that could not be read.
+    pub damaged_bytes: u64,
+    /// What was damaged, and where.
+    #[serde(skip)]
+    pub findings: Vec<Finding>,
+}
+
+/// Instants that are indexed already: per ring and frame, ranges of ordinals.
+#[derive(Debug, Default)]
+struct Seen(HashMap<RingId, HashMap<Seq, Vec<(u32, u32)>>>);
+
+impl Seen {
+    fn has(&self, ring: RingId, seq: Seq, ordinal: u32) -> bool {
+        let ranges = self.0.get(&ring).and_then(|frames| frames.get(&seq));
+        ranges.is_some_and(|all| all.iter().any(|(from, to)| (*from..=*to).contains(&ordinal)))
+    }
+
+    fn add(&mut self, ring: RingId, seq: Seq, ordinal: u32) {
+        let ranges = self.0.entry(ring).or_default().entry(seq).or_default();
+        match ranges.last_mut() {
+            Some((from, to)) if (*from..=to.saturating_add(1)).contains(&ordinal) => {
+                *to = ordinal.max(*to);
+            }
+            _ => ranges.push((ordinal, ordinal)),
+        }
+    }
+}
+
+/// Rebuilds the index of the store in a directory, which nobody else may have open. `progress` is
+/// told bytes done and bytes in all.
+pub fn rebuild(
+    storage: &SharedStorage,
+    dir: &Path,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Rebuilt, StoreError> {
+    let ids = files::list(storage, dir).map_err(StoreError::io("cannot list the block files"))?;
+    if ids.is_empty() && !dir.join(schema::FILE).exists() {
+        return Err(StoreError::Missing(dir.to_owned()));
+    }
+    let new = dir.join("store.db.new");
+    remove_index(&new)?;
+    let mut rebuild = Rebuild {
+        db: schema::open_to_write(&new, CACHE_KIB)?,
+        storage,
+        dir,
+        names: Names::default(),
+        seen: Seen::default(),
+        rebuilt: Rebuilt::default(),
+        partial: Vec::new(),
+    };
+    let size = |id: &u32| fs::metadata(files::path(dir, *id)).map_or(0, |file| file.len());
+    let all: u64 = ids.iter().map(size).sum();
+    let mut done = 0;
+    // The newest first: what compaction made stands for what it was made of.
+    for id in ids.iter().rev() {
+        rebuild.file(*id)?;
+        done += size(id);
+        progress(done, all);
+    }
+    let last = ids.last().copied().unwrap_or_default();
+    rebuild.partial_blocks(last)?;
+    index::set_meta(&rebuild.db, "rebuilt", "the store's index was rebuilt from its block files")?;
+    let Rebuild { db, rebuilt, .. } = rebuild;
+    // Out of WAL: one file to put in place.
+    db.pragma_update(None, "journal_mode", "DELETE")?;
+    db.close().map_err(|(_, error)| error)?;
+    remove_index(&dir.join(schema::FILE))?;
+    fs::rename(&new, dir.join(schema::FILE))
+        .and_then(|()| fs::File::open(dir)?.sync_all())
+        .map_err(StoreError::io("cannot put the new index in place"))?;
+    Ok(rebuilt)
+}
+
+fn remove_index(path: &Path) -> Result<(), StoreError> {
+    for suffix in ["", "-wal", "-shm", "-journal"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        match fs::remove_file(&name) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(StoreError::io(format!("cannot remove {}", path.display()))(error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+struct Rebuild<'a> {
+    db: Connection,
+    storage: &'a SharedStorage,
+    dir: &'a Path,
+    names: Names,
+    seen: Seen,
+    rebuilt: Rebuilt,
+    /// Blocks of which a part stands elsewhere.
+    partial: Vec<Place>,
+}
+
+/// What one file holds.
+#[derive(Default)]
+struct Found {
+    level: u8,
+    end: u64,
+    pieces: Vec<(PieceKind, Place)>,
+    catalogues: Vec<(OwnedCatalogue, Vec<u8>)>,
+}
+
+impl Rebuild<'_> {
+    fn file(&mut self, id: u32) -> Result<(), StoreError> {
+        let path = files::path(self.dir, id);
+        let failed = StoreError::io(format!("cannot read {}", path.display()));
+        let file = self.storage.open(&path, false).map_err(failed)?;
+        let found = self.scan(id, &*file)?;
+        self.rebuilt.files += 1;
+        let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut live = 0;
+        for (catalogue, encoded) in &found.catalogues {
+            self.names.catalogue(&tx, catalogue, encoded)?;
+        }
+        for (kind, place) in &found.pieces {
+            let piece = read(&*file, place)?;
+            let is_kept = match kind {
+                PieceKind::Chapter => {
+                    let records = chapter::read(&piece)?;
+                    let filed = file_records(&tx, &mut self.names, place, &records)?;
+                    self.rebuilt.records += filed.cast_unsigned();
+                    if filed == 0 {
+                        tx.execute("DELETE FROM chapters WHERE records = 0", [])?;
+                    }
+                    filed > 0
+                }
+                _ => {
+                    let block = Block::open(piece)?;
+                    let entries: Vec<Entry> = block.entries(u128::MAX).collect::<Result<_, _>>()?;
+                    let ring = block.stream().ring;
+                    let seq = |entry: &Entry| {
+                        block.runs().get(usize::from(entry.run)).map_or(Seq::ZERO, |run| run.seq)
+                    };
+                    let doubles = entries
+                        .iter()
+                        .filter(|entry| self.seen.has(ring, seq(entry), entry.ordinal))
+                        .count();
+                    if doubles > 0 {
+                        self.rebuilt.doubles += doubles as u64;
+                        if doubles < entries.len() {
+                            self.partial.push(*place);
+                        }
+                        false
+                    } else {
+                        entries.iter().for_each(|e| self.seen.add(ring, seq(e), e.ordinal));
+                        let samples = Samples { runs: block.runs().to_vec(), entries };
+                        self.rebuilt.blocks += 1;
+                        self.rebuilt.samples += samples.entries.len() as u64;
+                        put(&tx, &mut self.names, (place, found.level), &block, &samples)?;
+                        true
+                    }
+                }
+            };
+            if is_kept {
+                live += place.len as u64;
+            }
+        }
+        index::extend_file(&tx, (id, found.level), found.end, live)?;
+        tx.commit()?;
+        Ok(())
+    }
+
+    /// Finds what is sound in a file: pieces of whole appends, catalogues read.
+    fn scan(&mut self, id: u32, file: &dyn File) -> Result<Found, StoreError> {
+        let failed = || StoreError::io(format!("cannot read block file {id}"));
+        let len = file.len().map_err(failed())?;
+        let mut found = Found::default();
+        let mut at = 0;
+        while at < len {
+            let mut head = [0; HEAD_LEN];
+            let read_len = file.read_at(at, &mut head).map_err(failed())?;
+            let head = Head::read(head.get(..read_len).unwrap_or_default());
+            let end = |head: &Head| at + (HEAD_LEN + head.len) as u64;
+            let Some(head) = head.filter(|head| end(head) <= len) else {
+                at = self.damage(id, file, (at, len))?;
+                continue;
+            };
+            let place = Place { file: id, offset: at, len: HEAD_LEN + head.len };
+            let piece = read(file, &place)?;
+            let Ok(content) = piece::content(&piece, head.kind) else {
+                at = self.damage(id, file, (at, len))?;
+                continue;
+            };
+            let next = end(&head);
+            match head.kind {
+                PieceKind::Commit => match files::read_stamp(content) {
+                    Some((rest, level)) if next.saturating_add(rest) <= len => found.level = level,
+                    // Cut short: it was never committed.
+                    _ => break,
+                },
+                PieceKind::Catalogue => found.catalogues.extend(read_catalogue(content)),
+                PieceKind::Block | PieceKind::Chapter => found.pieces.push((head.kind, place)),
+            }
+            at = next;
+            found.end = at;
+        }
+        // What does not decode in spite of its checksum.
+        let mut sound = Vec::new();
+        for (kind, place) in std::mem::take(&mut found.pieces) {
+            let piece = read(file, &place)?;
+            let decodes = match kind {
+                PieceKind::Chapter => chapter::read(&piece).map(drop),
+                _ => Block::open(piece).and_then(|block| {
+                    block.entries(u128::MAX).try_for_each(|entry| entry.map(drop))?;
+                    Ok(())
+                }),
+            };
+            match decodes {
+                Ok(()) => sound.push((kind, place)),
+                Err(error) => self.note(id, place.offset, place.len as u64, error.to_string()),
+            }
+        }
+        found.pieces = sound;
+        Ok(found)
+    }
+
+    /// Notes damage; where the next sound piece begins.
+    fn damage(
+        &mut self,
+        id: u32,
+        file: &dyn File,
+        (at, len): (u64, u64),
+    ) -> Result<u64, StoreError> {
+        let failed = || StoreError::io(format!("cannot read block file {id}"));
+        let mut from = at + 1;
+        while from < len {
+            let mut window = vec![0; SEARCH + HEAD_LEN];
+            let read_len = file.read_at(from, &mut window).map_err(failed())?;
+            window.truncate(read_len);
+            for (offset, bytes) in window.windows(HEAD_LEN).enumerate().take(SEARCH) {
+                let Some(head) = Head::read(bytes) else { continue };
+                let place =
+                    Place { file: id, offset: from + offset as u64, len: HEAD_LEN + head.len };
+                let is_sound = place.offset + place.len as u64 <= len
+                    && piece::content(&read(file, &place)?, head.kind).is_ok();
+                if is_sound {
+                    self.note(id, at, place.offset - at, "damaged".to_owned());
+                    return Ok(place.offset);
+                }
+            }
+            from += SEARCH as u64;
+        }
+        self.note(id, at, len - at, "damaged up to its end".to_owned());
+        Ok(len)
+    }
+
+    fn note(&mut self, file: u32, offset: u64, bytes: u64, what: String) {
+        self.rebuilt.damaged_bytes += bytes;
+        let what = format!("{what} ({bytes} bytes left out)");
+        self.rebuilt.findings.push(Finding { file: Some(file), offset: Some(offset), what });
+    }
+
+    /// Writes what stands only in blocks that are doubles for the rest into blocks of their own.
+    fn partial_blocks(&mut self, last: u32) -> Result<(), StoreError> {
+        let numbers = Numbers::after(last);
+        let mut appender = Appender::new(self.storage, self.dir, (0, u64::MAX), &numbers);
+        for place in std::mem::take(&mut self.partial) {
+            let path = files::path(self.dir, place.file);
+            let file = self.storage.open(&path, false).map_err(StoreError::io("cannot read"))?;
+            let block = Block::open(read(&*file, &place)?)?;
+            let ring = block.stream().ring;
+            let mut samples = Samples { runs: block.runs().to_vec(), entries: Vec::new() };
+            for entry in block.entries(u128::MAX) {
+                let entry = entry?;
+                let seq = block.runs().get(usize::from(entry.run)).map_or(Seq::ZERO, |run| run.seq);
+                if !self.seen.has(ring, seq, entry.ordinal) {
+                    samples.entries.push(entry);
+                }
+            }
+            samples.drop_empty_runs();
+            if samples.entries.is_empty() {
+                continue;
+            }
+            for entry in &samples.entries {
+                if let Some(run) = samples.runs.get(usize::from(entry.run)) {
+                    self.seen.add(ring, run.seq, entry.ordinal);
+                }
+            }
+            let catalogue = block.stream().catalogue;
+            let encoded: Vec<u8> = self.db.query_row(
+                "SELECT encoded FROM catalogues WHERE id = ?",
+                [catalogue.0],
+                |row| row.get(0),
+            )?;
+            let mut pieces = Vec::new();
+            append_catalogue(&mut pieces, catalogue, &encoded)?;
+            let start = pieces.len();
+            block::append(&mut pieces, block.stream(), &samples)?;
+            let appended = appender.append(&pieces)?;
+            let place = Place {
+                file: appended.file,
+                offset: appended.offset + start as u64,
+                len: pieces.len() - start,
+            };
+            let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            put(&tx, &mut self.names, (&place, 0), &block, &samples)?;
+            index::extend_file(&tx, (place.file, 0), appended.end, place.len as u64)?;
+            tx.commit()?;
+            appender.commit(&appended, &[]);
+            self.rebuilt.blocks += 1;
+            self.rebuilt.samples += samples.entries.len() as u64;
+        }
+        Ok(())
+    }
+}
+
+/// Indexes a block.
+fn put(
+    db: &Connection,
+    names: &mut Names,
+    (place, level): (&Place, u8),
+    block: &Block,
+    samples: &Samples,
+) -> rusqlite::Result<()> {
+    let stream = *block.stream();
+    let facts = Facts::of(&stream, &samples.runs, &samples.entries);
+    let device = names.device(db, stream.device)?;
+    let ring = names.ring(db, (stream.ring, device, stream.lane), facts.seq_last)?;
+    let offset = match stream.boot {
+        None => Some(0),
+        Some(boot) => placement::offset_ms(db, device, boot)?,
+    };
+    // A file of level 1 was damaged in its stamp, perhaps; the span decides then.
+    let level = if facts.span_ms < SPAN_MS_MAX { level.min(1) } else { 0 };
+    let rollups = match offset {
+        Some(offset) if level > 0 => Packed::of(&stream, samples, offset),
+        _ => None,
+    };
+    let block = NewBlock { place: *place, stream, facts, rollups, level };
+    index::insert_block(db, (&block, place), (device, ring), offset)?;
+    Ok(())
+}
+
+fn read(file: &dyn File, place: &Place) -> Result<Vec<u8>, StoreError> {
+    let mut bytes = vec![0; place.len];
+    let len = file
+        .read_at(place.offset, &mut bytes)
+        .map_err(StoreError::io(format!("cannot read block file {}", place.file)))?;
+    bytes.truncate(len);
+    Ok(bytes)
+}
+
+fn read_catalogue(content: &[u8]) -> Option<(OwnedCatalogue, Vec<u8>)> {
+    let (id, encoded) = content.split_first_chunk::<4>()?;
+    let id = CatalogueId(u32::from_be_bytes(*id));
+    let decoded: Result<_, CatalogueError> =
+        Catalogue::decode::<{ Catalogue::SIGNALS_MAX }>(encoded);
+    let (tick_ms, signals) = decoded.ok()?;
+    let catalogue = OwnedCatalogue::new(id, &Catalogue { tick_ms, signals: &signals });
+    Some((catalogue, encoded.to_vec()))
+}

@@ -1,0 +1,3 @@
+mod committing;
+mod compacting;
+mod world;
