@@ -15,54 +15,55 @@ use crate::config::{Config, parse_duration};
 use crate::query::{self, Limits, Query, QueryError, Stop, Stopped};
 use crate::store::StoreError;
 
-/// What the help shows, each under what it is for; the tests run them all.
-pub const EXAMPLES: &[(&str, &str)] = &[
-    ("Which devices are there, and when were they last heard of?", "SELECT * FROM devices"),
+/// What the help shows, each under what it is for; a test runs them all.
+const EXAMPLES: &[(&str, &str)] = &[
+    ("Which devices are there, and when was each heard of?", "SELECT * FROM devices"),
     (
         "One device's speed in an hour",
-        "SELECT time, value FROM samples WHERE device = 'truck-1' AND signal = 'Vehicle.Speed' \
-         AND time >= '2026-11-22T07' AND time < '2026-11-22T08' ORDER BY time",
+        "SELECT time, value FROM samples
+         WHERE device = 'truck-1' AND signal = 'Vehicle.Speed'
+           AND time >= '2026-11-21T07' AND time < '2026-11-21T08' ORDER BY time",
     ),
     (
         "The last value of every signal of a device",
-        "SELECT signal, value, unit, max(time_ms) FROM samples WHERE device = 'truck-1' \
-         GROUP BY signal",
+        "SELECT signal, value, unit, max(time_ms) FROM samples
+         WHERE device = 'truck-1' GROUP BY signal",
     ),
     (
         "The fleet's mean speed hour by hour, from what is kept ready",
-        "SELECT time, sum(sum) / sum(count) AS mean FROM rollup_1h WHERE signal = 'Vehicle.Speed' \
-         AND time >= '2026-11-22' GROUP BY time",
+        "SELECT time, sum(sum) / sum(count) AS mean FROM rollup_1h
+         WHERE signal = 'Vehicle.Speed' AND time >= '2026-11-21' GROUP BY time",
     ),
     (
         "Buckets of any width",
-        "SELECT bucket, mean, max FROM buckets('Vehicle.Speed', '15m', '2026-11-22', '2026-11-23', \
-         'truck-1')",
+        "SELECT bucket, mean, max FROM
+         buckets('Vehicle.Speed', '15m', '2026-11-21', '2026-11-22', 'truck-1')",
     ),
     (
-        "What is in the logs about brakes",
+        "What the logs say about brakes",
         "SELECT time, device, message FROM logs WHERE logs MATCH 'brake*'",
     ),
     ("What was lost, and why", "SELECT device, reason, sum(samples) FROM losses GROUP BY 1, 2"),
     (
-        "Who was above 120 since yesterday",
-        "SELECT DISTINCT device FROM samples WHERE signal = 'Vehicle.Speed' AND value > 120 \
-         AND time > datetime('now', '-1 day')",
+        "Who was above 120 in the last day",
+        "SELECT DISTINCT device FROM samples WHERE signal = 'Vehicle.Speed'
+           AND value > 120 AND time > datetime('now', '-1 day')",
     ),
 ];
 
 const TABLES: &str = "\
 Tables:
-  samples    one row a sample: device, signal, time, value, unit, raw, time_ms, clock, placed, boot,
-             uptime_ms, lane, ring, seq, ordinal, received
+  samples   one row a sample: device, signal, time, value, unit, raw, time_ms, clock, placed, boot,
+            uptime_ms, lane, ring, seq, ordinal, received
   rollup_1h, rollup_1m
-             one row a device, signal and hour or minute: device, signal, time, count, min, max, mean,
-             first, last, unit, sum, time_ms
+            one row a device, signal and hour or minute: device, signal, time, count, min, max,
+            mean, first, last, unit, sum, time_ms
   buckets(signal, width [, from, to [, device]])
-             the same for any width ('15m', '1d'); `bucket` is when it begins
+            the same for any width ('15m', '1d'); bucket is when it begins
   events, logs, health, losses, restarts, forks, crashes
-             records; all have device, time and the whole document
+            records; all have device, time and the whole document
   devices, signals
-             what there is
+            what there is
 
 Times are compared as times: '2026-11-22', '2026-11-22T07:30:00Z', '2026-11-22 07:30' (UTC) and
 milliseconds since 1970 all do. Say device, signal and time where you can: they decide what is read.";
@@ -180,6 +181,8 @@ impl Watch {
 fn long_help() -> String {
     let mut help = format!("{TABLES}\n\nExamples:");
     for (what, sql) in EXAMPLES {
+        let lines: Vec<&str> = sql.lines().map(str::trim).collect();
+        let sql = lines.join("\n      ");
         help.push_str(&format!("\n  {what}:\n    milepost query \"{sql}\"\n"));
     }
     help.push_str("\nMore in docs/queries.md.");

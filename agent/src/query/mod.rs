@@ -108,8 +108,9 @@ impl Query {
         limits: &Limits,
         rows: &mut dyn Rows,
     ) -> Result<Answered, QueryError> {
-        Guard::limit(&self.connection, limits).map_err(QueryError::Index)?;
-        self.source.hold().map_err(QueryError::Index)?;
+        Guard::limit(&self.connection, limits)
+            .and_then(|()| self.source.hold())
+            .map_err(|error| self.explain(error, sql))?;
         let answered = self.answer(sql, limits, rows);
         self.source.let_go();
         answered
