@@ -19,8 +19,10 @@ mod acl;
 mod backup;
 mod check;
 mod devices;
+mod export;
 mod ledger;
 mod mosquitto;
+mod query;
 mod reach;
 mod reload;
 mod store;
@@ -68,6 +70,8 @@ enum Command {
     Vehicles(vehicles::Vehicles),
     /// Show what became of everything accepted; exit code 1 if it does not balance
     Ledger(ledger::Ledger),
+    /// Ask the local store in SQL
+    Query(query::QueryCommand),
     /// See to the local store
     #[command(subcommand)]
     Store(store::Store),
@@ -124,6 +128,7 @@ impl Cli {
             Command::Devices(devices) => on_stdout(|out| devices.execute(&place.load()?, out)),
             Command::Vehicles(vehicles) => on_stdout(|out| vehicles.execute(&place.load()?, out)),
             Command::Ledger(ledger) => on_stdout(|out| ledger.execute(&place.load()?, out)),
+            Command::Query(query) => on_stdout(|out| query.execute(&place.load()?, out)),
             Command::Store(store) => on_stdout(|out| store.execute(&place.load()?, out)),
             Command::Reload(reload) => on_stdout(|out| reload.execute(&place.load()?, out)),
             Command::Backup(backup) => on_stdout(|out| backup.execute(&place.load()?, out)),

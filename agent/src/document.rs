@@ -35,6 +35,7 @@ mod text;
 pub use catalogue::{OwnedCatalogue, OwnedSignal};
 pub use decimal::Decimal;
 pub use rfc3339::Rfc3339;
+pub(crate) use text::{hexadecimal, string};
 
 /// Who and where a document comes from.
 #[derive(Clone, Copy, Debug)]

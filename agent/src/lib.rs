@@ -22,6 +22,7 @@ pub mod privacy;
 pub mod document;
 pub mod sink;
 pub mod store;
+pub mod query;
 pub mod forward;
 pub mod ledger;
 pub mod erasure;

@@ -1,4 +1,5 @@
 //! Arguments, logging, exit code; nothing else.
+#![forbid(unsafe_code)]
 
 use std::process::ExitCode;
 

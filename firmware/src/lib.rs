@@ -1,6 +1,7 @@
 //! The device's core, board-free: what it samples, how a batch becomes a sealed frame in flash, and
 //! how frames leave once somebody holds them. No `std`, no heap, no floats, no panic path.
 #![no_std]
+#![forbid(unsafe_code)]
 
 #[cfg(test)]
 extern crate std;

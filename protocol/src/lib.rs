@@ -6,6 +6,7 @@
 //!
 //! Wire version 0: free to change until the codec is settled.
 #![no_std]
+#![forbid(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::std_instead_of_core, clippy::alloc_instead_of_core))]
 
 #[cfg(test)]

@@ -67,36 +67,38 @@ pub fn csv_files(data: &Path, folders: &[&str]) -> Result<Vec<PathBuf>> {
 impl Binaries {
     /// Builds both and says where they are.
     pub fn build(release: bool) -> Result<Self> {
-        let mut cargo = cargo();
-        cargo.args([
-            "build",
-            "--quiet",
-            "-p",
-            "milepost",
-            "-p",
-            "milepost-sim",
-            "--bins",
-            "--message-format=json",
-        ]);
+        let mut what = vec!["-p", "milepost", "-p", "milepost-sim", "--bins"];
         if release {
-            cargo.arg("--release");
+            what.push("--release");
         }
-        let output =
-            cargo.stderr(std::process::Stdio::inherit()).output().context("running cargo")?;
-        if !output.status.success() {
-            bail!("building the binaries failed");
-        }
-        let find = |name: &str| -> Result<PathBuf> {
-            String::from_utf8_lossy(&output.stdout)
-                .lines()
-                .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-                .filter(|message| {
-                    message.pointer("/target/name").is_some_and(|target| target == name)
-                })
-                .filter_map(|message| Some(PathBuf::from(message.get("executable")?.as_str()?)))
-                .next_back()
-                .with_context(|| format!("cargo built no {name}"))
-        };
+        let messages = build(&what)?;
+        let find = |name| executable(&messages, name);
         Ok(Self { agent: find("milepost")?, simulator: find("milepost-sim")? })
     }
+}
+
+/// Builds what these arguments of cargo's name, and says where the program `name` of it is.
+pub fn built(what: &[&str], name: &str) -> Result<PathBuf> {
+    executable(&build(what)?, name)
+}
+
+/// Runs cargo; gives its messages.
+fn build(what: &[&str]) -> Result<String> {
+    let mut cargo = cargo();
+    cargo.args(["build", "--quiet", "--message-format=json"]).args(what);
+    let output = cargo.stderr(std::process::Stdio::inherit()).output().context("running cargo")?;
+    if !output.status.success() {
+        bail!("building the binaries failed");
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn executable(messages: &str, name: &str) -> Result<PathBuf> {
+    messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter(|message| message.pointer("/target/name").is_some_and(|target| target == name))
+        .filter_map(|message| Some(PathBuf::from(message.get("executable")?.as_str()?)))
+        .next_back()
+        .with_context(|| format!("cargo built no {name}"))
 }

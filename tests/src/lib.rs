@@ -1,6 +1,7 @@
 //! A world to test in: the real binaries as processes, links that can be cut, a seed for chance.
 //!
 //! Used by the scenarios beside it and by `cargo xtask demo`, `bench` and `torture`.
+#![forbid(unsafe_code)]
 
 pub mod binaries;
 pub mod process;

@@ -1,4 +1,5 @@
 //! Milepost's chores. `cargo xtask --help` lists them.
+#![forbid(unsafe_code)]
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -105,6 +106,18 @@ enum Bench {
         #[arg(long)]
         json: bool,
     },
+    /// The local store, asked: a made-up fleet's day, medians in milliseconds.
+    Query {
+        /// Samples of the day, of all vehicles together.
+        #[arg(long, default_value_t = 100_000_000)]
+        samples: u64,
+        /// Vehicles.
+        #[arg(long, default_value_t = 1000)]
+        vehicles: u32,
+        /// One JSON object per line.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -147,6 +160,9 @@ fn measure(bench: Bench) -> Result<()> {
             })
         }
         Bench::Store { data, json } => bench::store::run(&bench::store::Store { data, json }),
+        Bench::Query { samples, vehicles, json } => {
+            bench::query::query(&bench::query::Query { samples, vehicles, json })
+        }
     }
 }
 

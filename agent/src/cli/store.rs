@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
+use super::export::Export;
 use super::upkeep::{Check, Compact, Rebuild};
 use crate::config::Config;
 
@@ -17,6 +18,9 @@ pub(super) enum Store {
     Rebuild(Rebuild),
     /// Make the store as small as it gets, now
     Compact(Compact),
+    /// Write all that the store holds to standard output: the documents of a file sink, device by
+    /// device, each ring in its order. Works while the agent runs
+    Export(Export),
 }
 
 impl Store {
@@ -25,6 +29,7 @@ impl Store {
             Self::Check(check) => check.execute(config, out),
             Self::Rebuild(rebuild) => rebuild.execute(config, out),
             Self::Compact(compact) => compact.execute(config, out),
+            Self::Export(export) => export.execute(config, out),
         }
     }
 }

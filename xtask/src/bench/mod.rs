@@ -10,6 +10,7 @@ use world::fleet::Fleet;
 
 pub mod ingest;
 pub mod peers;
+pub mod query;
 pub mod store;
 
 /// Which sink the agent under load has.

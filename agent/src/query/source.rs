@@ -1,0 +1,277 @@
+//! The store, as the virtual tables see it: devices, signals, the choice of blocks, blocks.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use protocol::{Catalogue, CatalogueId, Signal, Step};
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension as _, Row, params, params_from_iter};
+
+use super::limit::Stop;
+use super::selection::{NameTerm, Selection};
+use super::value::Scale;
+use crate::privacy::{Lens, Policy};
+use crate::store::StoreError;
+use crate::store::block::Block;
+use crate::store::read::{BlockRow, StoreReader};
+use crate::store::schema::{FLAG_RETIRED, SPAN_MS_MAX};
+
+/// The column that is no signal of a catalogue but the coarse place, and its path.
+pub(super) const CELL: u8 = Lens::CELL;
+pub(super) const CELL_PATH: &str = Policy::CELL_PATH;
+
+/// A mask of columns: a bit per signal of a catalogue, and one for the coarse place.
+pub(super) type Columns = u128;
+
+/// One signal of a catalogue.
+#[derive(Debug)]
+pub(super) struct SignalView {
+    pub path: Arc<str>,
+    /// None for the empty one.
+    pub unit: Option<Arc<str>>,
+    pub step: Step,
+    pub scale: Scale,
+}
+
+/// A catalogue, its coarse place included.
+#[derive(Debug)]
+pub(super) struct Signals(Vec<SignalView>);
+
+impl Signals {
+    pub fn get(&self, column: u8) -> Option<&SignalView> {
+        // The coarse place stands last, whatever its number.
+        let at = if column == CELL { self.0.len().checked_sub(1)? } else { usize::from(column) };
+        self.0.get(at)
+    }
+
+    /// All, in the order of their columns; the coarse place last.
+    pub fn all(&self) -> impl Iterator<Item = &SignalView> {
+        self.0.iter()
+    }
+
+    /// The columns of these paths; all for none.
+    pub fn columns(&self, paths: Option<&HashSet<String>>) -> Columns {
+        let last = self.0.len().saturating_sub(1);
+        let number = |at: usize| if at == last { usize::from(CELL) } else { at };
+        self.0
+            .iter()
+            .enumerate()
+            .filter(|(_, signal)| paths.is_none_or(|paths| paths.contains(&*signal.path)))
+            .fold(0, |columns, (at, _)| columns | 1 << number(at))
+    }
+}
+
+/// A device asked for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Device {
+    pub id: i64,
+    pub name: Arc<str>,
+}
+
+/// A store, shared by the tables of one connection.
+#[derive(Debug)]
+pub(super) struct Source {
+    reader: Mutex<StoreReader>,
+    catalogues: Mutex<HashMap<CatalogueId, Arc<Signals>>>,
+    pub stop: Stop,
+    blocks_read: AtomicU64,
+}
+
+impl Source {
+    pub fn open(dir: &Path, stop: Stop) -> Result<Self, StoreError> {
+        Ok(Self {
+            reader: Mutex::new(StoreReader::open(dir)?),
+            catalogues: Mutex::default(),
+            stop,
+            blocks_read: AtomicU64::new(0),
+        })
+    }
+
+    /// How many blocks were read so far.
+    pub fn blocks_read(&self) -> u64 {
+        self.blocks_read.load(Ordering::Relaxed)
+    }
+
+    /// Holds on to one moment of the index until [`Source::let_go`].
+    pub fn hold(&self) -> rusqlite::Result<()> {
+        self.index(|index| index.execute_batch("BEGIN"))
+    }
+
+    /// Lets the index move on. Nothing was written, so nothing can be lost by a failure.
+    pub fn let_go(&self) {
+        self.reader().connection().execute_batch("ROLLBACK").ok();
+    }
+
+    /// Asks the index something.
+    pub fn index<T>(
+        &self,
+        ask: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<T> {
+        self.check()?;
+        ask(self.reader().connection())
+    }
+
+    /// The devices asked for, by name.
+    pub fn devices(&self, terms: &[NameTerm], descending: bool) -> rusqlite::Result<Vec<Device>> {
+        let (condition, parameters) = conditions("device", terms);
+        let direction = if descending { "DESC" } else { "ASC" };
+        let sql =
+            format!("SELECT id, device FROM devices WHERE {condition} ORDER BY device {direction}");
+        self.index(|index| {
+            let mut statement = index.prepare_cached(&sql)?;
+            let rows = statement.query_map(params_from_iter(parameters), |row| {
+                Ok(Device { id: row.get(0)?, name: row.get::<_, String>(1)?.into() })
+            })?;
+            rows.collect()
+        })
+    }
+
+    /// The paths asked for; none for all.
+    pub fn paths(&self, terms: &[NameTerm]) -> rusqlite::Result<Option<HashSet<String>>> {
+        if terms.is_empty() {
+            return Ok(None);
+        }
+        let (condition, parameters) = conditions("path", terms);
+        let sql = format!("SELECT path FROM signals WHERE {condition}");
+        self.index(|index| {
+            let mut statement = index.prepare_cached(&sql)?;
+            let rows = statement.query_map(params_from_iter(parameters), |row| row.get(0))?;
+            rows.collect::<rusqlite::Result<_>>().map(Some)
+        })
+    }
+
+    /// The blocks of a device that may hold something of the time asked for: by time, those
+    /// without any first. Not those of which only the roll-ups are left.
+    pub fn choose(&self, device: i64, selection: &Selection) -> rusqlite::Result<Vec<BlockRow>> {
+        let mut rows =
+            self.chosen(BlockRow::COLUMNS, "blocks AS b", device, selection, BlockRow::read)?;
+        rows.retain(|row| row.flags & FLAG_RETIRED == 0);
+        Ok(rows)
+    }
+
+    /// The same, with what is kept ready of each block: its `hourly` or `minutely` roll-ups.
+    pub fn choose_rolled_up(
+        &self,
+        device: i64,
+        selection: &Selection,
+        grain: &str,
+    ) -> rusqlite::Result<Vec<(BlockRow, Option<Vec<u8>>)>> {
+        let columns = format!("{}, r.{grain}", BlockRow::COLUMNS);
+        let tables = "blocks AS b LEFT JOIN rollups AS r ON r.block = b.id";
+        self.chosen(&columns, tables, device, selection, |row| {
+            Ok((BlockRow::read(row)?, row.get(BlockRow::COLUMNS.split(',').count())?))
+        })
+    }
+
+    fn chosen<T>(
+        &self,
+        columns: &str,
+        tables: &str,
+        device: i64,
+        selection: &Selection,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<Vec<T>> {
+        if selection.is_empty() {
+            return Ok(Vec::new());
+        }
+        if !selection.is_timed {
+            let sql = format!(
+                "SELECT {columns} FROM {tables} WHERE b.device = ?1 ORDER BY b.from_ms, b.id"
+            );
+            return self.index(|index| {
+                index.prepare_cached(&sql)?.query_map(params![device], read)?.collect()
+            });
+        }
+        // A block of level 1 is short, so an index range finds it. The few others are looked at
+        // one by one.
+        let sql = format!(
+            "SELECT {columns} FROM {tables} WHERE b.device = ?1 AND b.level > 0 \
+               AND b.from_ms BETWEEN ?4 AND ?3 AND b.from_ms + b.span_ms >= ?2 \
+             UNION ALL \
+             SELECT {columns} FROM {tables} WHERE b.device = ?1 AND b.level = 0 \
+               AND b.from_ms <= ?3 AND b.from_ms + b.span_ms >= ?2 \
+             ORDER BY 9, 1"
+        );
+        let (from, to) = (selection.from_ms, selection.to_ms);
+        let parameters = params![device, from, to, from.saturating_sub(SPAN_MS_MAX)];
+        self.index(|index| index.prepare_cached(&sql)?.query_map(parameters, read)?.collect())
+    }
+
+    /// Reads a block.
+    pub fn block(&self, row: &BlockRow) -> rusqlite::Result<Block> {
+        self.check()?;
+        self.blocks_read.fetch_add(1, Ordering::Relaxed);
+        self.reader().block(row).map_err(|error| match error {
+            StoreError::Damaged { .. } | StoreError::Codec(_) => rusqlite::Error::ModuleError(
+                format!("block file {} at byte {}: {error}", row.file, row.offset),
+            ),
+            other => failed(other),
+        })
+    }
+
+    /// A catalogue by its id.
+    pub fn signals(&self, id: CatalogueId) -> rusqlite::Result<Arc<Signals>> {
+        let mut known = self.catalogues.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(signals) = known.get(&id) {
+            return Ok(Arc::clone(signals));
+        }
+        let sql = "SELECT encoded FROM catalogues WHERE id = ?1";
+        let encoded: Option<Vec<u8>> =
+            self.index(|index| index.query_row(sql, [id.0], |row| row.get(0)).optional())?;
+        let encoded = encoded.unwrap_or_default();
+        let (_, signals) = Catalogue::decode::<{ Catalogue::SIGNALS_MAX }>(&encoded)
+            .map_err(|error| rusqlite::Error::ModuleError(format!("catalogue {id}: {error}")))?;
+        let cell = SignalView {
+            path: CELL_PATH.into(),
+            unit: None,
+            step: Step::ONE,
+            scale: Scale::new(Step::ONE),
+        };
+        let views = signals.iter().map(view).chain([cell]).collect();
+        let signals = Arc::new(Signals(views));
+        known.insert(id, Arc::clone(&signals));
+        Ok(signals)
+    }
+
+    /// Fails once the query is to stop: a table must ask this itself, in every loop of its own.
+    pub fn check(&self) -> rusqlite::Result<()> {
+        if self.stop.why().is_none() {
+            return Ok(());
+        }
+        let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_INTERRUPT);
+        Err(rusqlite::Error::SqliteFailure(code, None))
+    }
+
+    fn reader(&self) -> MutexGuard<'_, StoreReader> {
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What went wrong in a table, for SQLite to hand on.
+pub(super) fn failed(error: impl Into<StoreError>) -> rusqlite::Error {
+    match error.into() {
+        StoreError::Index(error) => error,
+        other => rusqlite::Error::ModuleError(other.to_string()),
+    }
+}
+
+fn view(signal: &Signal<'_>) -> SignalView {
+    SignalView {
+        path: signal.path.into(),
+        unit: (!signal.unit.is_empty()).then(|| signal.unit.into()),
+        step: signal.step,
+        scale: Scale::new(signal.step),
+    }
+}
+
+fn conditions(column: &str, terms: &[NameTerm]) -> (String, Vec<Value>) {
+    let mut parameters = Vec::new();
+    let mut condition = "TRUE".to_owned();
+    for term in terms {
+        condition.push_str(" AND ");
+        condition.push_str(&term.sql(column, &mut parameters));
+    }
+    (condition, parameters)
+}

@@ -1,0 +1,127 @@
+//! The documents of a file sink, from blocks in any order.
+
+use super::super::made::Record;
+use super::*;
+
+fn exported(dir: &TempDir, device: Option<&str>) -> Vec<String> {
+    let mut out = Vec::new();
+    let device = device.map(|name| name.parse().unwrap());
+    let count = export::export(dir.path(), device, Stop::default(), &mut out).unwrap();
+    let lines: Vec<String> = String::from_utf8(out).unwrap().lines().map(str::to_owned).collect();
+    assert_eq!(count, u64::try_from(lines.len()).unwrap());
+    lines
+}
+
+#[test]
+fn blocks_and_records_are_merged_by_identity() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut maker = Maker::create(dir.path()).unwrap();
+    let signals = [signal(SPEED, Step::new(1, 10)), signal(DOORS, Step::ONE)];
+    let catalogue = maker.catalogue(&Catalogue { tick_ms: 1000, signals: &signals }).unwrap();
+    let stream = stream("truck-1", 0xab, catalogue, 1000);
+    let entry = |tick, raw, ordinal, run, column| Entry { tick, raw, ordinal, run, column };
+    // The second block has the middle of the first one's frame, and a frame of its own.
+    let first = Samples {
+        runs: vec![run(3), run(5)],
+        entries: vec![
+            entry(10, 415, 0, 0, 0),
+            entry(10, 2, 0, 0, 1),
+            entry(12, 420, 2, 0, 0),
+            entry(20, 1, 0, 1, 1),
+        ],
+    };
+    let cell = 0x0872_830c_ffff_ffff_i64 << 4 >> 4;
+    let second = Samples {
+        runs: vec![run(3), run(4)],
+        entries: vec![entry(-4000, 418, 1, 0, 0), entry(15, 3, 0, 1, 1), entry(15, cell, 0, 1, 64)],
+    };
+    maker.block(&stream, &second, 1, None).unwrap();
+    maker.block(&stream, &first, 0, None).unwrap();
+    let uptime = Run { clock: Clock::Uptime, boot: 9, ..run(2) };
+    let booted = Samples { runs: vec![uptime], entries: vec![entry(7, -1, 0, 0, 0)] };
+    maker.block(&Stream { boot: Some(9), ..stream }, &booted, 1, Some(1_000_000)).unwrap();
+    for (seq, ordinal, document) in
+        [(4, -1, "{\"lost\":1}"), (6, 1, "{\"b\":1}"), (6, 0, "{\"a\":1}"), (3, 9, "{\"c\":1}")]
+    {
+        let (kind, time_ms) = (6, None);
+        let record = Record { stream: &stream, kind, seq, ordinal, time_ms, document, log: None };
+        maker.record(&record).unwrap();
+    }
+    maker.finish().unwrap();
+    let ring = RingId([0xab; 16]);
+    let document = |id: &str, time: &str, clock: &str, boot: u32, members: &str| {
+        format!(
+            "{{\"specversion\":\"1.0\",\"id\":\"truck-1/{ring}/{id}\",\
+             \"source\":\"/devices/truck-1\",\"type\":\"milepost.samples\",{time},\
+             \"lane\":\"bulk\",\"clock\":\"{clock}\",\"boot\":{boot},\
+             \"received\":\"1970-01-01T00:00:00.005Z\",\"data\":{{{members}}}}}"
+        )
+    };
+    let at = |second: u32| format!("\"time\":\"1970-01-01T00:00:{second:02}.000Z\"");
+    let early = "\"time\":\"1969-12-31T22:53:20.000Z\"";
+    let want = [
+        document("2/0", "\"uptimems\":7000", "uptime", 9, "\"Vehicle.Speed\":-0.1"),
+        document(
+            "3/0",
+            &at(10),
+            "reference",
+            1,
+            "\"Vehicle.Speed\":41.5,\"Vehicle.Cabin.DoorCount\":2",
+        ),
+        document("3/1", early, "reference", 1, "\"Vehicle.Speed\":41.8"),
+        document("3/2", &at(12), "reference", 1, "\"Vehicle.Speed\":42"),
+        "{\"c\":1}".to_owned(),
+        "{\"lost\":1}".to_owned(),
+        document(
+            "4/0",
+            &at(15),
+            "reference",
+            1,
+            &format!("\"Vehicle.Cabin.DoorCount\":3,\"Vehicle.CurrentLocation.H3\":\"{cell:x}\""),
+        ),
+        document("5/0", &at(20), "reference", 1, "\"Vehicle.Cabin.DoorCount\":1"),
+        "{\"a\":1}".to_owned(),
+        "{\"b\":1}".to_owned(),
+    ];
+    assert_eq!(exported(&dir, None), want);
+    assert_eq!(exported(&dir, Some("truck-1")).len(), want.len());
+    assert!(exported(&dir, Some("truck-2")).is_empty());
+}
+
+/// Twenty blocks over the same frames, each with some of their instants: more than are held whole.
+#[test]
+fn many_blocks_over_the_same_frames() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut maker = Maker::create(dir.path()).unwrap();
+    let signals = [signal(DOORS, Step::ONE)];
+    let catalogue = maker.catalogue(&Catalogue { tick_ms: 1, signals: &signals }).unwrap();
+    let stream = stream("truck-1", 1, catalogue, 1);
+    let (blocks, frames, instants) = (20_u32, 30_u32, 200_u32);
+    for block in 0..blocks {
+        let mut samples = Samples::default();
+        for frame in 0..frames {
+            samples.runs.push(run(u64::from(frame) + 1));
+            for ordinal in (block..instants * blocks).step_by(usize::try_from(blocks).unwrap()) {
+                samples.entries.push(Entry {
+                    tick: i64::from(ordinal),
+                    raw: 1,
+                    ordinal,
+                    run: u16::try_from(frame).unwrap(),
+                    column: 0,
+                });
+            }
+        }
+        maker.block(&stream, &samples, 1, None).unwrap();
+    }
+    maker.finish().unwrap();
+    let lines = exported(&dir, None);
+    let ids = lines.iter().map(|line| {
+        let document: serde_json::Value = serde_json::from_str(line).unwrap();
+        let id =
+            document["id"].as_str().unwrap().rsplit('/').take(2).map(|part| part.parse().unwrap());
+        let id: Vec<u32> = id.collect();
+        (id[1], id[0])
+    });
+    let want = (1..=frames).flat_map(|seq| (0..instants * blocks).map(move |at| (seq, at)));
+    assert!(ids.eq(want));
+}
