@@ -44,10 +44,7 @@ fn the_example_has_every_key() {
     assert!(absent.contains(&"sink".to_owned()), "{absent:?}");
 }
 
-#[test]
-fn every_value_can_be_set() {
-    let config = parse(
-        r#"
+const EVERYTHING: &str = r#"
         agent.data_dir = "/var/lib/milepost"
         registry.key_file = "/etc/k"
         http.address = "off"
@@ -92,8 +89,11 @@ fn every_value_can_be_set() {
         pseudonym.key_file = "p"
         pseudonym.key_id = 3
         pseudonym.fields = ["actor"]
-        "#,
-    );
+        "#;
+
+#[test]
+fn every_value_can_be_set() {
+    let config = parse(EVERYTHING);
     let file = SinkKind::File { path: "b".into(), rotate_bytes: MIB };
     let fields = vec!["actor".to_owned()];
     let pseudonym = Pseudonym { key_file: "p".into(), key_id: 3, fields };
