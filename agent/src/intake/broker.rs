@@ -6,7 +6,7 @@
 //! kept up all the same, so that it costs little:
 //!
 //! - PUBACKs go out by hand, strictly in the order in which the messages came, each only after the
-//!   journal's sync ([`window`]).
+//!   journal's sync (`window`).
 //! - At most `in_flight_max` messages are on their way to the acceptor: the broker holds the rest.
 //! - Replies leave at QoS 0, as the wire says: an acknowledgement says everything up to its number
 //!   again, a device that misses one asks. Nothing of ours waits in the client for a PUBACK, so
