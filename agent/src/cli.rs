@@ -159,9 +159,7 @@ impl Place {
 
     fn read(&self) -> anyhow::Result<Loaded> {
         let mut loaded = Config::load(self.config.as_deref())?;
-        if let Some(data_dir) = &self.data_dir {
-            loaded.config.agent.data_dir.clone_from(data_dir);
-        }
+        loaded.at(self.data_dir.as_deref());
         Ok(loaded)
     }
 }

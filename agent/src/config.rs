@@ -210,12 +210,22 @@ impl Default for Journal {
 
 impl Default for Sinks {
     fn default() -> Self {
-        let kind = SinkKind::File { path: "documents".into(), rotate_bytes: 64 * MIB };
-        Self(vec![Sink { name: "documents".to_owned(), kind, on_full: OnFull::Block }])
+        let kind =
+            SinkKind::Store { path: "store".into(), file_bytes: 16 * MIB, keep: Keep::default() };
+        Self(vec![Sink { name: "store".to_owned(), kind, on_full: OnFull::Block }])
     }
 }
 
 impl Sinks {
+    /// The default goes on with the documents that an earlier release's default has begun.
+    fn go_on_with_documents(&mut self, data_dir: &Path) {
+        if data_dir.join("documents").is_dir() {
+            let kind = SinkKind::File { path: "documents".into(), rotate_bytes: 64 * MIB };
+            let name = "documents".to_owned();
+            self.0.push(Sink { name, kind, on_full: OnFull::Block });
+        }
+    }
+
     /// Adds a sink to standard output, if there is none; for `milepost run --stdout`.
     pub fn add_stdout(&mut self) {
         if self.0.iter().all(|sink| sink.kind != SinkKind::Stdout) {
@@ -256,6 +266,19 @@ pub struct Loaded {
     pub text: String,
     /// Keys that the file left to their defaults, like `listen.address`.
     pub defaulted: Vec<String>,
+}
+
+impl Loaded {
+    /// For another data directory than the one configured, if one is given; with the sinks that go
+    /// with it, if none is configured.
+    pub fn at(&mut self, data_dir: Option<&Path>) {
+        if let Some(data_dir) = data_dir {
+            data_dir.clone_into(&mut self.config.agent.data_dir);
+        }
+        if self.path.is_none() || self.defaulted.iter().any(|key| key == "sink") {
+            self.config.sinks.go_on_with_documents(&self.config.agent.data_dir);
+        }
+    }
 }
 
 impl Config {
