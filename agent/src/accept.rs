@@ -78,6 +78,17 @@ pub enum Blocked {
     Catalogues(Box<redb::Error>),
 }
 
+/// Why a device's name was not taken off its rings.
+#[derive(Debug, thiserror::Error)]
+pub enum EraseError {
+    /// Resource: the journal.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// Resource: the ring table.
+    #[error(transparent)]
+    Rings(#[from] RingsError),
+}
+
 /// A message handed back untouched.
 #[derive(Debug)]
 pub struct Refused {
@@ -135,9 +146,11 @@ impl Acceptor {
                     hello: None,
                 };
                 self.sessions.insert(session, state);
+                self.counters.activity.opened(device);
             }
             Message::Closed => {
                 self.sessions.remove(&session);
+                self.counters.activity.closed(device);
             }
             Message::Published { channel, payload, packet_id } => {
                 if let Err(reason) = self.published(now_ms, session, device, channel, &payload) {
@@ -202,8 +215,19 @@ impl Acceptor {
         self.opener.forget(device);
         for session in self.sessions.values().filter(|session| session.device == *device) {
             // If its queue is full it is being closed anyway.
-            drop(session.out.try_send(Outbound::Close));
+            session.out.say(Outbound::Close).ok();
         }
+    }
+
+    /// Takes a device's name off its rings, durably; how many there were. Its secret must be gone.
+    pub fn erase(&mut self, now_ms: i64, device: &DeviceId) -> Result<usize, EraseError> {
+        self.forget(device);
+        self.seen.remove(device);
+        // A start reads the journal from the checkpoint on: what it would bring back lies behind.
+        self.commit(now_ms)?;
+        let rings = self.rings.disown(*device)?;
+        self.checkpoint()?;
+        Ok(rings)
     }
 
     /// Removes journal segments that lie below `floor`, where no sink needs them any more, and that
@@ -310,6 +334,7 @@ impl Acceptor {
             Verdict::Next(adds) => adds,
             Verdict::Duplicate => {
                 self.counters.duplicates.add(1);
+                self.counters.activity.seen(binding.device, now_ms);
                 return Ok(Some(Taken::Duplicate));
             }
             Verdict::Ahead => {
@@ -317,8 +342,13 @@ impl Acceptor {
                 return Ok(Some(Taken::Ahead));
             }
         };
+        let mut is_news = matches!(body, Ok(Body::Samples(..)));
         if let Ok(Body::Records(records)) = body {
             for record in records.flatten() {
+                is_news |= !matches!(
+                    record,
+                    Record::Heartbeat(_) | Record::Boot(_) | Record::Catalogue(_)
+                );
                 if let Record::Catalogue(encoded) = record {
                     learn(&self.catalogues, &self.counters, &binding.device, encoded)?;
                 }
@@ -338,6 +368,7 @@ impl Acceptor {
         self.journal.append(binding.lane, &entry)?;
         self.rings.put(binding.ring, ring);
         self.counters.accepted(binding.lane, payload.len(), adds);
+        self.counters.activity.accepted(binding.device, now_ms, adds, is_news);
         Ok(Some(Taken::Yes))
     }
 }

@@ -8,12 +8,15 @@
 //! user and root. A line is at most [`LINE_LEN_MAX`] long, at most [`CONNECTIONS_MAX`] connections
 //! are served at once, and a silent one is closed after [`SILENCE_MAX`].
 
-use protocol::{DeviceId, Generation};
+use protocol::{Counts, DeviceId, Generation};
 use serde::{Deserialize, Serialize};
 
+use crate::erasure::{SignedProof, Swept};
 use crate::ledger::Ledger;
-use crate::registry::{Credentials, DeviceEntry, Entropy, Registry, RegistryError};
+use crate::registry::{Credentials, DeviceEntry, Entropy, Erasure, Login, Registry, RegistryError};
+use crate::vehicles::{VehicleAnswer, VehicleError, VehicleId, VehicleOrder};
 
+mod erase;
 mod socket;
 
 pub use socket::{Client, Server, SocketError};
@@ -49,10 +52,32 @@ pub enum Request {
         /// Which.
         device: DeviceId,
     },
-    /// Destroy a device's secrets and forget it.
+    /// The MQTT logins of the devices after this one, by name; of at most [`DEVICES_MAX`] of them.
+    DevicesLogins {
+        /// The last one of the page before.
+        after: Option<DeviceId>,
+    },
+    /// Destroy a device's secrets and take it off the list.
     DevicesRemove {
         /// Which.
         device: DeviceId,
+        /// Even if sinks have not got everything that it sent.
+        force: bool,
+    },
+    /// Forget a device for good: its secrets, its names, all that sinks can take out.
+    DevicesErase {
+        /// Which.
+        device: DeviceId,
+    },
+    /// Forget a vehicle for good, and the devices that sat in no other.
+    VehiclesErase {
+        /// Which.
+        vehicle: VehicleId,
+    },
+    /// What was forgotten so far.
+    Erasures {
+        /// Only of this device.
+        of: Option<DeviceId>,
     },
     /// Give a device a new secret.
     DevicesRotate {
@@ -60,7 +85,7 @@ pub enum Request {
         device: DeviceId,
     },
     /// Destroy one of a device's old secrets.
-    DevicesForget {
+    DevicesDestroyKey {
         /// Which.
         device: DeviceId,
         /// Of which generation; not the current one.
@@ -70,6 +95,21 @@ pub enum Request {
     DevicesRevoke {
         /// Which.
         device: DeviceId,
+    },
+    /// Take a device out of use.
+    DevicesDecommission {
+        /// Which.
+        device: DeviceId,
+    },
+    /// Bring it back.
+    DevicesRecommission {
+        /// Which.
+        device: DeviceId,
+    },
+    /// Something about vehicles.
+    Vehicles {
+        /// What.
+        order: VehicleOrder,
     },
     /// The ledger.
     Ledger,
@@ -89,8 +129,39 @@ pub enum Response {
         /// In the order of their names.
         devices: Vec<DeviceEntry>,
     },
+    /// These logins.
+    Logins {
+        /// Of those devices that are admitted.
+        logins: Vec<Login>,
+        /// The last device that was looked at, if there are more behind it.
+        last: Option<DeviceId>,
+    },
     /// It is done.
     Done,
+    /// The device is out of use.
+    Decommissioned {
+        /// What it sat in.
+        vehicle: Option<VehicleId>,
+        /// What it has taken and not sent, by its latest word; none if nobody can say.
+        unsent: Option<Counts>,
+    },
+    /// These are forgotten.
+    Erased {
+        /// A proof for each.
+        proofs: Vec<SignedProof>,
+        /// Devices that were not, because they sat elsewhere too.
+        kept: Vec<DeviceId>,
+    },
+    /// These were forgotten.
+    Erasures {
+        /// By subject.
+        erasures: Vec<Erasure>,
+    },
+    /// About vehicles.
+    Vehicles {
+        /// What there is to say.
+        answer: VehicleAnswer,
+    },
     /// The ledger.
     Ledger {
         /// Of all sinks.
@@ -103,10 +174,29 @@ pub enum Response {
     },
 }
 
+/// What of a device is in the journal, and in one sink not yet.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Buffered {
+    /// Which sink.
+    pub sink: String,
+    /// Frames.
+    pub frames: u64,
+    /// What they hold.
+    pub counts: Counts,
+}
+
 /// What the rest of the agent does for an operator.
 pub trait Hooks: Send + Sync + 'static {
     /// This device was revoked or removed: close its session, if it has one, and forget its keys.
     fn shut_out(&self, device: DeviceId);
+    /// What a device has taken and not sent, by its latest word; none if nobody can say. May block.
+    fn unsent(&self, device: DeviceId) -> Option<Counts>;
+    /// What is in the journal of a device and in some sink not yet, or why that cannot be told. May
+    /// block for as long as it takes to read the journal.
+    fn buffered(&self, device: DeviceId) -> Result<Vec<Buffered>, String>;
+    /// Takes devices out of everything but the registry; their secrets are gone. What was done, per
+    /// device. May block for long.
+    fn erase(&self, devices: &[DeviceId]) -> Result<Vec<Swept>, String>;
     /// The ledger's report, or why there is none. May block.
     fn ledger(&self) -> Result<Ledger, String>;
 }
@@ -128,6 +218,29 @@ impl Admin {
     pub fn answer(&self, request: Request, now_ms: i64, entropy: &mut dyn Entropy) -> Response {
         self.try_answer(request, now_ms, entropy)
             .unwrap_or_else(|error| Response::Refused { reason: error.to_string() })
+    }
+
+    /// Why a device's secrets are still needed, if they are.
+    fn still_needs(&self, device: DeviceId) -> Result<Option<String>, RegistryError> {
+        if self.registry.show(device)?.is_none() {
+            return Err(RegistryError::Unknown(device));
+        }
+        Ok(match self.hooks.buffered(device) {
+            Ok(buffered) if buffered.is_empty() => None,
+            Ok(buffered) => {
+                let of = |one: &Buffered| {
+                    let Buffered { sink, frames, counts: Counts { samples, events } } = one;
+                    format!("sink {sink}: {frames} frames ({samples} samples, {events} events)")
+                };
+                let list = buffered.iter().map(of).collect::<Vec<_>>().join("; ");
+                Some(format!(
+                    "device {device} has frames in the journal that could never be read again: {list}. Wait for                      `milepost ledger --wait`, revoke or decommission the device instead, or remove it with --force"
+                ))
+            }
+            Err(why) => Some(format!(
+                "it cannot be told whether frames of device {device} are still needed ({why}); --force removes it                  all the same"
+            )),
+        })
     }
 
     fn try_answer(
@@ -152,7 +265,21 @@ impl Admin {
                 let entry = self.registry.show(device)?.ok_or(RegistryError::Unknown(device))?;
                 Response::Devices { devices: vec![entry] }
             }
-            Request::DevicesRemove { device } => {
+            Request::DevicesLogins { after } => {
+                let devices = self.registry.list(after, DEVICES_MAX)?;
+                let is_last = devices.len() < DEVICES_MAX;
+                let last = devices.last().map(|entry| entry.device).filter(|_| !is_last);
+                let mut logins = Vec::with_capacity(devices.len());
+                for DeviceEntry { device, current, .. } in devices {
+                    // None: revoked.
+                    logins.extend(self.registry.login(device, current)?);
+                }
+                Response::Logins { logins, last }
+            }
+            Request::DevicesRemove { device, force } => {
+                if !force && let Some(reason) = self.still_needs(device)? {
+                    return Ok(Response::Refused { reason });
+                }
                 self.registry.remove(device)?;
                 self.hooks.shut_out(device);
                 tracing::info!(%device, "device removed, its secrets destroyed");
@@ -164,7 +291,16 @@ impl Admin {
                 tracing::info!(%device, generation, "device given a new secret");
                 Response::Credentials { credentials: vec![credentials] }
             }
-            Request::DevicesForget { device, generation } => {
+            Request::DevicesErase { device } => self.erase_device(device, now_ms)?,
+            Request::VehiclesErase { vehicle } => self.erase_vehicle(&vehicle, now_ms)?,
+            Request::Erasures { of } => {
+                let subject = of.map(|device| self.registry.subject_of(device));
+                let mut erasures = self.registry.erasures()?;
+                erasures
+                    .retain(|one| subject.as_ref().is_none_or(|subject| one.subject == *subject));
+                Response::Erasures { erasures }
+            }
+            Request::DevicesDestroyKey { device, generation } => {
                 self.registry.forget_generation(device, generation)?;
                 // Sessions on the old secret end; the device comes back with the new one.
                 self.hooks.shut_out(device);
@@ -176,6 +312,23 @@ impl Admin {
                 self.hooks.shut_out(device);
                 tracing::info!(%device, "device revoked");
                 Response::Done
+            }
+            Request::DevicesDecommission { device } => {
+                let unsent = self.hooks.unsent(device);
+                let vehicle = self.registry.decommission(device, now_ms)?;
+                self.hooks.shut_out(device);
+                tracing::info!(%device, "device decommissioned");
+                Response::Decommissioned { vehicle, unsent }
+            }
+            Request::DevicesRecommission { device } => {
+                self.registry.recommission(device)?;
+                tracing::info!(%device, "device in use again");
+                Response::Done
+            }
+            Request::Vehicles { order } => {
+                let devices = |device| self.registry.standing(device).map_err(VehicleError::from);
+                let answer = self.registry.vehicles().obey(order, now_ms, &devices);
+                Response::Vehicles { answer }
             }
             Request::Ledger => match self.hooks.ledger() {
                 Ok(ledger) => Response::Ledger { ledger },

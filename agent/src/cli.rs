@@ -14,15 +14,18 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::{Config, Loaded};
 use crate::run;
 
+mod acl;
 mod check;
 mod devices;
 mod export;
 mod ledger;
+mod mosquitto;
 mod query;
 mod reach;
 mod store;
 mod table;
 mod upkeep;
+mod vehicles;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -59,6 +62,9 @@ enum Command {
     /// Add, list and shut out devices
     #[command(subcommand)]
     Devices(devices::Devices),
+    /// Say which device sits in which vehicle, and whose that is
+    #[command(subcommand)]
+    Vehicles(vehicles::Vehicles),
     /// Show what became of everything accepted; exit code 1 if it does not balance
     Ledger(ledger::Ledger),
     /// Ask the local store in SQL
@@ -122,6 +128,7 @@ impl Cli {
             Command::Run(run) => run.execute(place.load()?),
             Command::Check(check) => on_stdout(|out| check.execute(place.config, out)),
             Command::Devices(devices) => on_stdout(|out| devices.execute(&place.load()?, out)),
+            Command::Vehicles(vehicles) => on_stdout(|out| vehicles.execute(&place.load()?, out)),
             Command::Ledger(ledger) => on_stdout(|out| ledger.execute(&place.load()?, out)),
             Command::Query(query) => on_stdout(|out| query.execute(&place.load()?, out)),
             Command::Store(store) => on_stdout(|out| store.execute(&place.load()?, out)),
@@ -157,7 +164,7 @@ impl Place {
 impl Run {
     fn execute(self, mut config: Config) -> anyhow::Result<ExitCode> {
         if let Some(address) = self.listen {
-            config.listen.address = address;
+            config.listen.address = Some(address);
         }
         if self.stdout {
             config.sinks.add_stdout();

@@ -13,7 +13,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::intake::broker::BrokerConfig;
+use crate::tls::ServerFiles;
+
 mod check;
+mod links;
 mod privacy;
 mod read;
 mod report;
@@ -40,6 +44,8 @@ pub struct Config {
     pub registry: Registry,
     /// `[listen]`
     pub listen: Listen,
+    /// `[[broker]]`, in the order of the file; none is usual.
+    pub brokers: Vec<BrokerConfig>,
     /// `[http]`
     pub http: Http,
     /// `[journal]`
@@ -67,8 +73,10 @@ pub struct Registry {
 /// `[listen]`: the intake that terminates the devices' MQTT.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
-    /// Where devices connect to.
-    pub address: SocketAddr,
+    /// Where devices connect to; none if it is off.
+    pub address: Option<SocketAddr>,
+    /// `[listen.tls]`; none: without TLS.
+    pub tls: Option<ServerFiles>,
     /// Most connections at once; further ones are refused.
     pub connections_max: u32,
     /// How long a connection may take until its CONNECT is whole.
@@ -172,7 +180,8 @@ impl Default for Agent {
 impl Default for Listen {
     fn default() -> Self {
         Self {
-            address: loopback(1883),
+            address: Some(loopback(1883)),
+            tls: None,
             connections_max: 4096,
             connect_timeout: Duration::from_secs(5),
             write_timeout: Duration::from_secs(20),

@@ -24,9 +24,12 @@ use protocol::frame::Origin;
 use protocol::health::{Boot, Crash, Fork, ForkReason, Heartbeat, ResetReason};
 use protocol::{Clock, Counts, DeviceId, DeviceTime, Lane, RingId, Seq};
 
+use crate::privacy::Seat;
+use crate::vehicles::Name;
+
 mod catalogue;
 mod decimal;
-mod rfc3339;
+pub mod rfc3339;
 mod text;
 
 pub use catalogue::{OwnedCatalogue, OwnedSignal};
@@ -49,6 +52,8 @@ pub struct Envelope<'a> {
     pub received_ms: i64,
     /// Where the frame was sealed first, if it was sealed anew.
     pub origin: Option<&'a Origin>,
+    /// Where the device sat then, under names that may leave.
+    pub seat: Option<&'a Seat>,
 }
 
 /// What a loss document says.
@@ -325,6 +330,13 @@ impl Writer {
             number(out, b"/", origin.seq.0);
             out.extend_from_slice(b"\",");
         }
+        if let Some(seat) = envelope.seat {
+            let belonging = &seat.belonging;
+            text_attribute(out, b"\"vehicle\":", seat.vehicle.as_deref());
+            text_attribute(out, b"\"vehiclegroup\":", belonging.group.as_ref().map(Name::as_str));
+            text_attribute(out, b"\"tenant\":", belonging.tenant.as_ref().map(Name::as_str));
+            text_attribute(out, b"\"region\":", belonging.region.as_ref().map(Name::as_str));
+        }
         out.extend_from_slice(b"\"data\":{");
     }
 }
@@ -409,6 +421,14 @@ fn worded(out: &mut Vec<u8>, member: &[u8], field: &str, value: &str, wording: &
     match wording.mask(field, value) {
         Some(other) => text::string(out, &other),
         None => text::string(out, &wording.word(value)),
+    }
+}
+
+fn text_attribute(out: &mut Vec<u8>, member: &[u8], value: Option<&str>) {
+    if let Some(value) = value {
+        out.extend_from_slice(member);
+        text::string(out, value);
+        out.push(b',');
     }
 }
 

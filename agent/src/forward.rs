@@ -26,6 +26,7 @@ use crate::privacy::Policy;
 use crate::sink::{AnySink, Resume, Sink as _, SinkError};
 use crate::storage::SharedStorage;
 
+pub mod aside;
 mod backoff;
 pub mod continuity;
 pub mod dead_letters;
@@ -42,7 +43,7 @@ pub use handle::ForwarderHandle;
 pub use parked::ParkedBounds;
 pub use status::{Condition, ForwarderStatus, Lag, Snapshot};
 
-use backoff::Backoff;
+pub(crate) use backoff::Backoff;
 use continuity::Snapshots;
 use stage::{Held, Parts, Stage};
 
@@ -56,6 +57,9 @@ pub trait OpenFrame: Send {
         lane: Lane,
         frame: &'a mut [u8],
     ) -> Result<(Header, &'a [u8]), Unopened>;
+
+    /// Whether what was received of this device then is to be forgotten.
+    fn is_erased(&mut self, device: DeviceId, received_ms: i64) -> Result<bool, Unopened>;
 }
 
 /// Why a frame was not opened.
@@ -64,6 +68,9 @@ pub enum Unopened {
     /// Peer: it never will be: no such key, or not authentic.
     #[error("{0}")]
     Unopenable(String),
+    /// Nobody may: its device was erased.
+    #[error("its device was erased")]
+    Erased,
     /// Resource: the registry cannot be read at the moment.
     #[error("{0}")]
     Unavailable(String),

@@ -1,7 +1,9 @@
-//! HTTP for operators: `/metrics` (Prometheus), `/healthz`, and `/`, which names the two.
+//! HTTP for operators: `/` (the page), `/metrics` (Prometheus), `/healthz`, and what the page reads:
+//! `/api/v1/status`, `/api/v1/devices` and the live `/api/v1/events`.
 //!
-//! Reads only, and bounded: [`CONNECTIONS_MAX`] at once, the others wait to be accepted; one that
-//! says nothing for [`SILENCE_MAX`] is closed, so that they do not wait for ever.
+//! Reads only, and bounded: [`CONNECTIONS_MAX`] at once, the others wait to be accepted; one on which
+//! nothing passes in either direction for [`SILENCE_MAX`] is closed, so that they do not wait for
+//! ever.
 
 use std::io;
 use std::net::SocketAddr;
@@ -23,7 +25,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
 
+use crate::activity::Activity;
 use crate::telemetry::{self, Metric};
+
+mod live;
+mod page;
+mod status;
+
+pub use status::{DeviceRow, JournalStatus, Status, Totals};
 
 /// Most connections at once.
 pub const CONNECTIONS_MAX: usize = 32;
@@ -40,6 +49,10 @@ pub trait Snapshot: Send + Sync + 'static {
     fn metrics(&self) -> Vec<Metric>;
     /// Every intake, the journal, every sink.
     fn health(&self) -> Vec<Health>;
+    /// What the page shows besides the devices.
+    fn status(&self) -> Status;
+    /// What each device did.
+    fn activity(&self) -> &Activity;
 }
 
 /// How one part is doing.
@@ -53,10 +66,20 @@ pub struct Health {
     pub reason: String,
 }
 
-#[derive(Serialize)]
-struct HealthReport {
-    ok: bool,
-    components: Vec<Health>,
+/// How all parts are doing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct HealthReport {
+    /// Whether all do their work.
+    pub ok: bool,
+    /// Each.
+    pub components: Vec<Health>,
+}
+
+impl HealthReport {
+    /// The sum of the parts.
+    pub fn new(components: Vec<Health>) -> Self {
+        Self { ok: components.iter().all(|component| component.ok), components }
+    }
 }
 
 /// Why there is no HTTP.
@@ -112,7 +135,8 @@ impl Http {
         let listener =
             Limited { listener: self.listener, permits: Arc::new(Semaphore::new(CONNECTIONS_MAX)) };
         let stopped = stop.clone().cancelled_owned();
-        let serving = axum::serve(listener, router(snapshot)).with_graceful_shutdown(stopped);
+        let live = live::Live::new(Arc::clone(&snapshot), stop.clone());
+        let serving = axum::serve(listener, router(snapshot, live)).with_graceful_shutdown(stopped);
         let overdue = async {
             stop.cancelled().await;
             tokio::time::sleep(DRAIN).await;
@@ -124,12 +148,13 @@ impl Http {
     }
 }
 
-fn router(snapshot: Arc<dyn Snapshot>) -> Router {
+fn router(snapshot: Arc<dyn Snapshot>, live: live::Live) -> Router {
     Router::new()
-        .route("/", get("milepost: metrics at /metrics, health at /healthz\n"))
         .route("/metrics", get(metrics))
         .route("/healthz", get(health))
         .with_state(snapshot)
+        .merge(live.routes())
+        .merge(page::routes())
 }
 
 async fn metrics(State(snapshot): State<Arc<dyn Snapshot>>) -> impl IntoResponse {
@@ -138,10 +163,9 @@ async fn metrics(State(snapshot): State<Arc<dyn Snapshot>>) -> impl IntoResponse
 }
 
 async fn health(State(snapshot): State<Arc<dyn Snapshot>>) -> impl IntoResponse {
-    let components = snapshot.health();
-    let ok = components.iter().all(|component| component.ok);
-    let status = if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(HealthReport { ok, components }))
+    let report = HealthReport::new(snapshot.health());
+    let status = if report.ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(report))
 }
 
 /// Accepts only as long as there are permits.
@@ -196,7 +220,13 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        // Whoever takes what it is sent is there.
+        if written.is_ready() {
+            let end = Instant::now() + SILENCE_MAX;
+            self.silence.as_mut().reset(end);
+        }
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -217,7 +247,8 @@ mod tests {
 
     use super::*;
 
-    struct Parts(AtomicBool);
+    #[derive(Default)]
+    struct Parts(AtomicBool, Activity);
 
     impl Snapshot for Parts {
         fn metrics(&self) -> Vec<Metric> {
@@ -232,6 +263,14 @@ mod tests {
             };
             let full = self.0.load(Ordering::Relaxed);
             vec![health("intake listen", true, "listening"), health("journal", !full, "full")]
+        }
+
+        fn status(&self) -> Status {
+            Status { health: HealthReport::new(self.health()), ..Status::default() }
+        }
+
+        fn activity(&self) -> &Activity {
+            &self.1
         }
     }
 
@@ -250,12 +289,13 @@ mod tests {
     async fn answers_until_it_is_stopped() {
         let http = Http::bind(ANY).await.unwrap();
         let address = http.address();
-        let parts = Arc::new(Parts(AtomicBool::new(false)));
+        let parts = Arc::new(Parts::default());
         let stop = CancellationToken::new();
         let serving = tokio::spawn(http.serve(parts.clone(), stop.clone()));
 
         let page = ask(address, "/").await;
-        assert!(page.contains("/metrics") && page.contains("/healthz"), "{page}");
+        assert!(page.contains("<title>Milepost</title>"), "{page}");
+        assert!(page.contains("content-security-policy: default-src 'self'"), "{page}");
         let metrics = ask(address, "/metrics").await;
         assert!(metrics.contains("content-type: text/plain; version=0.0.4"), "{metrics}");
         assert!(metrics.ends_with("agent_device_count 12\n"), "{metrics}");
@@ -278,7 +318,7 @@ mod tests {
     async fn connections_beyond_the_limit_wait() {
         let http = Http::bind(ANY).await.unwrap();
         let address = http.address();
-        let serving = http.serve(Arc::new(Parts(AtomicBool::new(false))), CancellationToken::new());
+        let serving = http.serve(Arc::new(Parts::default()), CancellationToken::new());
         let serving = tokio::spawn(serving);
         let mut silent = Vec::new();
         for _ in 0..CONNECTIONS_MAX {
@@ -299,7 +339,7 @@ mod tests {
     async fn a_connection_that_says_nothing_is_closed() {
         let http = Http::bind(ANY).await.unwrap();
         let address = http.address();
-        let serving = http.serve(Arc::new(Parts(AtomicBool::new(false))), CancellationToken::new());
+        let serving = http.serve(Arc::new(Parts::default()), CancellationToken::new());
         let serving = tokio::spawn(serving);
         let mut silent = TcpStream::connect(address).await.unwrap();
         let mut answer = Vec::new();

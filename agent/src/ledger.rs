@@ -102,7 +102,7 @@ fn sum(counts: impl IntoIterator<Item = Counts>) -> Counts {
 }
 
 /// The ledgers of all sinks.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Ledger {
     /// When, in milliseconds since 1970 UTC.
     pub at_ms: i64,

@@ -14,27 +14,31 @@ use std::sync::Arc;
 use protocol::codec::{CodecError, Decoder, SamplesHeader};
 use protocol::frame::Origin;
 use protocol::record::Record;
-use protocol::{Catalogue, Counts, DeviceId, Lane, RingId, Seq};
+use protocol::{Catalogue, Counts, DeviceId, DeviceTime, Lane, RingId, Seq};
 use serde::Deserialize;
 
 use crate::document::{Claimant, LossReport, OwnedCatalogue, Writer};
 use crate::registry::is_exposed;
+use crate::vehicles::{VehicleError, Vehicles};
 
 mod cleared;
 mod glob;
 mod lens;
 mod pass;
 mod pseudonym;
+mod seats;
 
 pub use cleared::{
     Cleared, ClearedFrame, ClearedRecord, ClearedSample, Mark, Piece, Provenance, RecordKind,
 };
 pub use lens::Lens;
 pub use pseudonym::{KeyError, PseudonymKey};
+pub use seats::Seat;
 
 use lens::Act;
 use pass::{Pass, Passed};
 use pseudonym::Names;
+use seats::{Seats, Stays};
 
 /// What leaves, what is made coarse, what goes by another name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -46,6 +50,8 @@ pub struct PrivacyConfig {
     pub location: Option<LocationConfig>,
     /// Names become pseudonyms; without it they stay as they are.
     pub pseudonym: Option<PseudonymConfig>,
+    /// No document names the vehicle; what the vehicle belongs to stays.
+    pub drop_vehicle: bool,
 }
 
 /// How a place is made coarse.
@@ -126,6 +132,10 @@ pub struct Policy {
     drops: Vec<String>,
     location: Option<h3o::Resolution>,
     names: Option<Names>,
+    drops_vehicle: bool,
+    seats: Option<Seats>,
+    /// Of the device at hand.
+    stays: Stays,
     rules: Vec<String>,
     /// Per rule: samples taken out of the frame at hand.
     taken: Vec<u64>,
@@ -175,6 +185,9 @@ impl Policy {
             drops: config.drop.clone(),
             location,
             names,
+            drops_vehicle: config.drop_vehicle,
+            seats: None,
+            stays: Stays::default(),
             taken: vec![0; rules.len()],
             rules,
             writer: Writer::default(),
@@ -187,10 +200,33 @@ impl Policy {
             drops: Vec::new(),
             location: None,
             names: None,
+            drops_vehicle: false,
+            seats: None,
+            stays: Stays::default(),
             rules: Vec::new(),
             taken: Vec::new(),
             writer: Writer::default(),
         }
+    }
+
+    /// The same, with documents that say in which vehicle a device sat.
+    #[must_use]
+    pub fn with_vehicles(mut self, vehicles: Vehicles) -> Self {
+        self.seats = Some(Seats::new(vehicles, !self.drops_vehicle));
+        self
+    }
+
+    /// Turns to a device: what is let through from now on is its own. On an error nothing changed.
+    pub fn turn_to(&mut self, device: DeviceId) -> Result<(), VehicleError> {
+        if let Some(seats) = &mut self.seats {
+            self.stays = seats.of(device, self.names.as_ref())?;
+        }
+        Ok(())
+    }
+
+    /// The name under which a device leaves.
+    pub fn shown(&self, device: DeviceId) -> DeviceId {
+        self.names.as_ref().map_or(device, |names| names.device(&device))
     }
 
     /// The rules' names, as in the ledger.
@@ -217,7 +253,7 @@ impl Policy {
         lens: &Arc<Lens>,
         into: &mut Cleared,
     ) -> Result<u64, CodecError> {
-        let from = self.provenance(source);
+        let from = self.provenance(source, None);
         let mark = into.mark();
         self.taken.fill(0);
         let mut pass = Pass::new(&mut self.taken, self.location, lens, into);
@@ -233,7 +269,7 @@ impl Policy {
         let Passed { samples, instants } = pass.finish();
         let lens = Arc::clone(lens);
         let frame = ClearedFrame { from, clock: header.clock, boot: header.boot, lens };
-        into.end_frame(mark, frame, instants);
+        into.end_frame(mark, &frame, instants, &self.stays);
         Ok(samples)
     }
 
@@ -245,7 +281,16 @@ impl Policy {
         record: &Record<'_>,
         into: &mut Cleared,
     ) -> Counts {
-        let from = self.provenance(source);
+        let (kind, time) = match record {
+            Record::Boot(boot) => (RecordKind::Boot, boot.time),
+            Record::Event(event) => (RecordKind::Event, event.time),
+            Record::Log(log) => (RecordKind::Log, log.time),
+            Record::Heartbeat(beat) => (RecordKind::Health, beat.time),
+            Record::Fork(fork) => (RecordKind::Fork, fork.time),
+            Record::Crash(crash) => (RecordKind::Crash, crash.time),
+            Record::Catalogue(_) => return Counts::ZERO,
+        };
+        let from = self.provenance(source, Some(time));
         let wording = pseudonym::Words {
             names: self.names.as_ref(),
             device: source.device,
@@ -253,33 +298,15 @@ impl Policy {
         };
         let mark = into.mark();
         let (writer, out, envelope) = (&mut self.writer, &mut into.lines, from.envelope());
-        let (kind, time) = match record {
-            Record::Boot(boot) => {
-                writer.boot(out, &envelope, ordinal, boot);
-                (RecordKind::Boot, boot.time)
-            }
-            Record::Event(event) => {
-                writer.event(out, &envelope, ordinal, event, &wording);
-                (RecordKind::Event, event.time)
-            }
-            Record::Log(log) => {
-                writer.log(out, &envelope, ordinal, log, &wording);
-                (RecordKind::Log, log.time)
-            }
-            Record::Heartbeat(beat) => {
-                writer.heartbeat(out, &envelope, ordinal, beat);
-                (RecordKind::Health, beat.time)
-            }
-            Record::Fork(fork) => {
-                writer.fork(out, &envelope, ordinal, fork);
-                (RecordKind::Fork, fork.time)
-            }
-            Record::Crash(crash) => {
-                writer.crash(out, &envelope, ordinal, crash, &wording);
-                (RecordKind::Crash, crash.time)
-            }
-            Record::Catalogue(_) => return Counts::ZERO,
-        };
+        match record {
+            Record::Boot(boot) => writer.boot(out, &envelope, ordinal, boot),
+            Record::Event(event) => writer.event(out, &envelope, ordinal, event, &wording),
+            Record::Log(log) => writer.log(out, &envelope, ordinal, log, &wording),
+            Record::Heartbeat(beat) => writer.heartbeat(out, &envelope, ordinal, beat),
+            Record::Fork(fork) => writer.fork(out, &envelope, ordinal, fork),
+            Record::Crash(crash) => writer.crash(out, &envelope, ordinal, crash, &wording),
+            Record::Catalogue(_) => {}
+        }
         let (ordinal, time) = (Some(ordinal), Some(time));
         into.end_record(mark, ClearedRecord { from, ordinal, kind, time });
         record.counts()
@@ -287,17 +314,20 @@ impl Policy {
 
     /// Lets the word of a loss through.
     pub fn loss(&mut self, source: &Source<'_>, report: &LossReport, into: &mut Cleared) {
-        let from = self.provenance(source);
-        let mark = into.mark();
-        self.writer.loss(&mut into.lines, &from.envelope(), report);
         let (ordinal, time) = match report.by {
             Claimant::Device(time) => (Some(0), Some(time)),
             Claimant::Agent => (None, None),
         };
+        let from = self.provenance(source, time);
+        let mark = into.mark();
+        self.writer.loss(&mut into.lines, &from.envelope(), report);
         into.end_record(mark, ClearedRecord { from, ordinal, kind: RecordKind::Loss, time });
     }
 
-    fn provenance(&self, source: &Source<'_>) -> Provenance {
+    /// Where something comes from that happened at this time by the device's clock; without one,
+    /// when it was received has to do.
+    fn provenance(&self, source: &Source<'_>, time: Option<DeviceTime>) -> Provenance {
+        let at_ms = time.and_then(|time| time.wall_ms()).unwrap_or(source.received_ms);
         Provenance {
             device: self.shown(source.device),
             ring: source.ring,
@@ -305,11 +335,8 @@ impl Policy {
             lane: source.lane,
             received_ms: source.received_ms,
             origin: source.origin.copied(),
+            seat: self.stays.at(at_ms),
         }
-    }
-
-    fn shown(&self, device: DeviceId) -> DeviceId {
-        self.names.as_ref().map_or(device, |names| names.device(&device))
     }
 
     fn act(&self, path: &str) -> Act {

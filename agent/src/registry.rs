@@ -27,20 +27,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::intake::{Admission, Admit};
 use crate::state::{self, State, StateError};
+use crate::vehicles::{self, Standing, VehicleError, VehicleId, Vehicles};
 
 mod entropy;
+mod erasure;
 mod record;
 #[cfg(test)]
 mod tests;
 mod wrap;
 
 pub use entropy::{Entropy, EntropyError, OsEntropy};
+pub use erasure::{Destroyed, Erasure, Fingerprint};
 pub use wrap::{KeyFileError, WrappingKey, is_exposed};
 
+use erasure::ERASURES;
 use record::Record;
 
 /// Format of this module's tables; see [`state::claim`].
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Device id -> [`Record`].
 const DEVICES: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("registry.devices");
@@ -58,6 +62,7 @@ pub struct Registry {
     key: Arc<WrappingKey>,
     /// Counts secrets that were destroyed.
     destroyed: Arc<AtomicU64>,
+    vehicles: Vehicles,
 }
 
 /// Why the registry did not do as asked.
@@ -66,15 +71,24 @@ pub enum RegistryError {
     /// Caller: these are there already; none of the devices named with them was added.
     #[error("already registered: {}", some_of(.0))]
     Exists(Vec<DeviceId>),
+    /// Caller: what is left of these is still to be erased.
+    #[error(
+        "an erasure is not done everywhere yet: `milepost devices forget` again, or start the agent, and then add: {}",
+        some_of(.0)
+    )]
+    ErasureUnderWay(Vec<DeviceId>),
     /// Caller: no such device.
     #[error("no device {0}")]
     Unknown(DeviceId),
     /// Caller: the device is revoked.
     #[error("device {0} is revoked; remove it and add it anew to admit it again")]
     Revoked(DeviceId),
+    /// Caller: the device is out of use.
+    #[error("device {0} is decommissioned; `milepost devices recommission {0}` brings it back")]
+    Decommissioned(DeviceId),
     /// Caller: there is no free key generation to rotate to.
     #[error(
-        "all four key generations of device {0} are live: forget one (`milepost devices forget`) that no frame in a ring or \
+        "all four key generations of device {0} are live: forget one (`milepost devices destroy-key`) that no frame in a ring or \
          journal needs any more, then rotate"
     )]
     GenerationsLive(DeviceId),
@@ -101,6 +115,9 @@ pub enum RegistryError {
     /// Resource: no random bytes.
     #[error(transparent)]
     Entropy(#[from] EntropyError),
+    /// The vehicles that are kept beside the devices.
+    #[error(transparent)]
+    Vehicles(#[from] VehicleError),
     /// Resource: the state database.
     #[error(transparent)]
     State(#[from] StateError),
@@ -127,6 +144,8 @@ pub struct DeviceEntry {
     pub added_ms: i64,
     /// When it was shut out, if it was.
     pub revoked_ms: Option<i64>,
+    /// Since when it is out of use, if it is.
+    pub decommissioned_ms: Option<i64>,
     /// The generation that a new hello should use.
     pub current: Generation,
     /// The generations with a live secret, ascending; 1 to 4.
@@ -146,6 +165,21 @@ pub struct Credentials {
     pub generation: Generation,
     /// The secret.
     pub secret: Secret,
+}
+
+/// What a broker must know of a device: its name, and the password that opens the port.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Login {
+    /// Its user name.
+    pub device: DeviceId,
+    /// Its password.
+    pub password: String,
+}
+
+impl std::fmt::Debug for Login {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Login").field("device", &self.device).finish_non_exhaustive()
+    }
 }
 
 /// Credentials as written.
@@ -179,13 +213,17 @@ impl Registry {
     ///
     /// Errors: [`RegistryError::OtherKey`] if it was made with another; a newer format.
     pub fn open(database: State, key: WrappingKey) -> Result<Self, RegistryError> {
-        state::claim(&database, "registry", FORMAT)?;
+        if state::claim(&database, "registry", FORMAT)? < FORMAT {
+            // Older records are read as they are, and written anew when they change.
+            state::migrated(&database, "registry", FORMAT)?;
+        }
         let check = key.check();
         let transaction = database.begin_write()?;
         {
             // Made here, so that no read meets a table that is not there.
             transaction.open_table(DEVICES)?;
             transaction.open_table(LAST_SEEN)?;
+            transaction.open_table(ERASURES)?;
             let mut meta = transaction.open_table(META)?;
             let found = meta.get(KEY_CHECK)?.map(|found| found.value() == check);
             match found {
@@ -195,7 +233,8 @@ impl Registry {
             }
         }
         transaction.commit()?;
-        Ok(Self { database, key: Arc::new(key), destroyed: Arc::default() })
+        let vehicles = Vehicles::open(database.clone())?;
+        Ok(Self { database, key: Arc::new(key), destroyed: Arc::default(), vehicles })
     }
 
     /// Like [`Registry::open`], with the wrapping key in a file. The file is made only if this
@@ -216,6 +255,11 @@ impl Registry {
             None => WrappingKey::create(path, entropy)?,
         };
         Self::open(database, key)
+    }
+
+    /// The vehicles, in the same database.
+    pub fn vehicles(&self) -> &Vehicles {
+        &self.vehicles
     }
 
     /// Adds one device; see [`Registry::add_all`].
@@ -241,6 +285,10 @@ impl Registry {
         let mut added = Vec::with_capacity(devices.len());
         let mut exist = BTreeSet::new();
         let transaction = self.database.begin_write()?;
+        let pending = erasure::pending_of(&transaction, devices)?;
+        if !pending.is_empty() {
+            return Err(RegistryError::ErasureUnderWay(pending));
+        }
         {
             let mut table = transaction.open_table(DEVICES)?;
             for &device in devices {
@@ -295,6 +343,15 @@ impl Registry {
         Ok(Some(record.entry(device, seen)))
     }
 
+    /// How a device stands, for whoever puts it into a vehicle.
+    pub fn standing(&self, device: DeviceId) -> Result<Standing, RegistryError> {
+        Ok(match self.record(device)? {
+            None => Standing::Unknown,
+            Some(Record { decommissioned_ms: Some(at_ms), .. }) => Standing::Decommissioned(at_ms),
+            Some(_) => Standing::InUse,
+        })
+    }
+
     /// Removes a device and destroys its secrets: what it sealed can't be opened any more.
     pub fn remove(&self, device: DeviceId) -> Result<(), RegistryError> {
         let transaction = self.database.begin_write()?;
@@ -324,6 +381,33 @@ impl Registry {
         })
     }
 
+    /// Takes a device out of use: its time in a vehicle ends, and it is admitted no more. Its secret
+    /// stays: what it sent before is still read, and [`Registry::recommission`] brings it back. The
+    /// vehicle it sat in; doing it twice is fine, the first time counts.
+    pub fn decommission(
+        &self,
+        device: DeviceId,
+        now_ms: i64,
+    ) -> Result<Option<VehicleId>, RegistryError> {
+        let transaction = self.database.begin_write()?;
+        change_in(&transaction, device, |record| {
+            record.decommissioned_ms.get_or_insert(now_ms);
+            Ok(())
+        })?;
+        let vehicle = vehicles::end_in(&transaction, device, now_ms)?;
+        transaction.commit()?;
+        self.vehicles.moved();
+        Ok(vehicle)
+    }
+
+    /// Brings a device back into use.
+    pub fn recommission(&self, device: DeviceId) -> Result<(), RegistryError> {
+        self.change(device, |record| {
+            record.decommissioned_ms = None;
+            Ok(())
+        })
+    }
+
     /// Gives a device a new secret under the next free generation. The old ones stay live.
     ///
     /// Errors: [`RegistryError::GenerationsLive`] if all four are taken.
@@ -335,6 +419,9 @@ impl Registry {
         self.change(device, |record| {
             if record.revoked_ms.is_some() {
                 return Err(RegistryError::Revoked(device));
+            }
+            if record.decommissioned_ms.is_some() {
+                return Err(RegistryError::Decommissioned(device));
             }
             let generation = record.next_free().ok_or(RegistryError::GenerationsLive(device))?;
             let (secret, wrapped) = self.key.draw(&device, generation, entropy)?;
@@ -389,7 +476,7 @@ impl Registry {
         device: DeviceId,
         generation: Generation,
     ) -> Result<Option<Secret>, RegistryError> {
-        let record = self.record(device)?.filter(|record| record.revoked_ms.is_none());
+        let record = self.record(device)?.filter(Record::is_admitted);
         self.unwrap(device, record, generation)
     }
 
@@ -415,6 +502,20 @@ impl Registry {
         wrapped.map(|wrapped| unwrap(wrapped).ok_or(RegistryError::Damaged(device))).transpose()
     }
 
+    /// A device's MQTT login, with the password of this generation; none if it is unknown or
+    /// revoked.
+    pub fn login(
+        &self,
+        device: DeviceId,
+        generation: Generation,
+    ) -> Result<Option<Login>, RegistryError> {
+        let secret = self.secret(device, generation)?;
+        Ok(secret.map(|secret| {
+            let password = keys::mqtt_password(&secret, &device);
+            Login { device, password: String::from_utf8_lossy(&password).into_owned() }
+        }))
+    }
+
     /// Whether a device with this MQTT password may connect. The password of any live generation
     /// counts; the comparison takes the same time wherever it fails.
     pub fn authenticate(
@@ -423,7 +524,7 @@ impl Registry {
         password: &[u8],
     ) -> Result<Admission, RegistryError> {
         let Some(record) = self.record(device)? else { return Ok(Admission::Unknown) };
-        if record.revoked_ms.is_some() {
+        if !record.is_admitted() {
             return Ok(Admission::Revoked);
         }
         let mut right = false;
@@ -492,5 +593,27 @@ impl Admit for Registry {
             tracing::warn!(%device, %error, "cannot tell whether a device may connect");
             Admission::Unavailable
         })
+    }
+
+    fn recognise(&self, device: &DeviceId) -> Admission {
+        match self.show(*device) {
+            Ok(Some(entry)) if entry.revoked_ms.is_some() => Admission::Revoked,
+            Ok(Some(_)) => Admission::Admitted,
+            Ok(None) => Admission::Unknown,
+            Err(error) => {
+                tracing::warn!(%device, %error, "cannot tell whether a device may be heard");
+                Admission::Unavailable
+            }
+        }
+    }
+}
+
+impl From<RegistryError> for VehicleError {
+    fn from(error: RegistryError) -> Self {
+        match error {
+            RegistryError::State(error) => Self::State(error),
+            RegistryError::Vehicles(error) => error,
+            other => Self::Damaged(other.to_string()),
+        }
     }
 }

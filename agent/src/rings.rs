@@ -30,6 +30,14 @@ pub struct Ring {
     pub declared: Counts,
 }
 
+impl Ring {
+    /// Whether a device may say that it is its own: it is, or it was before somebody forgot whose
+    /// it is. Nobody says the 128 random bits of a ring that it never had.
+    pub fn may_be_of(&self, device: DeviceId) -> bool {
+        self.device == device || self.device.as_str() == NOBODY
+    }
+}
+
 #[derive(Debug)]
 struct Cached {
     ring: Ring,
@@ -58,6 +66,8 @@ struct Row {
 }
 
 const ROW_VERSION: u8 = 1;
+/// Whose rings are whose device was erased. A device of this name has other rings.
+const NOBODY: &str = "-erased-";
 
 /// The table could not be read or written, or holds what this version cannot read.
 #[derive(Debug, thiserror::Error)]
@@ -161,21 +171,55 @@ impl Rings {
     /// Sums over all rings: what devices declared, and what is held or accounted for. Reads the
     /// whole table.
     pub fn sums(&self) -> Result<(Counts, Counts), RingsError> {
-        let mut declared = Counts::ZERO;
-        let mut through = Counts::ZERO;
-        let mut add = |ring: &Ring| {
-            declared += ring.declared;
-            through += ring.watermark.through;
-        };
+        let mut sums = (Counts::ZERO, Counts::ZERO);
+        self.each(|_, ring| {
+            sums.0 += ring.declared;
+            sums.1 += ring.watermark.through;
+        })?;
+        Ok(sums)
+    }
+
+    /// What a device said it had taken, and what of that is held or accounted for, over all its
+    /// rings; none if it never had one. Reads the whole table.
+    pub fn sums_of(&self, device: DeviceId) -> Result<Option<(Counts, Counts)>, RingsError> {
+        let mut sums = None;
+        self.each(|_, ring| {
+            if ring.device == device {
+                let sums = sums.get_or_insert((Counts::ZERO, Counts::ZERO));
+                sums.0 += ring.declared;
+                sums.1 += ring.watermark.through;
+            }
+        })?;
+        Ok(sums)
+    }
+
+    /// Takes a device's name off its rings: what they hold stays counted, and is nobody's. How many
+    /// there were; they are in the table after the next [`Rings::save`].
+    pub fn disown(&mut self, device: DeviceId) -> Result<usize, RingsError> {
+        let nobody = NOBODY.parse().map_err(|_| RingsError::Row)?;
+        let mut owned = Vec::new();
+        self.each(|id, ring| {
+            if ring.device == device {
+                owned.push((id, Ring { device: nobody, ..*ring }));
+            }
+        })?;
+        let count = owned.len();
+        owned.into_iter().for_each(|(id, ring)| self.put(id, ring));
+        Ok(count)
+    }
+
+    /// Every ring, as it is now. Reads the whole table.
+    fn each(&self, mut take: impl FnMut(RingId, &Ring)) -> Result<(), RingsError> {
         let read = self.database.begin_read()?;
         for row in read.open_table(RINGS)?.iter()? {
             let (id, row) = row?;
-            if !self.cache.contains_key(&RingId(id.value())) {
-                add(&decode(row.value())?);
+            let id = RingId(id.value());
+            if !self.cache.contains_key(&id) {
+                take(id, &decode(row.value())?);
             }
         }
-        self.cache.values().for_each(|cached| add(&cached.ring));
-        Ok((declared, through))
+        self.cache.iter().for_each(|(id, cached)| take(*id, &cached.ring));
+        Ok(())
     }
 
     fn load(&self, id: &RingId) -> Result<Option<Ring>, RingsError> {

@@ -1,7 +1,8 @@
 //! Every channel and task of the agent, made here.
 //!
 //! ```text
-//!   listen --inbound--> accept (thread) --journal--> forward (a thread per sink)
+//!   listen
+//!   broker --inbound--> accept (thread) --journal--> forward (a thread per sink)
 //!                          ^  control <-- admin           |
 //!                          +------- floor <---------------+   how far to prune
 //! ```
@@ -27,20 +28,25 @@ use crate::admin::{self, Admin};
 use crate::catalogues::Catalogues;
 use crate::config::Config;
 use crate::http::Http;
+use crate::intake::broker::{self, BrokerConfig, BrokerGauges};
 use crate::intake::listen::{ListenConfig, ListenGauges, Listener};
 use crate::journal::{Ends, Entry, Journal, JournalConfig, JournalTail, Position};
 use crate::registry::{Entropy as _, OsEntropy, Registry};
 use crate::rings::Rings;
 use crate::state::{self, DirLock};
 use crate::storage::{Disk, Held, SharedStorage};
+use crate::tls::{self, ServerTls};
 
+mod intakes;
 mod report;
+mod rest;
 mod sinks;
 
 use report::Reporter;
 use sinks::Sinks;
 
 pub use report::ledger_at_rest;
+pub use rest::{buffered_at_rest, erase_at_rest};
 
 /// Messages between intakes and acceptor.
 const INBOUND_MAX: usize = 1024;
@@ -73,7 +79,9 @@ async fn serve(Options { config, hold_unsynced_writes }: Options) -> anyhow::Res
     let dir = config.agent.data_dir.as_path();
     let _lock = DirLock::take(dir)?;
     // Addresses first: what cannot be served is said before anything is touched.
-    let listener = Listener::bind(listen_config(&config))?;
+    let tls = config.listen.tls.clone().map(ServerTls::load).transpose();
+    let tls = tls.context("[listen.tls]")?.map(Arc::new);
+    let listener = listener(&config, tls.clone())?;
     let http = match config.http.address {
         Some(address) => Some(Http::bind(address).await?),
         None => None,
@@ -102,6 +110,8 @@ async fn serve(Options { config, hold_unsynced_writes }: Options) -> anyhow::Res
     let counters = AcceptCounters::default();
     let accepting = AcceptStatus::default();
     let gauges = Arc::new(ListenGauges::default());
+    let brokers: Vec<(BrokerConfig, Arc<BrokerGauges>)> =
+        config.brokers.iter().map(|broker| (broker.clone(), Arc::default())).collect();
     let reporter = Arc::new(Reporter {
         config: config.clone(),
         registry: registry.clone(),
@@ -109,9 +119,13 @@ async fn serve(Options { config, hold_unsynced_writes }: Options) -> anyhow::Res
         counters: counters.clone(),
         accepting: accepting.clone(),
         listening: Arc::clone(&gauges),
+        tls: tls.clone(),
+        brokers: brokers.clone(),
         sinks: Arc::clone(&sinks),
         control: to_control,
+        started_ms: report::unix_ms(),
     });
+    report::remember_devices(&registry, &counters.activity)?;
 
     let acceptor = Acceptor::new(journal, rings, registry.clone(), catalogues, counters, random()?);
     let floor = Arc::clone(&sinks);
@@ -128,19 +142,35 @@ async fn serve(Options { config, hold_unsynced_writes }: Options) -> anyhow::Res
     let tasks = TaskTracker::new();
     let admin_server = admin::Server::bind(dir)?;
     let admin = Admin::new(registry.clone(), reporter.clone());
+    let finishing = admin.clone();
+    tasks.spawn_blocking(move || finishing.finish_erasures());
     tasks.spawn(admin_server.serve(admin, stop.clone()));
     if let Some(http) = http {
         tracing::info!(address = %http.address(), "metrics and health");
         tasks.spawn(http.serve(reporter.clone(), stop.clone()));
     }
-    let listening = tasks.spawn(listener.serve(registry, to_accept, gauges, stop.clone()));
+    let intakes = TaskTracker::new();
+    for (broker, gauges) in brokers {
+        let (registry, to_accept) = (registry.clone(), to_accept.clone());
+        let seed = u64::from_le_bytes(random()?);
+        intakes.spawn(broker::serve(broker, registry, to_accept, gauges, seed, stop.clone()));
+    }
+    if let Some(listener) = listener {
+        intakes.spawn(listener.serve(registry, to_accept.clone(), gauges, stop.clone()));
+    }
+    // The acceptor ends when the last intake does.
+    drop(to_accept);
+    intakes.close();
+    if let Some(tls) = tls {
+        tasks.spawn(tls::keep_fresh(tls, stop.clone()));
+    }
     tasks.spawn(report::keep_ledger(reporter.clone(), stop.clone()));
     tracing::info!(data_dir = %dir.display(), "ready");
 
     until_told_to_stop().await?;
     tracing::info!("stopping");
     stop.cancel();
-    listening.await.context("the intake")?;
+    intakes.wait().await;
     intakes_ended.cancel();
     tasks.close();
     tasks.wait().await;
@@ -208,17 +238,23 @@ fn replay_lane(
     Ok(())
 }
 
-fn listen_config(config: &Config) -> ListenConfig {
+/// The bound port, if there is to be one.
+fn listener(config: &Config, tls: Option<Arc<ServerTls>>) -> anyhow::Result<Option<Listener>> {
     let listen = &config.listen;
-    ListenConfig {
+    let Some(address) = listen.address else { return Ok(None) };
+    let listener = Listener::bind(ListenConfig {
         connections_max: usize::try_from(listen.connections_max).unwrap_or(usize::MAX),
         connect_timeout: listen.connect_timeout,
         write_timeout: listen.write_timeout,
         refusal_delay: listen.refusal_delay,
         keep_alive_max: listen.keep_alive_max,
         queued_bytes_max: usize::try_from(listen.queued_bytes_max).unwrap_or(usize::MAX),
-        ..ListenConfig::new(listen.address)
-    }
+        ..ListenConfig::new(address)
+    })?;
+    Ok(Some(match tls {
+        Some(tls) => listener.with_tls(tls),
+        None => listener,
+    }))
 }
 
 async fn until_told_to_stop() -> anyhow::Result<()> {

@@ -236,6 +236,51 @@ pub const MALFORMED: Instrument = Instrument::counter(
     "{session}",
     "Connections closed because what they sent is not MQTT 5.",
 );
+/// TLS connections that came to nothing; attribute `reason`.
+pub const TLS_REFUSED: Instrument =
+    Instrument::counter("agent.tls.refused", "{connection}", "TLS connections turned away.");
+/// Time until a certificate of ours expires, negative when it has; attribute `intake`.
+pub const CERTIFICATE_LEFT: Instrument = Instrument::gauge(
+    "agent.tls.certificate.left",
+    "s",
+    "Time until the certificate expires; negative when it has.",
+);
+/// Whether a broker is connected; attribute `broker`, as in all that follow.
+pub const BROKER_UP: Instrument =
+    Instrument::gauge("agent.broker.up", "1", "Whether the broker is connected: 1 or 0.");
+/// Connections to a broker that came up.
+pub const BROKER_CONNECTED: Instrument = Instrument::counter(
+    "agent.broker.connected",
+    "{connection}",
+    "Connections to the broker that came up.",
+);
+/// Connections to a broker that failed or ended.
+pub const BROKER_FAILED: Instrument = Instrument::counter(
+    "agent.broker.failed",
+    "{connection}",
+    "Connections to the broker that failed or ended.",
+);
+/// Times that a broker had forgotten the session.
+pub const BROKER_FORGOTTEN: Instrument = Instrument::counter(
+    "agent.broker.forgotten",
+    "{session}",
+    "Times that the broker had forgotten the session.",
+);
+/// Messages of a broker.
+pub const BROKER_MESSAGES: Instrument =
+    Instrument::counter("agent.broker.messages", "{message}", "Messages that the broker brought.");
+/// Messages of a broker that went no further; attribute `reason`.
+pub const BROKER_UNHEARD: Instrument = Instrument::counter(
+    "agent.broker.unheard",
+    "{message}",
+    "Messages of the broker that went no further.",
+);
+/// Replies that did not reach a broker.
+pub const BROKER_UNSENT: Instrument = Instrument::counter(
+    "agent.broker.unsent",
+    "{message}",
+    "Replies to devices that did not reach the broker; the devices ask again.",
+);
 /// Bytes read from devices; attribute `intake`.
 pub const RECEIVED: Instrument =
     Instrument::counter("agent.intake.received", "By", "Bytes read from devices.");

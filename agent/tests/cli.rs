@@ -5,6 +5,9 @@
     reason = "a test: what is missing fails it"
 )]
 
+#[path = "cli/vehicles.rs"]
+mod vehicles;
+
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -103,7 +106,7 @@ fn devices_come_and_go(dir: &Path) {
     let json = answer(dir, &["devices", "list", "--json"]);
     assert!(json.starts_with("{\"device\":\"truck-1\",\"added_ms\":"), "{json}");
     assert_eq!(json.lines().count(), 2);
-    assert!(answer(dir, &["devices", "show", "truck-2"]).contains("live keys    0 1"));
+    assert!(answer(dir, &["devices", "show", "truck-2"]).contains("live keys       0 1"));
     assert!(refusal(dir, 1, &["devices", "rotate", "truck-2"]).contains("revoked"));
 
     let output = ask(dir, &["devices", "remove", "truck-1", "nobody", "truck-2"]);

@@ -51,6 +51,14 @@ impl Channel {
 }
 
 impl Topic {
+    /// The filter that matches a channel of every device.
+    pub fn filter(channel: Channel) -> heapless::String<TOPIC_LEN_MAX> {
+        let mut filter = heapless::String::new();
+        let written = write!(filter, "m0/+/{}", channel.letter());
+        debug_assert!(written.is_ok(), "a topic is bounded");
+        filter
+    }
+
     /// The topic's name.
     pub fn name(&self) -> heapless::String<TOPIC_LEN_MAX> {
         let mut name = heapless::String::new();
@@ -88,6 +96,7 @@ mod tests {
             assert_eq!(topic.device, device);
             assert_eq!(topic.name().as_str(), name);
             assert_eq!(topic.channel.is_uplink(), "cblh".contains(letter));
+            assert_eq!(Topic::filter(topic.channel).as_str(), std::format!("m0/+/{letter}"));
         }
         for wrong in ["m0/x/z", "m1/x/b", "m0//b", "m0/x/b/b", "m0/+/b", "m0/b", "", "m0/x y/b"] {
             assert_eq!(Topic::parse(wrong), None, "{wrong}");

@@ -9,10 +9,12 @@ pub mod civil;
 pub mod seed;
 pub mod trace;
 pub mod synthetic;
+pub mod scenario;
 pub mod source;
 pub mod vehicle;
 pub mod fleet;
 pub mod oracle;
+pub mod record;
 pub mod cli;
 
 /// Where the recordings lie that tests replay, if they are there: `MILEPOST_DATA`, or `data` in a

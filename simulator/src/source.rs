@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use protocol::{Catalogue, Lane, Sample};
+use protocol::{Catalogue, Lane, Sample, SignalIndex};
 
-use crate::synthetic::{Drive, DriveCursor, Occurrence};
+use crate::scenario::drive::{MadeUp, MadeUpCursor};
+use crate::scenario::signals;
+use crate::synthetic::{self, Drive, DriveCursor, Occurrence};
 use crate::trace::{Recording, RecordingCursor};
 
 /// Where a vehicle's readings come from. Cheap to clone.
@@ -14,6 +16,8 @@ pub enum Source {
     Recorded(Arc<Recording>),
     /// A drive made up from a seed.
     Synthetic(Drive),
+    /// A vehicle of a scenario.
+    Scenario(MadeUp),
 }
 
 /// One thing that a source says.
@@ -23,14 +27,27 @@ pub enum Reading {
     Sample(Lane, Sample),
     /// Something happened.
     Event(Occurrence),
+    /// Nothing the device could report: it came within reach of the network, or left it.
+    Link {
+        /// Within reach.
+        up: bool,
+        /// When, in milliseconds since 1970.
+        unix_ms: i64,
+    },
+    /// Nor this: its supply browned out.
+    Reboot {
+        /// When, in milliseconds since 1970.
+        unix_ms: i64,
+    },
 }
 
 impl Reading {
-    /// The lane it travels in.
-    pub fn lane(&self) -> Lane {
+    /// The lane it travels in, if it travels.
+    pub fn lane(&self) -> Option<Lane> {
         match self {
-            Self::Sample(lane, _) => *lane,
-            Self::Event(_) => Lane::Critical,
+            Self::Sample(lane, _) => Some(*lane),
+            Self::Event(_) => Some(Lane::Critical),
+            Self::Link { .. } | Self::Reboot { .. } => None,
         }
     }
 
@@ -39,6 +56,7 @@ impl Reading {
         match self {
             Self::Sample(_, sample) => sample.tick.saturating_mul(i64::from(catalogue.tick_ms)),
             Self::Event(occurrence) => occurrence.unix_ms,
+            Self::Link { unix_ms, .. } | Self::Reboot { unix_ms } => *unix_ms,
         }
     }
 }
@@ -48,15 +66,26 @@ impl Source {
     pub fn catalogue(&self) -> &'static Catalogue<'static> {
         match self {
             Self::Recorded(recording) => recording.catalogue(),
-            Self::Synthetic(_) => &crate::synthetic::CATALOGUE,
+            Self::Synthetic(_) => &synthetic::CATALOGUE,
+            Self::Scenario(_) => &signals::CATALOGUE,
+        }
+    }
+
+    /// The lane that samples of a signal are meant for.
+    pub fn lane_of(&self, signal: SignalIndex) -> Lane {
+        match self {
+            Self::Recorded(recording) => recording.lane_of(signal),
+            Self::Synthetic(_) if signal == synthetic::CHARGE => Lane::Latest,
+            Self::Synthetic(_) => Lane::Bulk,
+            Self::Scenario(_) => signals::lane_of(signal),
         }
     }
 
     /// Whether anything it says can be meant for this lane.
     pub fn has_lane(&self, lane: Lane) -> bool {
         match self {
-            Self::Recorded(_) => lane == Lane::Bulk,
-            Self::Synthetic(_) => true,
+            Self::Recorded(recording) => recording.has_lane(lane),
+            Self::Synthetic(_) | Self::Scenario(_) => true,
         }
     }
 
@@ -65,8 +94,9 @@ impl Source {
         let reader = match self {
             Self::Recorded(recording) => Reader::Recorded(recording.cursor()),
             Self::Synthetic(drive) => Reader::Synthetic(drive.cursor()),
+            Self::Scenario(made) => Reader::Scenario(Box::new(made.cursor())),
         };
-        SourceCursor { position: 0, reader }
+        SourceCursor { position: 0, reader, link_up: true }
     }
 }
 
@@ -75,12 +105,14 @@ impl Source {
 pub struct SourceCursor {
     position: u64,
     reader: Reader,
+    link_up: bool,
 }
 
 #[derive(Clone, Debug)]
 enum Reader {
     Recorded(RecordingCursor),
     Synthetic(DriveCursor),
+    Scenario(Box<MadeUpCursor>),
 }
 
 impl SourceCursor {
@@ -89,15 +121,31 @@ impl SourceCursor {
         self.position
     }
 
+    /// Whether the vehicle was within reach of the network at the last reading.
+    pub fn link_up(&self) -> bool {
+        self.link_up
+    }
+
+    /// When the last reading was taken, where its own stamp does not tell, in milliseconds since
+    /// 1970: a device's clock may jump, the world's does not.
+    pub fn true_ms(&self) -> Option<i64> {
+        match &self.reader {
+            Reader::Scenario(cursor) => Some(cursor.true_ms()),
+            Reader::Recorded(_) | Reader::Synthetic(_) => None,
+        }
+    }
+
     /// The next reading of the source the cursor was made by; nothing at its end.
     pub fn next(&mut self, source: &Source) -> Option<Reading> {
         let reading = match (&mut self.reader, source) {
-            (Reader::Recorded(cursor), Source::Recorded(recording)) => {
-                cursor.next(recording).map(|sample| Reading::Sample(Lane::Bulk, sample))
-            }
+            (Reader::Recorded(cursor), Source::Recorded(recording)) => cursor.next(recording),
             (Reader::Synthetic(cursor), Source::Synthetic(drive)) => cursor.next(drive),
+            (Reader::Scenario(cursor), Source::Scenario(made)) => cursor.next(made),
             _ => None,
         }?;
+        if let Reading::Link { up, .. } = reading {
+            self.link_up = up;
+        }
         self.position += 1;
         Some(reading)
     }

@@ -102,11 +102,28 @@ pub enum What {
         /// At which level, in hundredths of a percent.
         level: i64,
     },
+    /// The tank was filled.
+    Refuelled {
+        /// To which level, in hundredths of a percent.
+        level: i64,
+    },
+    /// The driver set off.
+    TripStarted,
+    /// The driver parked.
+    TripEnded {
+        /// After so many metres.
+        metres: i64,
+    },
+    /// What a recording of a live agent has.
+    Recorded(&'static Event<'static>),
 }
 
 impl Occurrence {
     /// It as the event that the device records.
     pub fn event(&self, time: DeviceTime) -> Event<'static> {
+        if let What::Recorded(event) = self.what {
+            return Event { time, ..event.clone() };
+        }
         let mut attributes = Attributes::new();
         let mut attribute = |name, value| {
             let fits = attributes.push((name, value)).is_ok();
@@ -127,6 +144,15 @@ impl Occurrence {
                 attribute("level_percent", Value::Decimal { number: level, places: 2 });
                 attribute("plug", Value::Text("ccs"));
                 ("charger", "start", "charging", "", "Vehicle.Powertrain.TractionBattery")
+            }
+            What::Refuelled { level } => {
+                attribute("level_percent", Value::Decimal { number: level, places: 2 });
+                ("driver", "fill", "tank", "", "Vehicle.Powertrain.FuelSystem")
+            }
+            What::TripStarted | What::Recorded(_) => ("driver", "start", "trip", "trip", ""),
+            What::TripEnded { metres } => {
+                attribute("distance_km", Value::Decimal { number: metres, places: 3 });
+                ("driver", "end", "trip", "trip", "")
             }
         };
         Event { time, actor, action, object, context, resource, attributes }
@@ -324,6 +350,7 @@ mod tests {
                 Reading::Event(occurrence) => {
                     kinds.insert(occurrence.event(DeviceTime::default()).action);
                 }
+                Reading::Link { .. } | Reading::Reboot { .. } => panic!("a van has neither"),
             }
         }
         assert_eq!(kinds.into_iter().collect::<Vec<_>>(), ["brake", "open", "start"]);

@@ -4,11 +4,14 @@ use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use protocol::{DeviceId, Sample};
+use protocol::DeviceId;
 
-use crate::source::Source;
+use crate::source::{Reading, Source};
 use crate::synthetic::Drive;
-use crate::trace::{self, FileReport, Recording, TraceError, TraceKind, Track};
+use crate::trace::{self, FileReport, Recording, TraceError, TraceKind, TraceOptions, Track};
+
+/// Longest front of a name that a number of four digits is put behind.
+pub const DEVICE_NAME_FRONT_MAX: usize = DeviceId::LEN_MAX - 5;
 
 /// One vehicle of the fleet.
 #[derive(Clone, Debug)]
@@ -25,6 +28,7 @@ pub struct Vehicle {
 /// or trips of one name stay two vehicles. Each does all it did `rounds` times in a row.
 pub fn from_traces(
     paths: &[PathBuf],
+    options: &TraceOptions,
     count: Option<usize>,
     rounds: u32,
 ) -> Result<(Vec<Vehicle>, Vec<FileReport>), TraceError> {
@@ -32,7 +36,7 @@ pub fn from_traces(
     let mut cabs: HashMap<String, usize> = HashMap::new();
     let mut reports = Vec::new();
     for path in paths {
-        let (kind, read, report) = trace::read_file(path)?;
+        let (kind, read, report) = trace::read_file(path, options)?;
         reports.push(report);
         for track in read {
             let known = cabs.get(&track.name).and_then(|at| tracks.get_mut(*at));
@@ -73,6 +77,11 @@ pub fn synthetic(count: usize, seed: u64, start_unix_ms: i64, length_ms: u64) ->
     replicate(&sources, None)
 }
 
+/// A fleet of sources, each with its name.
+pub fn named(sources: &[(String, Source)]) -> Vec<Vehicle> {
+    replicate(sources, None)
+}
+
 /// Names the sources; with a count, copies of the whole set are added, or vehicles left out, until
 /// there are that many. Copy k of a vehicle has `-k` behind its name.
 fn replicate(sources: &[(String, Source)], count: Option<usize>) -> Vec<Vehicle> {
@@ -105,18 +114,18 @@ fn unique_id(name: &str, suffix: &str, taken: &mut HashSet<DeviceId>) -> Option<
 
 fn append(recording: &mut Recording, more: &Recording) {
     let mut cursor = more.cursor();
-    let samples = std::iter::from_fn(|| cursor.next(more));
-    samples.for_each(|sample: Sample| {
+    while let Some(reading) = cursor.next(more) {
+        let Reading::Sample(_, sample) = reading else { continue };
         // Both are of one kind, so of one catalogue: nothing can be refused.
         let pushed = recording.push(sample);
         debug_assert!(pushed.is_ok(), "tracks of one kind share a catalogue");
-    });
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use protocol::SignalIndex;
+    use protocol::{Sample, SignalIndex};
 
     fn source() -> Source {
         let mut recording = Recording::new(&trace::taxi::CATALOGUE);

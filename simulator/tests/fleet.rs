@@ -14,17 +14,20 @@ use std::time::Duration;
 
 use double::{Double, keys_for};
 use simulator::fleet::feed::Pace;
-use simulator::fleet::state::{self, Scenario};
+use simulator::fleet::state::{self, Vans};
 use simulator::fleet::{self, FleetConfig, Outcome, Totals};
 use simulator::oracle::{Oracle, Verdict};
+use simulator::scenario::Scenario;
+use simulator::trace::TraceOptions;
 use simulator::vehicle::{self, Vehicle};
 
-const SCENARIO: Scenario =
-    Scenario { vehicles: 5, seed: 11, start_unix_ms: 1_767_225_600_000, length_ms: 900_000 };
+const VANS: Vans =
+    Vans { vehicles: 5, seed: 11, start_unix_ms: 1_767_225_600_000, length_ms: 900_000 };
 
 fn config(double: &Double) -> FleetConfig {
     FleetConfig {
         connect: double.address.to_string(),
+        tls: None,
         pace: Pace::Max,
         frame_bytes: 512,
         frame_age: Duration::from_mins(1),
@@ -60,7 +63,7 @@ fn verdict(vehicles: &[Vehicle], double: &Double, state: Option<&Path>) -> Verdi
 
 #[test]
 fn a_made_up_fleet_is_delivered_whole_and_in_order() {
-    let vehicles = SCENARIO.vehicles();
+    let vehicles = VANS.vehicles();
     let double = double_for(&vehicles);
     let (outcome, totals) = run(&vehicles, &config(&double));
     assert_eq!(outcome, Outcome::Drained, "{totals}");
@@ -85,7 +88,8 @@ fn recordings_are_delivered_whole_and_in_order() {
         ("T3_04_22_2021_1.csv.gz", None),
     ] {
         let path = data.join("small").join(file);
-        let (vehicles, _) = vehicle::from_traces(&[path], vehicles_of, 1).unwrap();
+        let (vehicles, _) =
+            vehicle::from_traces(&[path], &TraceOptions::default(), vehicles_of, 1).unwrap();
         let double = double_for(&vehicles);
         let (outcome, totals) = run(&vehicles, &config(&double));
         assert_eq!(outcome, Outcome::Drained, "{totals}");
@@ -98,7 +102,7 @@ fn recordings_are_delivered_whole_and_in_order() {
 #[test]
 fn a_later_run_goes_on_where_the_state_says() {
     let folder = tempfile::tempdir().unwrap();
-    let vehicles = SCENARIO.vehicles();
+    let vehicles = VANS.vehicles();
     let double = double_for(&vehicles);
     double.go_deaf_after(6);
     let state = Some(folder.path().to_owned());
@@ -125,7 +129,7 @@ fn a_later_run_goes_on_where_the_state_says() {
 fn a_fleet_cut_off_at_any_moment_accounts_for_what_was_open() {
     let folder = tempfile::tempdir().unwrap();
     // Hours longer than all runs together.
-    let vehicles = Scenario { length_ms: 10_800_000, ..SCENARIO }.vehicles();
+    let vehicles = Vans { length_ms: 10_800_000, ..VANS }.vehicles();
     let double = double_for(&vehicles);
     let state = Some(folder.path().to_owned());
     let patient = FleetConfig { state, pace: Pace::Times(2000), ..config(&double) };
@@ -148,7 +152,7 @@ fn a_fleet_cut_off_at_any_moment_accounts_for_what_was_open() {
 #[test]
 fn what_full_rings_drop_is_told_and_explains_what_is_missing() {
     let folder = tempfile::tempdir().unwrap();
-    let vehicles = Scenario { length_ms: 10_800_000, ..SCENARIO }.vehicles();
+    let vehicles = Vans { length_ms: 10_800_000, ..VANS }.vehicles();
     let double = double_for(&vehicles);
     double.go_deaf_after(20);
     let patient = FleetConfig { state: Some(folder.path().to_owned()), ..config(&double) };
@@ -168,4 +172,60 @@ fn what_full_rings_drop_is_told_and_explains_what_is_missing() {
     assert!(verdict.is_clean(), "{verdict}");
     assert!(verdict.samples.lost > 0, "{verdict}");
     assert!(verdict.losses.contains_key("superseded"), "{verdict}");
+}
+
+const ROUGH: &str = r#"
+seed = 9
+start = "2026-03-02T06:00:00Z"
+length = "8h"
+
+[place]
+latitude = 48
+longitude = 8
+radius_km = 5
+
+[[class]]
+name = "van"
+vehicles = 4
+style = "delivery"
+powertrain = "electric"
+parked_every = "5m"
+
+[[class.trip]]
+depart = "06:05"
+spread = "4m"
+duration = "3h"
+
+[class.faults]
+reboot_every = "40m"
+clock_step_every = "1h"
+spike_every = "10m"
+stuck_every = "1h"
+dropout_every = "30m"
+
+[[dead_zone]]
+place = { latitude = 48.02, longitude = 8, radius_km = 2 }
+
+[[outage]]
+daily = "07:00"
+length = "10m"
+"#;
+
+#[test]
+fn a_scenario_with_everything_in_it_is_accounted_for() {
+    let vehicles = Scenario::parse(ROUGH, "rough").unwrap().vehicles();
+    let double = double_for(&vehicles);
+    let quick = FleetConfig {
+        reconnect_within: Duration::from_millis(20),
+        flash_kib: 256,
+        frame_age: Duration::from_millis(50),
+        ..config(&double)
+    };
+    let (outcome, totals) = run(&vehicles, &quick);
+    assert_eq!(outcome, Outcome::Drained, "{totals}");
+    assert!(totals.reboots > 20, "{totals}");
+    let verdict = verdict(&vehicles, &double, None);
+    assert!(verdict.is_clean(), "{verdict}");
+    assert!(verdict.samples.unsealed > 0, "a brown-out takes what is open: {verdict}");
+    assert!(verdict.samples.delivered > 100_000, "{verdict}");
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use world::process::until;
 
-use crate::world_of_one::World;
+use crate::world_of_one::{World, block_sink, unblock_sink};
 
 fn copy_tree(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
@@ -32,23 +32,6 @@ fn segments(world: &World) -> Vec<PathBuf> {
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "seg"));
     paths.sort();
     paths
-}
-
-/// A sink that takes nothing, so that the journal keeps everything: its directory is a file.
-fn block_sink(world: &World) -> PathBuf {
-    let (sink, aside) = (world.home.sink(), world.path().join("aside"));
-    if sink.exists() {
-        fs::rename(&sink, &aside).unwrap();
-    }
-    fs::write(&sink, "in the way").unwrap();
-    aside
-}
-
-fn unblock_sink(world: &World, aside: &Path) {
-    fs::remove_file(world.home.sink()).unwrap();
-    if aside.exists() {
-        fs::rename(aside, world.home.sink()).unwrap();
-    }
 }
 
 #[test]

@@ -9,6 +9,7 @@
 
 mod world_of_one;
 mod raw_mqtt;
+mod certificates;
 
 mod hostile_clients;
 mod hostile_frames;
@@ -16,3 +17,9 @@ mod device_flash;
 mod journal_faults;
 mod start_up;
 mod round_trip;
+mod page;
+mod vehicles;
+mod simulator;
+mod tls;
+mod broker;
+mod broker_acl;

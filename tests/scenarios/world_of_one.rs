@@ -27,6 +27,16 @@ pub fn small_recordings() -> Option<PathBuf> {
     small
 }
 
+/// Whether Mosquitto is here. If not that is said aloud; under CI it is an error.
+pub fn has_mosquitto() -> bool {
+    let has_it = world::mosquitto::installed().is_some();
+    if !has_it {
+        assert!(std::env::var_os("CI").is_none(), "CI needs mosquitto");
+        eprintln!("skipped: mosquitto is not installed (apt-get install mosquitto)");
+    }
+    has_it
+}
+
 /// How long synthetic drives are.
 const DRIVE: Duration = Duration::from_secs(4);
 
@@ -34,6 +44,8 @@ const DRIVE: Duration = Duration::from_secs(4);
 pub struct World {
     pub home: AgentHome,
     pub fleet: Fleet,
+    /// Where the fleet connects to; the agent's port if nothing else is said.
+    pub connect: String,
     dir: tempfile::TempDir,
 }
 
@@ -53,12 +65,21 @@ impl World {
         })
     }
 
-    fn with(extra_config: &str, fleet: impl FnOnce(&Path) -> Fleet) -> Self {
+    /// Any fleet, made in the folder it is given.
+    pub fn with(extra_config: &str, fleet: impl FnOnce(&Path) -> Fleet) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let home = AgentHome::new(binaries(), dir.path(), extra_config).unwrap();
         let fleet = fleet(dir.path());
         home.add_devices(&fleet.names().unwrap(), &fleet.keys()).unwrap();
-        Self { home, fleet, dir }
+        let connect = home.listen.to_string();
+        Self { home, fleet, connect, dir }
+    }
+
+    /// With more lines of configuration, once it is known where everything is.
+    pub fn configure(&self, lines: &str) {
+        let mut text = std::fs::read_to_string(&self.home.config).unwrap();
+        text.push_str(lines);
+        std::fs::write(&self.home.config, text).unwrap();
     }
 
     pub fn path(&self) -> &Path {
@@ -80,7 +101,7 @@ impl World {
 
     pub fn start_fleet(&self, arguments: &[&str]) -> Process {
         let summary = self.path().join("fleet.json");
-        self.fleet.start(&self.home.listen.to_string(), arguments, &summary).unwrap()
+        self.fleet.start(&self.connect, arguments, &summary).unwrap()
     }
 
     /// Waits for delivery, then holds the sink to account; the agent must be running.
@@ -123,5 +144,22 @@ impl World {
             *byte = u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap();
         }
         (first["device"].as_str().unwrap().parse().unwrap(), protocol::Secret::new(secret))
+    }
+}
+
+/// A sink that takes nothing, so that the journal keeps everything: its directory is a file.
+pub fn block_sink(world: &World) -> PathBuf {
+    let (sink, aside) = (world.home.sink(), world.path().join("aside"));
+    if sink.exists() {
+        std::fs::rename(&sink, &aside).unwrap();
+    }
+    std::fs::write(&sink, "in the way").unwrap();
+    aside
+}
+
+pub fn unblock_sink(world: &World, aside: &Path) {
+    std::fs::remove_file(world.home.sink()).unwrap();
+    if aside.exists() {
+        std::fs::rename(aside, world.home.sink()).unwrap();
     }
 }

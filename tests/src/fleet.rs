@@ -19,6 +19,10 @@ pub struct Fleet {
     what: Vec<String>,
     /// `replay` or `run`.
     verb: &'static str,
+    /// How many of these words `devices` needs: names do not depend on what vehicles do.
+    named_by: usize,
+    /// What else `verify` needs to know that nothing was recorded.
+    verify_flag: Option<&'static str>,
     /// `--rounds`, for `replay` and `verify`.
     rounds: Option<u32>,
 }
@@ -40,8 +44,10 @@ impl Fleet {
         Ok(Self {
             binaries: binaries.clone(),
             dir: dir.to_owned(),
+            named_by: what.len(),
             what,
             verb: "replay",
+            verify_flag: None,
             rounds: None,
         })
     }
@@ -64,8 +70,38 @@ impl Fleet {
             dir: dir.to_owned(),
             what: what.into(),
             verb: "run",
+            named_by: 2,
+            verify_flag: Some("--synthetic"),
             rounds: None,
         })
+    }
+
+    /// The fleet of a scenario file, for this long by its own clock.
+    pub fn scenario(
+        binaries: &Binaries,
+        dir: &Path,
+        file: &Path,
+        length: Duration,
+    ) -> Result<Self> {
+        std::fs::create_dir_all(dir)?;
+        let length = format!("{}s", length.as_secs());
+        Ok(Self {
+            binaries: binaries.clone(),
+            dir: dir.to_owned(),
+            what: vec![file.to_string_lossy().into_owned(), "--for".to_owned(), length],
+            verb: "run",
+            named_by: 1,
+            verify_flag: None,
+            rounds: None,
+        })
+    }
+
+    /// The same, with more words on how files are read, like `--raw-can`.
+    #[must_use]
+    pub fn reading(mut self, words: &[&str]) -> Self {
+        self.what.extend(words.iter().map(|word| (*word).to_owned()));
+        self.named_by = self.what.len();
+        self
     }
 
     /// The same, but each vehicle does all it did so many times in a row.
@@ -93,9 +129,7 @@ impl Fleet {
     /// The names of its devices, one a line.
     pub fn names(&self) -> Result<String> {
         let mut command = Command::new(&self.binaries.simulator);
-        // Names depend on the recordings or the number of vehicles, not on what they do.
-        let said = if self.verb == "run" { 2 } else { self.what.len() };
-        command.arg("devices").args(self.what.iter().take(said));
+        command.arg("devices").args(self.what.iter().take(self.named_by));
         let output = command.output().context("running milepost-sim")?;
         if !output.status.success() {
             bail!("milepost-sim devices: {}", String::from_utf8_lossy(&output.stderr));
@@ -115,8 +149,7 @@ impl Fleet {
     /// Holds what a sink has against what was admitted.
     pub fn verify(&self, sink: &Path, ledger: Option<&Path>, state: bool) -> Result<Output> {
         let mut command = self.command("verify");
-        self.synthetic_flag(&mut command);
-        command.arg("--sink").arg(sink).arg("--json");
+        command.args(self.verify_flag).arg("--sink").arg(sink).arg("--json");
         if state {
             command.arg("--state").arg(self.state());
         }
@@ -137,11 +170,5 @@ impl Fleet {
             command.args(["--rounds", &rounds.to_string()]);
         }
         command
-    }
-
-    fn synthetic_flag(&self, command: &mut Command) {
-        if self.verb == "run" {
-            command.arg("--synthetic");
-        }
     }
 }

@@ -7,5 +7,7 @@ pub mod binaries;
 pub mod process;
 pub mod agent;
 pub mod fleet;
+pub mod mosquitto;
 pub mod proxy;
+pub mod browser;
 pub mod chance;

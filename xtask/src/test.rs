@@ -13,6 +13,7 @@ pub fn run(all: bool) -> Result<()> {
         }
         eprintln!("skipped: replays of real traffic: {missing}");
     }
+    crate::needs::provide(all)?;
     let mut tests = cargo();
     tests.args(["test", "--workspace"]);
     if all {

@@ -3,6 +3,7 @@
 use protocol::frame::FrameError;
 use protocol::{Counts, Lane};
 
+use crate::activity::Activity;
 use crate::telemetry::Counter;
 
 /// Shared between the acceptor, which counts, and the metrics, which read.
@@ -40,6 +41,8 @@ pub struct AcceptCounters {
     pub catalogues_refused: Counter,
     /// Group commits.
     pub commits: Counter,
+    /// The same, device by device, for the page.
+    pub activity: Activity,
 }
 
 impl AcceptCounters {

@@ -28,13 +28,20 @@ const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
 /// The same while a message waits for the journal to be pruned.
 const CHECKPOINT_WHEN_HELD: Duration = Duration::from_millis(500);
 
+/// What was declared and what is held; none of a device without rings.
+type Sums = Option<(protocol::Counts, protocol::Counts)>;
+
 /// What else the acceptor is told.
 #[derive(Debug)]
 pub enum Control {
     /// A device was revoked, rotated or removed: close its sessions, forget its keys.
     Forget(DeviceId),
+    /// A device is to be forgotten: take its name off its rings. How many there were.
+    Erase(DeviceId, tokio::sync::oneshot::Sender<Option<usize>>),
     /// Sum up all rings: (declared by devices, held or accounted for).
     Sums(tokio::sync::oneshot::Sender<Option<(protocol::Counts, protocol::Counts)>>),
+    /// The same of one device's rings, if it has any.
+    SumsOf(DeviceId, tokio::sync::oneshot::Sender<Option<Sums>>),
 }
 
 /// Why the acceptor stands still, if it does; for `/healthz`.
@@ -181,15 +188,21 @@ fn checkpoint(acceptor: &mut Acceptor) {
 fn obey(acceptor: &mut Acceptor, control: Control) {
     match control {
         Control::Forget(device) => acceptor.forget(&device),
-        Control::Sums(reply) => {
-            let sums = acceptor.rings().sums();
-            if let Err(error) = &sums {
-                tracing::warn!(%error, "cannot sum up the rings");
-            }
-            if reply.send(sums.ok()).is_err() {
-                tracing::debug!("whoever asked for the sums has given up");
-            }
-        }
+        Control::Erase(device, reply) => tell(acceptor.erase(unix_ms(), &device), reply),
+        Control::Sums(reply) => tell(acceptor.rings().sums(), reply),
+        Control::SumsOf(device, reply) => tell(acceptor.rings().sums_of(device), reply),
+    }
+}
+
+fn tell<T, E: std::error::Error>(
+    found: Result<T, E>,
+    reply: tokio::sync::oneshot::Sender<Option<T>>,
+) {
+    if let Err(error) = &found {
+        tracing::warn!(%error, "cannot read or write the rings");
+    }
+    if reply.send(found.ok()).is_err() {
+        tracing::debug!("whoever asked about the rings has given up");
     }
 }
 

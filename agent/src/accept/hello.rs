@@ -61,6 +61,7 @@ impl Acceptor {
         });
         self.waiting.push(id);
         self.seen.insert(device, now_ms);
+        self.counters.activity.seen(device, now_ms);
         self.counters.hellos.add(1);
         Ok(())
     }
@@ -74,7 +75,9 @@ impl Acceptor {
         said: &RingState,
     ) -> Result<bool, Blocked> {
         let mut ring = match self.rings.get(&said.ring)? {
-            Some(ring) if ring.device == device && ring.lane == said.lane => ring,
+            Some(ring) if ring.may_be_of(device) && ring.lane == said.lane => {
+                Ring { device, ..ring }
+            }
             Some(other) => {
                 // Someone else's ring: 128 random bits do not meet by chance.
                 self.counters.rejected_ring.add(1);

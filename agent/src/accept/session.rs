@@ -6,16 +6,15 @@ use protocol::hello::Challenge;
 use protocol::keys::AckKey;
 use protocol::topic::Channel;
 use protocol::{DeviceId, Generation, Lane, RingId};
-use tokio::sync::mpsc;
 
 use super::Acceptor;
-use crate::intake::{Outbound, SessionId};
+use crate::intake::{Outbound, Replies, SessionId};
 
 /// One connection.
 #[derive(Debug)]
 pub(super) struct Session {
     pub device: DeviceId,
-    pub out: mpsc::Sender<Outbound>,
+    pub out: Replies,
     pub lanes: [Option<LaneSession>; 3],
     pub generation: Generation,
     pub pubacks: Vec<u16>,
@@ -51,7 +50,7 @@ impl Acceptor {
     pub(super) fn answer(&mut self, now_ms: i64, id: SessionId) -> Option<()> {
         let session = self.sessions.get_mut(&id)?;
         for packet_id in session.pubacks.drain(..) {
-            session.out.try_send(Outbound::PubAck(packet_id)).ok()?;
+            session.out.say(Outbound::PubAck(packet_id)).ok()?;
         }
         for (lane, state) in Lane::ALL.into_iter().zip(&mut session.lanes) {
             let Some(state) = state else { continue };
@@ -71,7 +70,7 @@ impl Acceptor {
             let mut bytes = [0; ACK_LEN_MAX];
             let len = ack.seal(&state.key, &session.device, &state.ring, &mut bytes);
             let payload = bytes.get(..len)?.to_vec();
-            session.out.try_send(Outbound::Publish(Channel::Ack, payload)).ok()?;
+            session.out.say(Outbound::Publish(Channel::Ack, payload)).ok()?;
         }
         let Some(hello) = session.hello.take() else { return Some(()) };
         let secret = self.registry.secret(session.device, session.generation).ok().flatten()?;
@@ -90,6 +89,6 @@ impl Acceptor {
         let len =
             envelope.seal(&secret, &session.device, &hello.challenge, &welcome, &mut bytes).ok()?;
         let payload = bytes.get(..len)?.to_vec();
-        session.out.try_send(Outbound::Publish(Channel::Downlink, payload)).ok()
+        session.out.say(Outbound::Publish(Channel::Downlink, payload)).ok()
     }
 }

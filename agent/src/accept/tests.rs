@@ -55,7 +55,7 @@ impl Bench {
 
     fn join(mut acceptor: Acceptor, device: DeviceId, secret: Secret) -> Self {
         let (sender, out) = mpsc::channel(64);
-        let opened = Message::Opened(sender);
+        let opened = Message::Opened(sender.into());
         acceptor
             .take(NOW, Inbound { session: SESSION, device, message: opened, room: None })
             .unwrap();

@@ -14,11 +14,29 @@ use crate::storage::{Disk, SharedStorage};
 #[derive(Default)]
 struct Agent {
     shut_out: Mutex<Vec<DeviceId>>,
+    buffered: Mutex<Vec<Buffered>>,
+    /// Why nothing can be erased, if it cannot.
+    stuck: Mutex<Option<String>>,
 }
 
 impl Hooks for Agent {
     fn shut_out(&self, device: DeviceId) {
         self.shut_out.lock().unwrap().push(device);
+    }
+
+    fn unsent(&self, device: DeviceId) -> Option<Counts> {
+        (device != id("x")).then_some(Counts { samples: 3, events: 1 })
+    }
+
+    fn buffered(&self, _: DeviceId) -> Result<Vec<Buffered>, String> {
+        Ok(self.buffered.lock().unwrap().clone())
+    }
+
+    fn erase(&self, devices: &[DeviceId]) -> Result<Vec<Swept>, String> {
+        match self.stuck.lock().unwrap().clone() {
+            Some(why) => Err(why),
+            None => Ok(vec![Swept { rings: Some(2), ..Swept::default() }; devices.len()]),
+        }
     }
 
     fn ledger(&self) -> Result<Ledger, String> {
@@ -60,7 +78,10 @@ fn orders_are_done_and_the_agent_is_told_who_is_shut_out() {
     assert!(matches!(rotated, Response::Credentials { credentials } if credentials.len() == 1));
     assert!(agent.shut_out.lock().unwrap().is_empty());
     assert!(matches!(ask(&admin, Request::DevicesRevoke { device: id("a") }), Response::Done));
-    assert!(matches!(ask(&admin, Request::DevicesRemove { device: id("b") }), Response::Done));
+    assert!(matches!(
+        ask(&admin, Request::DevicesRemove { device: id("b"), force: false }),
+        Response::Done
+    ));
     assert_eq!(*agent.shut_out.lock().unwrap(), [id("a"), id("b")]);
     assert!(reason(ask(&admin, Request::DevicesShow { device: id("b") })).contains("no device b"));
     let Response::Devices { devices } = ask(&admin, Request::DevicesList { after: None }) else {
@@ -142,4 +163,109 @@ async fn what_is_not_understood_is_refused_and_the_next_is_answered() {
     stop.cancel();
     serving.await.unwrap();
     drop(silent);
+}
+
+#[test]
+fn who_has_frames_that_a_sink_lacks_is_not_removed_unless_forced() {
+    let dir = tempfile::tempdir().unwrap();
+    let agent = Arc::new(Agent::default());
+    let admin = admin(dir.path(), Arc::clone(&agent));
+    ask(&admin, Request::DevicesAdd { devices: vec![id("a")] });
+    let counts = Counts { samples: 70, events: 1 };
+    *agent.buffered.lock().unwrap() =
+        vec![Buffered { sink: "store".to_owned(), frames: 3, counts }];
+    let refused = reason(ask(&admin, Request::DevicesRemove { device: id("a"), force: false }));
+    assert!(refused.contains("sink store: 3 frames (70 samples, 1 events)"), "{refused}");
+    assert!(refused.contains("--force"), "{refused}");
+    assert!(agent.shut_out.lock().unwrap().is_empty());
+    let unknown = reason(ask(&admin, Request::DevicesRemove { device: id("b"), force: false }));
+    assert!(unknown.contains("no device b"), "{unknown}");
+    let removed = ask(&admin, Request::DevicesRemove { device: id("a"), force: true });
+    assert!(matches!(removed, Response::Done));
+}
+
+#[test]
+fn a_decommissioned_device_is_shut_out_and_what_it_still_holds_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let agent = Arc::new(Agent::default());
+    let admin = admin(dir.path(), Arc::clone(&agent));
+    ask(&admin, Request::DevicesAdd { devices: vec![id("a")] });
+    let (device, vehicle) = (id("a"), "van".parse().unwrap());
+    let change = crate::vehicles::Change::default();
+    let order = VehicleOrder::Assign { device, vehicle, from_ms: Some(1), to_ms: None, change };
+    ask(&admin, Request::Vehicles { order });
+    let answer = ask(&admin, Request::DevicesDecommission { device });
+    let Response::Decommissioned { vehicle, unsent } = answer else { panic!("{answer:?}") };
+    assert_eq!(vehicle.unwrap().as_str(), "van");
+    assert_eq!(unsent, Some(Counts { samples: 3, events: 1 }));
+    assert_eq!(*agent.shut_out.lock().unwrap(), [device]);
+    assert!(matches!(ask(&admin, Request::DevicesRecommission { device }), Response::Done));
+}
+
+fn proofs(response: Response) -> (Vec<SignedProof>, Vec<DeviceId>) {
+    match response {
+        Response::Erased { proofs, kept } => (proofs, kept),
+        other => panic!("expected proofs, got {other:?}"),
+    }
+}
+
+#[test]
+fn an_erasure_that_is_stuck_is_gone_on_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let agent = Arc::new(Agent::default());
+    let admin = admin(dir.path(), Arc::clone(&agent));
+    ask(&admin, Request::DevicesAdd { devices: vec![id("a")] });
+    *agent.stuck.lock().unwrap() = Some("the disk is full".to_owned());
+    let (stuck, _) = proofs(ask(&admin, Request::DevicesErase { device: id("a") }));
+    assert!(!stuck[0].proof.complete && stuck[0].proof.registry.registered);
+    assert_eq!(stuck[0].proof.sinks[0].failed.as_deref(), Some("the disk is full"));
+    assert_eq!(*agent.shut_out.lock().unwrap(), [id("a")], "the secret is gone at once");
+    let Response::Erasures { erasures } = ask(&admin, Request::Erasures { of: None }) else {
+        panic!("no erasures");
+    };
+    assert_eq!(erasures[0].pending, Some(id("a")));
+    *agent.stuck.lock().unwrap() = None;
+    admin.finish_erasures();
+    let Response::Erasures { erasures } = ask(&admin, Request::Erasures { of: Some(id("a")) })
+    else {
+        panic!("no erasures");
+    };
+    assert_eq!((erasures.len(), erasures[0].pending), (1, None));
+    let kept: SignedProof = serde_json::from_str(&erasures[0].proof).unwrap();
+    assert!(kept.proof.complete && kept.name.is_none());
+    assert_eq!(kept.proof.registry.secrets, stuck[0].proof.registry.secrets, "what was destroyed");
+    let none = ask(&admin, Request::Erasures { of: Some(id("b")) });
+    assert!(matches!(none, Response::Erasures { erasures } if erasures.is_empty()));
+}
+
+#[test]
+fn with_a_vehicle_go_the_devices_that_sat_in_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let admin = admin(dir.path(), Arc::default());
+    ask(&admin, Request::DevicesAdd { devices: vec![id("own"), id("shared")] });
+    for (device, vehicle, from_ms, to_ms) in [
+        ("own", "van", 1, Some(5)),
+        ("own", "van", 7, None),
+        ("shared", "van", 1, Some(5)),
+        ("shared", "bus", 5, None),
+    ] {
+        let (device, vehicle) = (id(device), vehicle.parse().unwrap());
+        let change = crate::vehicles::Change::default();
+        let from_ms = Some(from_ms);
+        let order = VehicleOrder::Assign { device, vehicle, from_ms, to_ms, change };
+        ask(&admin, Request::Vehicles { order });
+    }
+    let vehicle = "van".parse().unwrap();
+    let (proofs, kept) = proofs(ask(&admin, Request::VehiclesErase { vehicle }));
+    assert_eq!((proofs.len(), kept), (2, vec![id("shared")]));
+    assert_eq!(proofs[0].name, Some(crate::erasure::Name::Device(id("own"))));
+    assert_eq!(proofs[0].proof.registry.assignments, 2);
+    assert_eq!(proofs[1].proof.registry.assignments, 1, "the other device's time in it");
+    let Response::Devices { devices } = ask(&admin, Request::DevicesList { after: None }) else {
+        panic!("no list");
+    };
+    assert_eq!(devices.iter().map(|entry| entry.device).collect::<Vec<_>>(), [id("shared")]);
+    let vehicle = "van".parse().unwrap();
+    assert!(reason(ask(&admin, Request::VehiclesErase { vehicle })).contains("no vehicle van"));
+    assert!(reason(ask(&admin, Request::DevicesErase { device: id("x") })).contains("no device x"));
 }

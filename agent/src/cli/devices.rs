@@ -8,22 +8,25 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail, ensure};
 use clap::{Args, Subcommand};
-use protocol::{DeviceId, Generation};
+use protocol::{Counts, DeviceId, Generation};
+use serde_json::json;
 
-use super::reach::{Agent, Missing};
+mod forget;
+
+pub(super) use forget::ForgetVehicle;
+
+use super::reach::{ANOTHER_ANSWER, Agent, Missing};
 use super::table::{Table, time};
 use super::write_json;
 use crate::admin::{DEVICES_MAX, Request, Response};
 use crate::config::Config;
 use crate::registry::{Credentials, DeviceEntry, is_exposed};
 
-const ANOTHER_ANSWER: &str = "the agent gave another answer than asked for; is it another version?";
-
 #[derive(Subcommand, Debug)]
 pub(super) enum Devices {
     /// Add devices, each with a fresh secret
     Add(Add),
-    /// List all devices by name
+    /// List all devices by name; LAST SEEN is their latest hello, noted every 10 seconds
     List {
         /// One JSON object a line
         #[arg(long)]
@@ -46,7 +49,7 @@ pub(super) enum Devices {
     },
     /// Destroy an old secret of a device that has a new one; what was sealed with it and is not yet
     /// delivered stays unreadable
-    Forget {
+    DestroyKey {
         /// Which device
         id: DeviceId,
         /// The secret's generation, as `devices show` lists them; not the current one
@@ -59,11 +62,46 @@ pub(super) enum Devices {
         #[arg(required = true, value_name = "ID")]
         ids: Vec<DeviceId>,
     },
-    /// Destroy devices' secrets: what is sealed with them, in journals too, stays unreadable
+    /// Take devices out of use: their time in a vehicle ends, and they are shut out; their secrets
+    /// stay, so that what they sent is read
+    Decommission {
+        /// Which devices
+        #[arg(required = true, value_name = "ID")]
+        ids: Vec<DeviceId>,
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Bring decommissioned devices back into use
+    Recommission {
+        /// Which devices
+        #[arg(required = true, value_name = "ID")]
+        ids: Vec<DeviceId>,
+    },
+    /// Write what a broker must know of the devices
+    #[command(subcommand)]
+    Acl(super::acl::Acl),
+    /// Destroy devices' secrets and take them off the list: what is sealed with them, in journals
+    /// too, stays unreadable; refused while a sink has not got all that they sent
     Remove {
         /// Which devices
         #[arg(required = true, value_name = "ID")]
         ids: Vec<DeviceId>,
+        /// Even if sinks have not got everything
+        #[arg(long)]
+        force: bool,
+    },
+    /// Forget a device for good: secrets, assignments, what was set aside, and its samples and
+    /// records in the local store; prints a proof (one JSON object)
+    Forget(forget::Forget),
+    /// Show what was forgotten so far, without names
+    Erasures {
+        /// One JSON object a line: the proofs as they are kept
+        #[arg(long)]
+        json: bool,
+        /// Only those of this device
+        #[arg(long, value_name = "ID")]
+        of: Option<DeviceId>,
     },
 }
 
@@ -104,6 +142,7 @@ impl Devices {
         match self {
             Self::Add(add) => add.execute(config, out)?,
             Self::List { json } => list(config, json, out)?,
+            Self::Acl(acl) => acl.execute(config, out)?,
             Self::Show { id, json } => show(config, id, json, out)?,
             Self::Rotate { id, keys } => {
                 // Opened first: a secret that can't be kept must not be made.
@@ -114,28 +153,25 @@ impl Devices {
                 keys.keep(&credentials, out)?;
                 keys.tell(&format!("{id} has a new secret"), out)?;
             }
-            Self::Forget { id, generation } => {
-                let request = |device| Request::DevicesForget { device, generation };
+            Self::DestroyKey { id, generation } => {
+                let request = |device| Request::DevicesDestroyKey { device, generation };
                 return each(config, &[id], "old secret destroyed", request, out);
             }
             Self::Revoke { ids } => {
-                return each(
-                    config,
-                    &ids,
-                    "revoked",
-                    |device| Request::DevicesRevoke { device },
-                    out,
-                );
+                let request = |device| Request::DevicesRevoke { device };
+                return each(config, &ids, "revoked", request, out);
             }
-            Self::Remove { ids } => {
-                return each(
-                    config,
-                    &ids,
-                    "removed",
-                    |device| Request::DevicesRemove { device },
-                    out,
-                );
+            Self::Decommission { ids, json } => return decommission(config, &ids, json, out),
+            Self::Recommission { ids } => {
+                let request = |device| Request::DevicesRecommission { device };
+                return each(config, &ids, "in use again:", request, out);
             }
+            Self::Remove { ids, force } => {
+                let request = |device| Request::DevicesRemove { device, force };
+                return each(config, &ids, "removed", request, out);
+            }
+            Self::Forget(forget) => return forget.execute(config, out),
+            Self::Erasures { json, of } => forget::erasures(config, json, of, out)?,
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -282,7 +318,11 @@ fn list(config: &Config, json: bool, out: &mut impl Write) -> anyhow::Result<()>
 fn write_table(devices: &[DeviceEntry], out: &mut impl Write) -> io::Result<()> {
     let mut table = Table::new(["DEVICE", "STATE", "KEY", "ADDED", "LAST SEEN"]);
     for entry in devices {
-        let state = if entry.revoked_ms.is_some() { "revoked" } else { "admitted" };
+        let state = match (entry.revoked_ms, entry.decommissioned_ms) {
+            (Some(_), _) => "revoked",
+            (None, Some(_)) => "decommissioned",
+            (None, None) => "admitted",
+        };
         let seen = entry.last_seen_ms.map_or_else(|| "never".to_owned(), time);
         let key = entry.current.number().to_string();
         let name = entry.device.to_string();
@@ -301,13 +341,50 @@ fn show(config: &Config, device: DeviceId, json: bool, out: &mut impl Write) -> 
     let or = |at_ms: Option<i64>, otherwise: &str| at_ms.map_or(otherwise.to_owned(), time);
     let generations: Vec<String> =
         entry.generations.iter().map(|generation| generation.number().to_string()).collect();
-    writeln!(out, "device       {}", entry.device)?;
-    writeln!(out, "added        {}", time(entry.added_ms))?;
-    writeln!(out, "last seen    {}", or(entry.last_seen_ms, "never"))?;
-    writeln!(out, "revoked      {}", or(entry.revoked_ms, "no"))?;
-    writeln!(out, "current key  {}", entry.current.number())?;
-    writeln!(out, "live keys    {}", generations.join(" "))?;
+    writeln!(out, "device          {}", entry.device)?;
+    writeln!(out, "added           {}", time(entry.added_ms))?;
+    writeln!(out, "last seen       {}", or(entry.last_seen_ms, "never"))?;
+    writeln!(out, "revoked         {}", or(entry.revoked_ms, "no"))?;
+    writeln!(out, "decommissioned  {}", or(entry.decommissioned_ms, "no"))?;
+    writeln!(out, "current key     {}", entry.current.number())?;
+    writeln!(out, "live keys       {}", generations.join(" "))?;
     Ok(())
+}
+
+fn decommission(
+    config: &Config,
+    devices: &[DeviceId],
+    json: bool,
+    out: &mut impl Write,
+) -> anyhow::Result<ExitCode> {
+    let mut agent = Agent::reach(config, Missing::Refuse)?;
+    let mut code = ExitCode::SUCCESS;
+    for device in devices {
+        let answer = agent.ask(Request::DevicesDecommission { device: *device });
+        let (vehicle, unsent) = match answer {
+            Ok(Response::Decommissioned { vehicle, unsent }) => (vehicle, unsent),
+            Ok(_) => bail!(ANOTHER_ANSWER),
+            Err(error) => {
+                eprintln!("milepost: {error:#}");
+                code = ExitCode::FAILURE;
+                continue;
+            }
+        };
+        if json {
+            let unsent =
+                unsent.map(|unsent| json!({ "samples": unsent.samples, "events": unsent.events }));
+            write_json(out, &json!({ "device": device, "vehicle": vehicle, "unsent": unsent }))?;
+            continue;
+        }
+        let was = vehicle.map_or_else(String::new, |vehicle| format!("; it sat in {vehicle}"));
+        writeln!(out, "decommissioned {device}{was}")?;
+        if let Some(Counts { samples, events }) = unsent.filter(|unsent| !unsent.is_zero()) {
+            eprintln!(
+                "milepost: by its latest word {device} still holds {samples} samples and {events} events;                  to get them: `milepost devices recommission {device}`, and let it send"
+            );
+        }
+    }
+    Ok(code)
 }
 
 /// Asks the same for each device; goes on after a refusal, and then the answer is no.

@@ -6,19 +6,25 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail};
-use protocol::DeviceId;
+use protocol::{Counts, DeviceId};
 
-use crate::admin::{Admin, Client, Hooks, Request, Response};
+use crate::admin::{Admin, Buffered, Client, Hooks, Request, Response};
 use crate::config::Config;
+use crate::erasure::Swept;
 use crate::ledger::Ledger;
 use crate::registry::{OsEntropy, Registry};
+use crate::rings::Rings;
 use crate::run;
-use crate::state::{self, DirLock, StateError};
+use crate::state::{self, DirLock, State, StateError};
 use crate::storage::{Disk, SharedStorage};
 
 /// An agent that starts, or another command, holds the directory for a moment without answering.
 const ATTEMPTS: u32 = 100;
 const ATTEMPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What a command says that does not understand the answer.
+pub(super) const ANOTHER_ANSWER: &str =
+    "the agent gave another answer than asked for; is it another version?";
 
 /// Somebody who answers requests on a data directory.
 pub(super) enum Agent {
@@ -80,18 +86,39 @@ fn resting(config: &Config) -> anyhow::Result<Admin> {
     let storage: SharedStorage = Arc::new(Disk);
     let dir: &Path = &config.agent.data_dir;
     let database = state::open(&storage, &dir.join(state::FILE_NAME))?;
-    let registry = Registry::open_with_key_file(database, &config.key_file(), &mut OsEntropy)
-        .context("cannot open the registry")?;
-    Ok(Admin::new(registry, Arc::new(Resting { config: config.clone() })))
+    let registry =
+        Registry::open_with_key_file(database.clone(), &config.key_file(), &mut OsEntropy)
+            .context("cannot open the registry")?;
+    let rings = Rings::open(database.clone(), 1)?;
+    let resting = Resting { config: config.clone(), database, registry: registry.clone(), rings };
+    Ok(Admin::new(registry, Arc::new(resting)))
 }
 
 /// An agent that does not run has no sessions.
 struct Resting {
     config: Config,
+    database: State,
+    registry: Registry,
+    rings: Rings,
 }
 
 impl Hooks for Resting {
     fn shut_out(&self, _: DeviceId) {}
+
+    fn unsent(&self, device: DeviceId) -> Option<Counts> {
+        let (declared, held) = self.rings.sums_of(device).ok()??;
+        Some(declared.since(held))
+    }
+
+    fn buffered(&self, device: DeviceId) -> Result<Vec<Buffered>, String> {
+        run::buffered_at_rest(&self.config, &self.database, &self.registry, device)
+            .map_err(|error| format!("{error:#}"))
+    }
+
+    fn erase(&self, devices: &[DeviceId]) -> Result<Vec<Swept>, String> {
+        run::erase_at_rest(&self.config, &self.database, &self.registry, devices)
+            .map_err(|error| format!("{error:#}"))
+    }
 
     fn ledger(&self) -> Result<Ledger, String> {
         run::ledger_at_rest(&self.config).map_err(|error| format!("{error:#}"))

@@ -12,19 +12,29 @@ use crate::registry::{WrappingKey, is_exposed};
 
 /// Two segments a lane: one being written, one being forwarded.
 const SEGMENTS_MIN: u64 = 6;
-/// Longest name of a sink.
-const SINK_NAME_LEN_MAX: usize = 32;
+/// Longest name of a sink or broker.
+const NAME_LEN_MAX: usize = 32;
 
 /// Contradictions within the file.
 pub(super) fn consistency(config: &Config, notes: &Notes) {
     if let Some(http) = config.http.address
-        && overlap(config.listen.address, http)
+        && let Some(listen) = config.listen.address
+        && overlap(listen, http)
     {
-        let what = format!("{http} is also where devices connect to ({})", config.listen.address);
+        let what = format!("{http} is also where devices connect to ({listen})");
         let meant = Some("give [listen] and [http] different ports".to_owned());
         let at =
             if notes.span("http.address").is_some() { "http.address" } else { "listen.address" };
         notes.wrong_at(at, what, meant);
+    }
+    if config.listen.address.is_none() {
+        if config.brokers.is_empty() {
+            let meant = Some("an address, or a [[broker]]".to_owned());
+            notes.wrong_at("listen.address", "there is no way for devices to connect", meant);
+        }
+        if config.listen.tls.is_some() {
+            notes.wrong_at("listen.tls", "TLS for a port that is off", None);
+        }
     }
     let journal = &config.journal;
     if journal.bytes_max < journal.segment_bytes.saturating_mul(SEGMENTS_MIN) {
@@ -34,6 +44,12 @@ pub(super) fn consistency(config: &Config, notes: &Notes) {
             format!("the journal has no room for {SEGMENTS_MIN} segments, two for each lane");
         notes.wrong_at(at, what, Some("raise size_max_gib or lower segment_mib".to_owned()));
     }
+}
+
+/// Whether a sink or broker can have this name.
+pub(super) fn is_name(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    (1..=NAME_LEN_MAX).contains(&name.len()) && name.bytes().all(allowed)
 }
 
 /// What the sinks seen so far have taken: names and places to write to.
@@ -48,10 +64,8 @@ impl Distinct {
     /// in common with one before.
     pub fn check(&mut self, section: &Section<'_>, index: usize, sink: &Sink) {
         let name = &sink.name;
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-        let fits = (1..=SINK_NAME_LEN_MAX).contains(&name.len()) && name.bytes().all(allowed);
-        if section.has("name") && !fits {
-            let meant = format!("1 to {SINK_NAME_LEN_MAX} characters of A-Z a-z 0-9 - _");
+        if section.has("name") && !is_name(name) {
+            let meant = format!("1 to {NAME_LEN_MAX} characters of A-Z a-z 0-9 - _");
             section.wrong("name", format!("`{name}` can't be a sink's name"), Some(meant));
         }
         if let Some(first) = self.names.insert(name.clone(), index) {
@@ -100,11 +114,34 @@ pub(super) fn environment(config: &Config, notes: &Notes, report: &mut Report) {
     if let Err(error) = WrappingKey::load(&config.key_file()) {
         wrong("registry.key_file", error.to_string(), None);
     }
+    links(config, &mut wrong);
     if let Some(pseudonym) = &config.privacy.pseudonym
         && let Err(why) = readable_key(&pseudonym.key_file)
     {
         let meant = Some("umask 077; openssl rand -hex 32 > FILE".to_owned());
         wrong("privacy.pseudonym.key_file", why, meant);
+    }
+}
+
+/// Certificates and passwords: there, readable, a pair, and not expired.
+fn links(config: &Config, wrong: &mut dyn FnMut(&str, String, Option<String>)) {
+    let now_s = crate::tls::unix_s();
+    if let Some(files) = &config.listen.tls
+        && let Err(error) = crate::tls::check_server(files, now_s)
+    {
+        wrong("listen.tls", error.to_string(), None);
+    }
+    for (index, broker) in config.brokers.iter().enumerate() {
+        if let Some(files) = &broker.tls
+            && let Err(error) = crate::tls::check_client(files, now_s)
+        {
+            wrong(&format!("broker[{index}].ca"), error.to_string(), None);
+        }
+        if let Some(login) = &broker.login
+            && let Err(error) = login.password()
+        {
+            wrong(&format!("broker[{index}].password_file"), error, None);
+        }
     }
 }
 

@@ -19,6 +19,8 @@ pub struct Privacy {
     pub location: Option<Location>,
     /// `[privacy.pseudonym]`: names become pseudonyms; none: they stay as they are.
     pub pseudonym: Option<Pseudonym>,
+    /// No document names the vehicle in which a device sat; its group, tenant and region stay.
+    pub drop_vehicle: bool,
 }
 
 /// `[privacy.location]`
@@ -79,6 +81,8 @@ pub(super) fn read(mut section: Section<'_>, notes: &Notes) -> Privacy {
         });
         pseudonym.finish();
     }
+    let choices = [("keep", false), ("drop", true)];
+    privacy.drop_vehicle = section.choice("vehicle", &choices).unwrap_or(false);
     section.finish();
     privacy
 }

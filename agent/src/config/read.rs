@@ -207,13 +207,7 @@ impl<'t> Section<'t> {
         None
     }
 
-    /// An address with a port, like `"127.0.0.1:1883"`.
-    pub fn address(&mut self, key: &'static str) -> Option<SocketAddr> {
-        let text = self.text(key)?;
-        self.parse_address(key, text)
-    }
-
-    /// The same, of a text already read from `key`.
+    /// An address with a port, like `"127.0.0.1:1883"`, of a text read from `key`.
     pub fn parse_address(&self, key: &str, text: &str) -> Option<SocketAddr> {
         let address = text.parse().ok();
         if address.is_none() {

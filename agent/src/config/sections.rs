@@ -10,7 +10,7 @@ use super::report::{Problem, Report};
 use super::{
     Agent, Config, Http, Journal, Keep, Listen, MIB, OnFull, Registry, Sink, SinkKind, Sinks,
 };
-use super::{check, privacy};
+use super::{check, links, privacy};
 
 /// Reads all there is; what is wrong goes into the report, and has its default here.
 pub(super) fn read(text: &str, report: &mut Report) -> (Config, Notes) {
@@ -35,6 +35,7 @@ pub(super) fn read(text: &str, report: &mut Report) -> (Config, Notes) {
         agent: agent(root.section("agent")),
         registry: registry(root.section("registry")),
         listen: listen(root.section("listen")),
+        brokers: links::brokers(&mut root, &notes),
         http: http(root.section("http")),
         journal: journal(root.section("journal")),
         sinks: sinks(&mut root),
@@ -63,6 +64,12 @@ fn registry(mut section: Section<'_>) -> Registry {
 fn listen(mut section: Section<'_>) -> Listen {
     let default = Listen::default();
     let s = Duration::from_secs;
+    let address = match section.text("address") {
+        None => default.address,
+        Some("off") => None,
+        Some(text) => section.parse_address("address", text),
+    };
+    let tls = links::listen_tls(&mut section);
     let connections_max = section.whole("connections_max", 1..=1_000_000);
     let queued_bytes_max = section.whole("queued_bytes_max", 64 * 1024..=1024 * MIB);
     let connect_timeout = section.duration("connect_timeout", s(1)..=s(300));
@@ -70,7 +77,8 @@ fn listen(mut section: Section<'_>) -> Listen {
     let refusal_delay = section.duration("refusal_delay", s(0)..=s(10));
     let keep_alive_max = section.duration("keep_alive_max", s(10)..=s(65_535));
     let listen = Listen {
-        address: section.address("address").unwrap_or(default.address),
+        address,
+        tls,
         connections_max: connections_max
             .and_then(|connections| u32::try_from(connections).ok())
             .unwrap_or(default.connections_max),

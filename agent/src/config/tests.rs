@@ -1,4 +1,6 @@
 use super::*;
+use crate::intake::broker::{BrokerUrl, Devices, LoginFiles};
+use crate::tls::ClientFiles;
 
 const EXAMPLE: &str = include_str!("../../milepost.example.toml");
 
@@ -35,6 +37,7 @@ fn the_example_is_the_defaults() {
 fn the_example_has_every_key() {
     let (config, absent) = Config::parse(&uncommented(), "example").unwrap();
     assert_eq!(absent, Vec::<String>::new());
+    assert!(config.listen.tls.is_some() && config.brokers.len() == 1);
     assert!(config.privacy.location.is_some() && config.privacy.pseudonym.is_some());
     let (_, absent) = Config::parse("", "empty").unwrap();
     assert!(absent.contains(&"listen.address".to_owned()), "{absent:?}");
@@ -56,6 +59,21 @@ fn every_value_can_be_set() {
         write_timeout = "2m"
         refusal_delay = "0s"
         keep_alive_max = "2h"
+        tls = { certificate = "c.pem", key = "k.pem", client_ca = "ca.pem" }
+        [[broker]]
+        name = "plant"
+        url = "mqtts://broker.example"
+        client_id = "c"
+        username = "u"
+        password_file = "p"
+        ca = "ca.pem"
+        certificate = "c.pem"
+        key = "k.pem"
+        devices = ["a", "b"]
+        in_flight_max = 7
+        sessions_max = 8
+        keep_alive = "9s"
+        session_expiry = "0s"
         [journal]
         segment_mib = 8
         size_max_gib = 0.5
@@ -69,6 +87,7 @@ fn every_value_can_be_set() {
         rotate_mib = 1
         [privacy]
         drop = ["Vehicle.*", "*.Latitude", "V?.x"]
+        vehicle = "drop"
         location.resolution = 9
         pseudonym.key_file = "p"
         pseudonym.key_id = 3
@@ -82,7 +101,12 @@ fn every_value_can_be_set() {
             agent: Agent { data_dir: "/var/lib/milepost".into() },
             registry: Registry { key_file: Some("/etc/k".into()) },
             listen: Listen {
-                address: "[::]:8883".parse().unwrap(),
+                address: Some("[::]:8883".parse().unwrap()),
+                tls: Some(ServerFiles {
+                    certificate: "c.pem".into(),
+                    key: "k.pem".into(),
+                    client_ca: Some("ca.pem".into()),
+                }),
                 connections_max: 5,
                 connect_timeout: Duration::from_millis(1500),
                 write_timeout: Duration::from_mins(2),
@@ -90,6 +114,21 @@ fn every_value_can_be_set() {
                 keep_alive_max: Duration::from_hours(2),
                 queued_bytes_max: MIB,
             },
+            brokers: vec![BrokerConfig {
+                name: "plant".into(),
+                url: BrokerUrl { is_tls: true, host: "broker.example".into(), port: 8883 },
+                client_id: "c".into(),
+                login: Some(LoginFiles { username: "u".into(), password_file: Some("p".into()) }),
+                tls: Some(ClientFiles {
+                    ca: "ca.pem".into(),
+                    identity: Some(("c.pem".into(), "k.pem".into())),
+                }),
+                devices: Devices::Some(vec!["a".parse().unwrap(), "b".parse().unwrap()]),
+                in_flight_max: 7,
+                sessions_max: 8,
+                keep_alive: Duration::from_secs(9),
+                session_expiry: Duration::ZERO,
+            }],
             http: Http { address: None },
             journal: Journal { segment_bytes: 8 * MIB, bytes_max: 512 * MIB },
             sinks: Sinks(vec![
@@ -104,6 +143,7 @@ fn every_value_can_be_set() {
                     key_id: 3,
                     fields: vec!["actor".to_owned()],
                 }),
+                drop_vehicle: true,
             },
         }
     );

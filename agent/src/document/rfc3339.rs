@@ -51,6 +51,85 @@ impl Rfc3339 {
     }
 }
 
+/// A time for a sentence or a table: RFC 3339, or milliseconds since 1970 where its year has not
+/// four digits.
+pub fn shown(unix_ms: i64) -> String {
+    let mut text = Vec::new();
+    let written = Rfc3339::default().write(&mut text, unix_ms);
+    let text = String::from_utf8(text).ok().filter(|_| written);
+    text.unwrap_or_else(|| format!("{unix_ms} ms"))
+}
+
+/// Milliseconds since 1970 of a time as people write it: `2026-11-22T07:30:00Z`, with a fraction or
+/// without, with an offset like `+01:00`, with a blank instead of the `T`, without seconds; or a day
+/// alone, which is its first moment in UTC.
+pub fn parse(text: &str) -> Option<i64> {
+    let (date, rest) = text.split_at_checked(10)?;
+    let day = parse_date(date)?;
+    if rest.is_empty() {
+        return day.checked_mul(86_400_000);
+    }
+    let rest = rest.strip_prefix(['T', 't', ' '])?;
+    let (clock, offset_minutes) = match rest.strip_suffix(['Z', 'z']) {
+        Some(clock) => (clock, 0),
+        None => {
+            let at = rest.rfind(['+', '-'])?;
+            let (clock, offset) = rest.split_at_checked(at)?;
+            let minutes = parse_hours_minutes(offset.get(1..)?)?;
+            (clock, if offset.starts_with('-') { -minutes } else { minutes })
+        }
+    };
+    let (hours_minutes, seconds) = clock.split_at_checked(5)?;
+    let minutes = parse_hours_minutes(hours_minutes)?;
+    let in_minute_ms = parse_seconds(seconds)?;
+    Some(day * 86_400_000 + (minutes - offset_minutes) * 60_000 + in_minute_ms)
+}
+
+/// Days since 1970 of `YYYY-MM-DD`.
+fn parse_date(text: &str) -> Option<i64> {
+    let [year, month, day] = fields(text, '-', [4, 2, 2])?;
+    let month_from_march = (month + 9) % 12;
+    let years = year - i64::from(month <= 2);
+    let in_era = years.rem_euclid(400);
+    let in_year = (153 * month_from_march + 2) / 5 + day - 1;
+    let days = years.div_euclid(400) * 146_097 + in_era * 365 + in_era / 4 - in_era / 100 + in_year
+        - 719_468;
+    // A day that is none, the 30th of February, comes back as another.
+    date_of(days).strip_suffix(b"T").filter(|shown| *shown == text.as_bytes()).map(|_| days)
+}
+
+/// Minutes of `HH:MM`.
+fn parse_hours_minutes(text: &str) -> Option<i64> {
+    let [hours, minutes] = fields(text, ':', [2, 2])?;
+    (hours < 24 && minutes < 60).then_some(hours * 60 + minutes)
+}
+
+/// Milliseconds of `:SS`, `:SS.fff` or nothing.
+fn parse_seconds(text: &str) -> Option<i64> {
+    if text.is_empty() {
+        return Some(0);
+    }
+    let (whole, fraction) = text.strip_prefix(':')?.split_at_checked(2)?;
+    let [seconds] = fields(whole, ':', [2])?;
+    let digits = if fraction.is_empty() { "000" } else { fraction.strip_prefix('.')? };
+    if seconds >= 60 || digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let ms = digits.chars().chain("00".chars()).take(3).collect::<String>().parse::<i64>().ok()?;
+    Some(seconds * 1000 + ms)
+}
+
+/// Numbers of so many digits each, between separators.
+fn fields<const N: usize>(text: &str, separator: char, widths: [usize; N]) -> Option<[i64; N]> {
+    let mut numbers = [0; N];
+    let mut parts = text.split(separator);
+    for (number, width) in numbers.iter_mut().zip(widths) {
+        let part = parts.next().filter(|part| part.len() == width)?;
+        *number = part.bytes().all(|byte| byte.is_ascii_digit()).then(|| part.parse().ok())??;
+    }
+    parts.next().is_none().then_some(numbers)
+}
+
 /// `YYYY-MM-DDT` of a day since 1970, in the proleptic Gregorian calendar. Years are counted from
 /// March, so that the leap day is the last of its year.
 fn date_of(day: i64) -> [u8; 11] {
@@ -108,6 +187,46 @@ mod tests {
     }
 
     #[test]
+    fn what_people_write_is_read() {
+        for (text, want) in [
+            ("1970-01-01", 0),
+            ("2008-05-18T07:00:08.000Z", 1_211_094_008_000),
+            ("2008-05-18T07:00:08.12345Z", 1_211_094_008_123),
+            ("2008-05-18 07:00:08.5z", 1_211_094_008_500),
+            ("2008-05-18T09:30:08+02:30", 1_211_094_008_000),
+            ("2008-05-17T23:00-08:00", 1_211_094_000_000),
+            ("0000-02-29", -62_162_121_600_000),
+        ] {
+            assert_eq!(parse(text), Some(want), "{text}");
+        }
+        for text in [
+            "",
+            "2008",
+            "2008-5-18",
+            "2008-02-30",
+            "2008-13-01",
+            "2008-00-01",
+            "2008-01-00",
+            "2008-05-18T",
+            "2008-05-18T07:00",
+            "2008-05-18T24:00Z",
+            "2008-05-18T07:60Z",
+            "2008-05-18T07:00:60Z",
+            "2008-05-18T07:00:08.Z",
+            "2008-05-18T07:00:08.xZ",
+            "2008-05-18T07:00:08+2",
+            "2008-05-18T07:00Zjunk",
+            "é008-05-18",
+            "2008-05-1é",
+        ] {
+            assert_eq!(parse(text), None, "{text}");
+        }
+        for unix_ms in [RANGE_MS.start(), &-1, &0, &1_211_094_008_123, RANGE_MS.end()] {
+            assert_eq!(parse(&shown(*unix_ms)), Some(*unix_ms));
+        }
+    }
+
+    #[test]
     fn every_day_follows_the_one_before() {
         let mut days = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
         let mut day = 0;
@@ -117,6 +236,7 @@ mod tests {
                 for of_month in 1..=length {
                     let want = format!("{year:04}-{month:02}-{of_month:02}T");
                     assert_eq!(String::from_utf8_lossy(&date_of(day)), want);
+                    assert_eq!(parse_date(&want[..10]), Some(day));
                     day += 1;
                 }
             }

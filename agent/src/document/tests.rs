@@ -26,6 +26,7 @@ fn envelope(device: &DeviceId) -> Envelope<'_> {
         lane: Lane::Critical,
         received_ms: 1_795_332_600_123,
         origin: None,
+        seat: None,
     }
 }
 

@@ -14,6 +14,9 @@ use crate::journal::Entry;
 use crate::sink::{LogEnd, Naming, NumberedLog};
 use crate::storage::SharedStorage;
 
+/// No line is longer: a frame in two digits a byte, and what stands around it.
+pub(super) const LINE_LEN_MAX: usize = 2 * protocol::frame::FRAME_LEN_MAX + 1024;
+
 /// The dead letters of one sink.
 #[derive(Debug)]
 pub struct DeadLetters {

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::journal::{Entry, EntryKind};
 use crate::sink::{LogEnd, Naming, NumberedLog};
-use crate::storage::SharedStorage;
+use crate::storage::{File, SharedStorage};
 
 const HEAD_LEN: usize = 8;
 const FILE_BYTES: u64 = 4 << 20;
@@ -77,6 +77,8 @@ enum Note {
     Parked(ParkedFrame),
     /// The ring has gone on up to this frame.
     Gone(RingId, Seq),
+    /// A frame stood here whose device was to be forgotten; the rest of the note is zeros.
+    Erased(RingId, Seq, Counts),
 }
 
 /// Where a parked frame stands, and what is asked about it most.
@@ -88,6 +90,7 @@ struct Slot {
     len: u32,
     /// None while it waits for its own commit.
     place: Option<(u32, u64)>,
+    is_erased: bool,
 }
 
 /// The parked frames of one sink.
@@ -164,8 +167,14 @@ impl Parked {
         {
             return false;
         }
-        let slot =
-            Slot { seq: frame.seq, adds: frame.adds, awaits: frame.awaits, len, place: None };
+        let slot = Slot {
+            seq: frame.seq,
+            adds: frame.adds,
+            awaits: frame.awaits,
+            len,
+            place: None,
+            is_erased: false,
+        };
         let ring = frame.ring;
         if !put(&mut self.pending, &Note::Parked(frame)) {
             return false;
@@ -177,7 +186,7 @@ impl Parked {
     /// A ring whose first frame waits for a catalogue that `is_known`, or for nothing more.
     pub fn ready(&self, mut is_known: impl FnMut(CatalogueId) -> bool) -> Option<RingId> {
         self.rings.iter().find_map(|(ring, slots)| {
-            let first = slots.front().filter(|slot| slot.place.is_some())?;
+            let first = slots.front().filter(|slot| slot.place.is_some() && !slot.is_erased)?;
             first.awaits.is_none_or(&mut is_known).then_some(*ring)
         })
     }
@@ -212,6 +221,13 @@ impl Parked {
         }
         put(&mut self.pending, &Note::Gone(*ring, slot.seq));
         Some((slot.seq, slot.adds))
+    }
+
+    /// The next frame that was erased under way is gone; what it had added.
+    pub fn take_erased(&mut self) -> Option<Counts> {
+        let is_erased = |slots: &VecDeque<Slot>| slots.front().is_some_and(|slot| slot.is_erased);
+        let ring = self.rings.iter().find_map(|(ring, slots)| is_erased(slots).then_some(*ring))?;
+        self.gone(&ring).map(|(_, adds)| adds)
     }
 
     /// Forgets what the sink holds already, after its cursor was lost.
@@ -272,33 +288,27 @@ impl Parked {
     }
 
     fn read_file(&mut self, number: u32) -> io::Result<()> {
-        let file = self.storage.open(&self.log.naming().path(number), false)?;
+        let path = self.log.naming().path(number);
+        let file = self.storage.open(&path, false)?;
         self.disk_bytes = self.disk_bytes.saturating_add(file.len()?);
-        let mut chunk = vec![0; HEAD_LEN + NOTE_LEN_MAX];
-        let mut at = 0;
-        loop {
-            let read = file.read_at(at, &mut chunk)?;
-            let bytes = chunk.get(..read).unwrap_or_default();
-            let Some((note, after)) = take(bytes) else {
-                if read > 0 {
-                    tracing::error!(
-                        file = number,
-                        at,
-                        "the parked frames are damaged from here on"
-                    );
-                }
-                return Ok(());
+        each_note(&*file, &path, |at, note, _| {
+            let slot = |seq, adds, awaits, len: usize, is_erased| Slot {
+                seq,
+                adds,
+                awaits,
+                len: u32::try_from(HEAD_LEN + len).unwrap_or(u32::MAX),
+                place: Some((number, at)),
+                is_erased,
             };
-            let len = read - after.len();
             match note {
                 Note::Parked(frame) => {
-                    self.rings.entry(frame.ring).or_default().push_back(Slot {
-                        seq: frame.seq,
-                        adds: frame.adds,
-                        awaits: frame.awaits,
-                        len: u32::try_from(HEAD_LEN + frame.payload.len()).unwrap_or(u32::MAX),
-                        place: Some((number, at)),
-                    });
+                    let len = frame.payload.len();
+                    let slot = slot(frame.seq, frame.adds, frame.awaits, len, false);
+                    self.rings.entry(frame.ring).or_default().push_back(slot);
+                }
+                Note::Erased(ring, seq, adds) => {
+                    let slot = slot(seq, adds, None, 0, true);
+                    self.rings.entry(ring).or_default().push_back(slot);
                 }
                 Note::Gone(ring, seq) => {
                     let slots = self.rings.entry(ring).or_default();
@@ -310,13 +320,65 @@ impl Parked {
                     }
                 }
             }
-            at += u64::try_from(len).unwrap_or(0);
-        }
+            Ok(())
+        })
     }
 }
 
+/// Hands on the notes of a file: where each begins and how long it is. Ends where they are damaged.
+fn each_note(
+    file: &dyn File,
+    path: &Path,
+    mut take_note: impl FnMut(u64, Note, usize) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut chunk = vec![0; HEAD_LEN + NOTE_LEN_MAX];
+    let mut at = 0;
+    loop {
+        let read = file.read_at(at, &mut chunk)?;
+        let Some((note, after)) = take(chunk.get(..read).unwrap_or_default()) else {
+            if read > 0 {
+                let path = path.display();
+                tracing::error!(%path, at, "the parked frames are damaged from here on");
+            }
+            return Ok(());
+        };
+        let len = read - after.len();
+        take_note(at, note, len)?;
+        at += u64::try_from(len).unwrap_or(0);
+    }
+}
+
+/// Writes over a device's frames in a file that nobody has open; how many there were. That they
+/// were there stays, so that the books balance.
+pub(super) fn erase(storage: &SharedStorage, path: &Path, device: DeviceId) -> io::Result<u64> {
+    let file = storage.open(path, false)?;
+    let mut erased = 0;
+    each_note(&*file, path, |at, note, len| {
+        let Note::Parked(frame) = note else { return Ok(()) };
+        if frame.device != device {
+            return Ok(());
+        }
+        let mut over = Vec::with_capacity(len);
+        if put_padded(&mut over, &Note::Erased(frame.ring, frame.seq, frame.adds), len) {
+            file.write_at(at, &over)?;
+            erased += 1;
+        }
+        Ok(())
+    })?;
+    if erased > 0 {
+        file.sync()?;
+    }
+    Ok(erased)
+}
+
 fn put(into: &mut Vec<u8>, note: &Note) -> bool {
-    let Ok(body) = postcard::to_extend(note, Vec::new()) else { return false };
+    put_padded(into, note, 0)
+}
+
+/// A note of at least so many bytes, head included; zeros behind it mean nothing.
+fn put_padded(into: &mut Vec<u8>, note: &Note, len_min: usize) -> bool {
+    let Ok(mut body) = postcard::to_extend(note, Vec::new()) else { return false };
+    body.resize(body.len().max(len_min.saturating_sub(HEAD_LEN)), 0);
     let Ok(len) = u32::try_from(body.len()) else { return false };
     into.extend_from_slice(&len.to_le_bytes());
     into.extend_from_slice(&crc32c::crc32c(&body).to_le_bytes());

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use protocol::frame::{Body, FRAME_LEN_MAX, Origin};
 use protocol::loss::{Loss, LossReason};
 use protocol::record::{Record, Records};
-use protocol::{CatalogueId, Counts, Lane};
+use protocol::{CatalogueId, Counts, DeviceId, Lane};
 
 use super::continuity::{Advance, Continuity, Hole, Verdict};
 use super::dead_letters::DeadLetters;
@@ -27,6 +27,8 @@ mod waiting;
 
 /// The most catalogues whose views are kept; about 10 KiB each.
 const LENSES_MAX: usize = 32;
+/// The rule that takes out what is left of a device that was erased.
+const ERASED: &str = "erased";
 
 /// Why an entry cannot be decided now.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +42,16 @@ pub enum Held {
 }
 
 /// An opened frame's content, or why there is none.
-type Content<'a> = Result<(Body<'a>, Option<Origin>), String>;
+type Content<'a> = Result<(Body<'a>, Option<Origin>), Unread>;
+
+/// Why there is none.
+#[derive(Debug)]
+enum Unread {
+    /// Nobody can read it: it goes to the dead letters.
+    Dead(String),
+    /// Nobody may: its device was erased, and nothing of it leaves, not even its name.
+    Erased,
+}
 
 /// What became of a frame.
 enum Settled {
@@ -176,8 +187,9 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
         end: Position,
         totals: Counts,
     ) -> Result<(), Held> {
+        self.turn_to(entry.device)?;
         match entry.kind {
-            EntryKind::Gap => self.gap(lane, entry),
+            EntryKind::Gap => self.gap(lane, entry)?,
             EntryKind::Frame => {
                 let mut scratch = std::mem::take(&mut self.scratch);
                 let framed = self.frame(lane, entry, end, &mut scratch);
@@ -213,26 +225,31 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
         *lane_mut(&mut self.totals, lane) = damage.totals;
     }
 
-    fn gap(&mut self, lane: Lane, entry: &Entry<'_>) {
+    fn gap(&mut self, lane: Lane, entry: &Entry<'_>) -> Result<(), Held> {
         let loss = postcard::from_bytes::<Loss>(entry.payload).ok();
         let first = loss.map_or(entry.seq, |loss| loss.first.min(entry.seq));
         let reason = loss.map_or(LossReason::Unexplained, |loss| loss.reason);
         let advance = advance(entry, first);
+        let is_erased = self.parts.opener.is_erased(entry.device, entry.received_ms);
+        let is_erased = is_erased.map_err(|error| Held::Opener(error.to_string()))?;
         match self.parts.continuity.judge(&advance) {
             Verdict::Repeat if self.tallies.recounts => self.tally_loss(reason, entry.adds),
             Verdict::Repeat => self.tallies.before += entry.adds,
             Verdict::New { hole, fresh } => {
                 if let Some(hole) = hole {
-                    self.hole(lane, entry, &hole);
+                    self.hole(lane, entry, &hole, is_erased);
                 }
                 let (last, by) = (entry.seq, Claimant::Agent);
                 let report = LossReport { first, last, lost: fresh, reason: reason.name(), by };
-                self.parts.policy.loss(&source(lane, entry, None), &report, &mut self.batch);
+                if !is_erased {
+                    self.parts.policy.loss(&source(lane, entry, None), &report, &mut self.batch);
+                }
                 self.tally_loss(reason, fresh);
                 self.tallies.delivered += entry.adds.since(fresh);
                 self.parts.continuity.advance(&advance);
             }
         }
+        Ok(())
     }
 
     fn frame(
@@ -258,12 +275,15 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
             Ok((_, Some(origin))) => self.is_forwarded(lane, end, origin)?,
             _ => false,
         };
+        let is_erased = matches!(content, Err(Unread::Erased));
         // From here on nothing can fail.
         if let Some(hole) = hole {
-            self.hole(lane, entry, &hole);
+            self.hole(lane, entry, &hole, is_erased);
         }
         self.parts.continuity.advance(&advance);
-        if is_resealed {
+        if is_erased {
+            self.tallies.exclude(ERASED, entry.adds);
+        } else if is_resealed {
             self.tallies.exclude("resealed", entry.adds);
         } else if self.parts.parked.holds(&entry.ring) {
             self.park(lane, entry, self.awaits(&content));
@@ -297,8 +317,9 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
         }
     }
 
-    /// What is missing in front of an entry, said under this agent's name.
-    fn hole(&mut self, lane: Lane, entry: &Entry<'_>, hole: &Hole) {
+    /// What is missing in front of an entry, said under this agent's name; of a device that was
+    /// erased it is counted, and nothing said.
+    fn hole(&mut self, lane: Lane, entry: &Entry<'_>, hole: &Hole, is_erased: bool) {
         let reason = *lane_mut(&mut self.holes, lane);
         let report = LossReport {
             first: hole.first,
@@ -308,7 +329,9 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
             by: Claimant::Agent,
         };
         let before = Source { seq: hole.last, ..source(lane, entry, None) };
-        self.parts.policy.loss(&before, &report, &mut self.batch);
+        if !is_erased {
+            self.parts.policy.loss(&before, &report, &mut self.batch);
+        }
         let unnamed = lane_mut(&mut self.tallies.unnamed, lane);
         // What exceeds the known damages was lost with another journal.
         self.tallies.elsewhere += hole.lost.since(*unnamed);
@@ -324,7 +347,8 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
         fresh: Counts,
     ) -> Settled {
         match content {
-            Err(reason) => self.dead_letter(lane, entry, entry.adds, &reason),
+            Err(Unread::Erased) => self.tallies.exclude(ERASED, entry.adds),
+            Err(Unread::Dead(reason)) => self.dead_letter(lane, entry, entry.adds, &reason),
             Ok((Body::Samples(header, columns), origin)) => {
                 let Some(lens) = self.lens(header.catalogue) else {
                     return Settled::Awaits(header.catalogue);
@@ -392,6 +416,11 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
         }
     }
 
+    fn turn_to(&mut self, device: DeviceId) -> Result<(), Held> {
+        let turned = self.parts.policy.turn_to(device);
+        turned.map_err(|error| Held::Storage(format!("the registry of vehicles: {error}")))
+    }
+
     fn tally_loss(&mut self, reason: LossReason, counts: Counts) {
         if reason.is_exclusion() {
             self.tallies.exclude(reason.name(), counts);
@@ -430,12 +459,13 @@ fn open<'a>(
     let (head, content) = match opener.open(entry.device, entry.ring, lane, scratch) {
         Ok(parts) => parts,
         Err(Unopened::Unavailable(why)) => return Err(Held::Opener(why)),
-        Err(Unopened::Unopenable(why)) => return Ok(Err(why)),
+        Err(Unopened::Unopenable(why)) => return Ok(Err(Unread::Dead(why))),
+        Err(Unopened::Erased) => return Ok(Err(Unread::Erased)),
     };
     if head.seq != entry.seq {
-        return Ok(Err("another number than it was journaled under".to_owned()));
+        return Ok(Err(Unread::Dead("another number than it was journaled under".to_owned())));
     }
-    Ok(Body::read(head.kind, content).map_err(|error| error.to_string()))
+    Ok(Body::read(head.kind, content).map_err(|error| Unread::Dead(error.to_string())))
 }
 
 fn advance(entry: &Entry<'_>, first: protocol::Seq) -> Advance {

@@ -5,14 +5,13 @@
 //! before and after its CONNECT, and what one peer does harms no other. An idle device costs a few
 //! KiB. Nothing here knows what a frame holds.
 //!
-//! A connection is one task: `connection` drives socket and channels, `greeting` and `session` are
-//! the pure rules of MQTT, `deadlines` those of time, `directory` knows who is there, `presence`
+//! A connection is one task: `connection` drives socket and channels, `handshake` puts TLS on it and
+//! `line` carries the bytes either way, `greeting` and `session` are the pure rules of MQTT, `deadlines` those of time, `directory` knows who is there, `presence`
 //! vouches for `Opened` and `Closed`, and `reason` names every way in which it ends.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -25,12 +24,15 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::intake::{Admit, Inbound};
+use crate::tls::ServerTls;
 
 mod connection;
 mod deadlines;
 mod directory;
 mod gauges;
 mod greeting;
+mod handshake;
+mod line;
 mod presence;
 mod reason;
 mod session;
@@ -39,7 +41,7 @@ mod tests;
 
 pub use connection::OUTBOUND_MESSAGES_MAX;
 pub use gauges::{ListenGauges, ListenHealth};
-pub use reason::{End, Refusal};
+pub use reason::{End, Refusal, TlsRefusal};
 pub use session::{PACKET_LEN_MAX, RECEIVE_MAXIMUM};
 
 use connection::{Hub, attend};
@@ -150,6 +152,7 @@ pub async fn serve<A: Admit>(
 pub struct Listener {
     config: ListenConfig,
     socket: TcpListener,
+    tls: Option<Arc<ServerTls>>,
 }
 
 impl Listener {
@@ -163,7 +166,13 @@ impl Listener {
             _ => ListenError::Other { address, source },
         })?;
         raise_descriptor_limit(config.connections_max);
-        Ok(Self { config, socket })
+        Ok(Self { config, socket, tls: None })
+    }
+
+    /// The same with TLS on every connection.
+    #[must_use]
+    pub fn with_tls(self, tls: Arc<ServerTls>) -> Self {
+        Self { tls: Some(tls), ..self }
     }
 
     /// Where it listens: the port that was chosen, if none was set.
@@ -183,7 +192,7 @@ impl Listener {
         gauges: Arc<ListenGauges>,
         stop: CancellationToken,
     ) {
-        let Self { config, socket } = self;
+        let Self { config, socket, tls } = self;
         let address = socket.local_addr().unwrap_or(config.address);
         let tasks_max = config.connections_max.saturating_add(LOBBY_MAX);
         let room = config.queued_bytes_max.clamp(FRAME_LEN_MAX, Semaphore::MAX_PERMITS);
@@ -192,7 +201,7 @@ impl Listener {
             room: Arc::new(Semaphore::new(room)),
             directory: Directory::new(config.connections_max),
             gauges: Arc::clone(&gauges),
-            sessions: AtomicU64::new(1),
+            tls,
             stop: stop.clone(),
             config,
         });
@@ -201,7 +210,7 @@ impl Listener {
         let mut summary_due = interval(SUMMARY_PERIOD);
         summary_due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         gauges.set_health(ListenHealth::Listening);
-        info!(%address, "listening for devices");
+        info!(%address, tls = hub.tls.is_some(), "listening for devices");
         loop {
             tokio::select! {
                 biased;
@@ -289,6 +298,7 @@ fn report(ended: Result<(), JoinError>) {
 #[derive(Default)]
 struct Summary {
     refused: [u64; Refusal::ALL.len()],
+    tls_refused: [u64; TlsRefusal::ALL.len()],
     malformed: u64,
     turned_away: u64,
 }
@@ -299,21 +309,29 @@ impl Summary {
             self,
             Self {
                 refused: Refusal::ALL.map(|reason| gauges.refused(reason)),
+                tls_refused: TlsRefusal::ALL.map(|reason| gauges.tls_refused(reason)),
                 malformed: gauges.malformed(),
                 turned_away: gauges.turned_away.load(Relaxed),
             },
         );
-        let new = Refusal::ALL
-            .into_iter()
-            .zip(self.refused.iter().zip(last.refused))
-            // Who connects and says nothing is a health check, mostly.
-            .filter(|(reason, (now, then))| *now > then && *reason != Refusal::Left)
-            .map(|(reason, (now, then))| format!("{reason} {}", now - then));
-        let refused = new.collect::<Vec<_>>().join(", ");
+        // Who connects and says nothing is a health check, mostly.
+        let refused = Refusal::ALL.map(|reason| (reason != Refusal::Left).then(|| reason.name()));
+        let refused = told(&refused, &self.refused, &last.refused);
+        let tls = TlsRefusal::ALL.map(|reason| (reason != TlsRefusal::Left).then(|| reason.name()));
+        let tls = told(&tls, &self.tls_refused, &last.tls_refused);
         let malformed = self.malformed - last.malformed;
         let turned_away = self.turned_away - last.turned_away;
-        if !refused.is_empty() || malformed > 0 || turned_away > 0 {
-            warn!(refused, malformed, turned_away, "connections refused");
+        if !refused.is_empty() || !tls.is_empty() || malformed > 0 || turned_away > 0 {
+            warn!(refused, tls, malformed, turned_away, "connections refused");
         }
     }
+}
+
+/// How often each of these happened since then, where it did and is worth a word.
+fn told(names: &[Option<&str>], now: &[u64], then: &[u64]) -> String {
+    let counts = now.iter().zip(then).map(|(now, then)| now.saturating_sub(*then));
+    let told = names.iter().zip(counts).filter_map(|(name, count)| {
+        name.filter(|_| count > 0).map(|name| format!("{name} {count}"))
+    });
+    told.collect::<Vec<_>>().join(", ")
 }

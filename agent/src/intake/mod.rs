@@ -3,11 +3,17 @@
 //! An intake owns connections and decides nothing about frames. It hands each message to the
 //! acceptor with a way back to its session, and passes on what comes back.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use protocol::DeviceId;
 use protocol::topic::Channel;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::OwnedSemaphorePermit;
 
+pub mod broker;
 pub mod listen;
+mod replies;
+
+pub use replies::{Deaf, Replies, Reply, SessionReplies, SharedReceiver, SharedReplies};
 
 /// Says who may connect: the registry, or a map in tests.
 pub trait Admit: Clone + Send + 'static {
@@ -15,6 +21,11 @@ pub trait Admit: Clone + Send + 'static {
     ///
     /// Called once per CONNECT, from the task of the connection: it must not block.
     fn admit(&self, device: &DeviceId, password: &[u8]) -> Admission;
+
+    /// Whether this device, for which a broker vouches, may be heard at all.
+    ///
+    /// Called once per session, from an async task: it must not block.
+    fn recognise(&self, device: &DeviceId) -> Admission;
 }
 
 /// What [`Admit::admit`] answers.
@@ -35,6 +46,14 @@ pub enum Admission {
 /// One live connection of one device. Numbers are never used twice in one life of the agent.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct SessionId(pub u64);
+
+impl SessionId {
+    /// One that was never used, by any intake.
+    pub fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
 
 /// What an intake tells the acceptor.
 #[derive(Debug)]
@@ -60,9 +79,9 @@ pub struct Room(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphor
 /// `Closed`: tell them apart by [`SessionId`], which only grows.
 #[derive(Debug)]
 pub enum Message {
-    /// It began; everything for it goes into this channel. If the channel is full or closed the
-    /// session is given up: the device comes back and starts over from its hello.
-    Opened(mpsc::Sender<Outbound>),
+    /// It began; everything for it goes this way. If that fails the session is given up: the device
+    /// comes back and starts over from its hello.
+    Opened(Replies),
     /// The device published.
     Published {
         /// Where to: one of the uplink channels, on the device's own topic.

@@ -11,6 +11,7 @@ use protocol::frame::Origin;
 use protocol::{Clock, DeviceId, DeviceTime, Lane, RingId, Seq};
 
 use super::lens::Lens;
+use super::seats::{Seat, Stays};
 use crate::document::Envelope;
 
 /// A batch that went through a policy, in the order in which it came.
@@ -47,6 +48,8 @@ pub struct Provenance {
     pub received_ms: i64,
     /// Where the frame was sealed first, if it was sealed anew.
     pub origin: Option<Origin>,
+    /// The vehicle in which the device sat then, if that is known.
+    pub seat: Option<Arc<Seat>>,
 }
 
 /// The frame of some samples.
@@ -132,6 +135,7 @@ impl Provenance {
             lane: self.lane,
             received_ms: self.received_ms,
             origin: self.origin.as_ref(),
+            seat: self.seat.as_deref(),
         }
     }
 }
@@ -216,12 +220,35 @@ impl Cleared {
         self.samples.push(sample);
     }
 
-    /// The samples since `mark` are this frame's, `instants` of them with anything in it.
-    pub(super) fn end_frame(&mut self, mark: Mark, frame: ClearedFrame, instants: u64) {
-        if self.samples.len() > mark.samples {
-            self.entries.push(Entry::Samples(frame, mark.samples..self.samples.len()));
-            self.documents += instants;
+    /// The samples since `mark` are this frame's, with `instants` documents in all: in one piece, or
+    /// in as many as the device has seats in that time.
+    pub(super) fn end_frame(
+        &mut self,
+        mark: Mark,
+        frame: &ClearedFrame,
+        instants: u64,
+        stays: &Stays,
+    ) {
+        let (tick_ms, received_ms) = (frame.lens.tick_ms(), frame.from.received_ms);
+        let at_ms = |sample: &ClearedSample| match frame.clock {
+            Clock::Uptime => received_ms,
+            _ => sample.tick.saturating_mul(tick_ms),
+        };
+        let mut start = mark.samples;
+        while let Some(rest) = self.samples.get(start..)
+            && let Some(first) = rest.first()
+        {
+            let (seat, range) = stays.around(at_ms(first));
+            let is_whole = range == (i64::MIN..=i64::MAX);
+            let beyond = |sample: &ClearedSample| !range.contains(&at_ms(sample));
+            let len = if is_whole { None } else { rest.iter().position(beyond) };
+            let end = start + len.unwrap_or(rest.len());
+            let mut frame = frame.clone();
+            frame.from.seat = seat;
+            self.entries.push(Entry::Samples(frame, start..end));
+            start = end;
         }
+        self.documents += instants;
     }
 
     /// The line since `mark` is this record's document.

@@ -89,6 +89,11 @@ impl Names {
         DeviceId::from_str(&name).or_else(|_| DeviceId::from_str("p-unnamed")).unwrap_or(*device)
     }
 
+    /// A vehicle's pseudonym.
+    pub fn vehicle(&self, vehicle: &str) -> String {
+        self.of("vehicle", vehicle)
+    }
+
     /// The pseudonym of `name` in a domain.
     fn of(&self, domain: &str, name: &str) -> String {
         let mut mac = self.mac.clone();

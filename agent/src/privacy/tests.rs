@@ -7,6 +7,8 @@ use super::*;
 use crate::document::OwnedSignal;
 use crate::sink::Ndjson;
 
+mod seats;
+
 const PATHS: [&str; 5] = [
     "Vehicle.Speed",
     "Vehicle.Cabin.Door.IsOpen",
@@ -86,7 +88,7 @@ fn policy(drop: &[&str], resolution: Option<u8>) -> Policy {
     Policy::from_config(&PrivacyConfig {
         drop: drop.iter().map(|glob| (*glob).to_owned()).collect(),
         location: resolution.map(|resolution| LocationConfig { resolution }),
-        pseudonym: None,
+        ..PrivacyConfig::default()
     })
     .unwrap()
 }

@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use super::DeviceEntry;
 use super::wrap::Wrapped;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
-/// Version 1.
+/// Version 2.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Record {
     pub added_ms: i64,
@@ -19,11 +19,34 @@ pub(super) struct Record {
     pub current: Generation,
     /// Live secrets, at most one per generation.
     pub secrets: Vec<Wrapped>,
+    pub decommissioned_ms: Option<i64>,
+}
+
+/// Version 1 knew no decommissioning.
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(Serialize))]
+pub(super) struct RecordV1 {
+    pub added_ms: i64,
+    pub revoked_ms: Option<i64>,
+    pub current: Generation,
+    pub secrets: Vec<Wrapped>,
+}
+
+impl From<RecordV1> for Record {
+    fn from(RecordV1 { added_ms, revoked_ms, current, secrets }: RecordV1) -> Self {
+        Self { added_ms, revoked_ms, current, secrets, decommissioned_ms: None }
+    }
 }
 
 impl Record {
     pub fn new(added_ms: i64, secret: Wrapped) -> Self {
-        Self { added_ms, revoked_ms: None, current: secret.generation, secrets: vec![secret] }
+        let current = secret.generation;
+        RecordV1 { added_ms, revoked_ms: None, current, secrets: vec![secret] }.into()
+    }
+
+    /// Whether it may speak.
+    pub fn is_admitted(&self) -> bool {
+        self.revoked_ms.is_none() && self.decommissioned_ms.is_none()
     }
 
     pub fn encode(&self) -> Vec<u8> {
@@ -35,6 +58,7 @@ impl Record {
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         match bytes.split_first()? {
             (&VERSION, record) => postcard::from_bytes(record).ok(),
+            (1, record) => postcard::from_bytes::<RecordV1>(record).ok().map(Self::from),
             _ => None,
         }
     }
@@ -52,6 +76,7 @@ impl Record {
             device,
             added_ms: self.added_ms,
             revoked_ms: self.revoked_ms,
+            decommissioned_ms: self.decommissioned_ms,
             current: self.current,
             generations,
             last_seen_ms,

@@ -5,7 +5,7 @@ use super::*;
 use crate::storage::{Disk, SharedStorage};
 
 /// Counts up: every draw differs, every run is the same.
-struct Counter(u64);
+pub(super) struct Counter(pub u64);
 
 impl Entropy for Counter {
     fn fill(&mut self, bytes: &mut [u8]) -> Result<(), EntropyError> {
@@ -22,11 +22,11 @@ fn database(dir: &Path) -> State {
     state::open(&storage, &dir.join(state::FILE_NAME)).unwrap()
 }
 
-fn registry(dir: &Path) -> Registry {
+pub(super) fn registry(dir: &Path) -> Registry {
     Registry::open(database(dir), WrappingKey::new([7; 32])).unwrap()
 }
 
-fn id(text: &str) -> DeviceId {
+pub(super) fn id(text: &str) -> DeviceId {
     text.parse().unwrap()
 }
 
@@ -127,6 +127,41 @@ fn a_revoked_device_is_known_and_shut_out() {
     let error = registry.rotate(id("a"), &mut Counter(0)).unwrap_err();
     assert!(matches!(error, RegistryError::Revoked(_)), "{error}");
     assert!(matches!(registry.revoke(id("b"), 1), Err(RegistryError::Unknown(_))));
+}
+
+#[test]
+fn a_decommissioned_device_is_shut_out_keeps_its_secret_and_may_come_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let registry = registry(dir.path());
+    let credentials = registry.add(id("a"), 1, &mut Counter(0)).unwrap();
+    registry.decommission(id("a"), 10).unwrap();
+    registry.decommission(id("a"), 20).unwrap();
+    assert_eq!(registry.show(id("a")).unwrap().unwrap().decommissioned_ms, Some(10));
+    assert_eq!(registry.standing(id("a")).unwrap(), Standing::Decommissioned(10));
+    let admission =
+        |registry: &Registry| registry.authenticate(id("a"), &password(&credentials)).unwrap();
+    assert_eq!(admission(&registry), Admission::Revoked);
+    assert!(registry.secret(id("a"), Generation::FIRST).unwrap().is_none(), "nothing is taken in");
+    let secret = registry.secret_to_read(id("a"), Generation::FIRST).unwrap().unwrap();
+    assert_eq!(secret.expose(), credentials.secret.expose(), "what was taken in is read");
+    let error = registry.rotate(id("a"), &mut Counter(9)).unwrap_err().to_string();
+    assert!(error.contains("recommission a"), "{error}");
+    registry.recommission(id("a")).unwrap();
+    assert_eq!(admission(&registry), Admission::Admitted);
+    assert!(matches!(registry.decommission(id("b"), 1), Err(RegistryError::Unknown(_))));
+}
+
+#[test]
+fn a_record_of_the_first_version_is_read() {
+    let key = WrappingKey::new([7; 32]);
+    let (_, wrapped) = key.draw(&id("a"), generation(1), &mut Counter(0)).unwrap();
+    let (current, secrets) = (wrapped.generation, vec![wrapped]);
+    let old = record::RecordV1 { added_ms: 5, revoked_ms: Some(6), current, secrets };
+    let bytes = postcard::to_extend(&old, vec![1]).unwrap();
+    let record = Record::decode(&bytes).unwrap();
+    assert_eq!((record.added_ms, record.revoked_ms, record.current), (5, Some(6), generation(1)));
+    assert_eq!((record.secrets.len(), record.decommissioned_ms), (1, None));
+    assert_eq!(Record::decode(&record.encode()), Some(record));
 }
 
 #[test]

@@ -12,8 +12,10 @@ use std::path::{Path, PathBuf};
 
 use chacha20poly1305::aead::{AeadInOut as _, KeyInit as _};
 use chacha20poly1305::{ChaCha20Poly1305, Tag};
+use hmac::{Hmac, Mac as _};
 use protocol::{DeviceId, Generation, Secret};
 use serde::{Deserialize, Serialize};
+use sha2::Sha256;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::{Entropy, EntropyError};
@@ -115,6 +117,17 @@ impl WrappingKey {
         let sealed =
             cipher.encrypt_inout_detached(&[0; 12].into(), b"check", nothing.as_mut_slice().into());
         sealed.map_or([0; 16], Into::into)
+    }
+
+    /// A name that only this registry gives to a subject: the same each time, and without the key
+    /// nobody finds out whose it is, not even by trying names.
+    pub(super) fn subject(&self, kind: &str, name: &str) -> String {
+        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.0) else { return String::new() };
+        for part in ["milepost/erasure", kind, name] {
+            mac.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+            mac.update(part.as_bytes());
+        }
+        hex(&mac.finalize().into_bytes())
     }
 
     /// Draws a secret and wraps it.

@@ -10,18 +10,24 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::Controls;
+use super::intakes;
+use super::rest::{buffered, swept};
 use super::sinks::Sinks;
 use crate::accept::AcceptCounters;
 use crate::accept::driver::{AcceptStatus, Control};
-use crate::admin::Hooks;
+use crate::activity::{self, Activity};
+use crate::admin::{Buffered, Hooks};
 use crate::config::Config;
+use crate::erasure::{self, Swept};
 use crate::forward::Condition;
-use crate::http::{Health, Snapshot};
-use crate::intake::listen::{End, ListenGauges, Refusal};
-use crate::journal::{JournalTail, Position, RecoveryReport};
+use crate::http::{Health, HealthReport, JournalStatus, Snapshot, Status, Totals};
+use crate::intake::broker::{BrokerConfig, BrokerGauges};
+use crate::intake::listen::ListenGauges;
+use crate::journal::{JournalTail, Position, Positions, RecoveryReport};
 use crate::ledger::Ledger;
 use crate::registry::Registry;
-use crate::telemetry::{self, Metric};
+use crate::telemetry::{self, Counter, Metric};
+use crate::tls::ServerTls;
 
 const LEDGER_FILE: &str = "ledger.json";
 const LEDGER_EVERY: Duration = Duration::from_secs(10);
@@ -35,8 +41,11 @@ pub struct Reporter {
     pub counters: AcceptCounters,
     pub accepting: AcceptStatus,
     pub listening: Arc<ListenGauges>,
+    pub tls: Option<Arc<ServerTls>>,
+    pub brokers: Vec<(BrokerConfig, Arc<BrokerGauges>)>,
     pub sinks: Arc<Sinks>,
     pub control: Controls,
+    pub started_ms: i64,
 }
 
 impl Reporter {
@@ -102,23 +111,6 @@ impl Reporter {
         }
     }
 
-    fn listen_metrics(&self, metrics: &mut Vec<Metric>) {
-        let gauges = &self.listening;
-        let sessions = gauges.connections.load(std::sync::atomic::Ordering::Relaxed);
-        metrics.push(telemetry::SESSIONS.reads(sessions).with("intake", "listen"));
-        let received = gauges.bytes_in.load(std::sync::atomic::Ordering::Relaxed);
-        metrics.push(telemetry::RECEIVED.reads(received).with("intake", "listen"));
-        for refusal in Refusal::ALL {
-            let count = gauges.refused(refusal);
-            metrics.push(telemetry::REFUSED.reads(count).with("reason", refusal.name()));
-        }
-        for end in End::ALL {
-            let count = gauges.ended(end);
-            metrics.push(telemetry::SESSIONS_ENDED.reads(count).with("reason", end.name()));
-        }
-        metrics.push(telemetry::MALFORMED.reads(gauges.malformed()));
-    }
-
     fn sink_metrics(&self, metrics: &mut Vec<Metric>) {
         let ends = self.tail.ends();
         for (name, status) in self.sinks.each() {
@@ -144,7 +136,7 @@ impl Snapshot for Reporter {
         ];
         metrics.extend(resident_bytes().map(|bytes| telemetry::MEMORY.reads(bytes)));
         metrics.extend(self.registry.count().map(|count| telemetry::DEVICES.reads(count)));
-        self.listen_metrics(&mut metrics);
+        intakes::metrics(self, &mut metrics);
         self.accept_metrics(&mut metrics);
         self.sink_metrics(&mut metrics);
         metrics
@@ -152,11 +144,7 @@ impl Snapshot for Reporter {
 
     fn health(&self) -> Vec<Health> {
         let mut health = Vec::new();
-        let (ok, reason) = match self.listening.healthy() {
-            Ok(()) => (true, "listening".to_owned()),
-            Err(reason) => (false, reason),
-        };
-        health.push(Health { component: "intake listen".to_owned(), ok, reason });
+        intakes::health(self, &mut health);
         let blocked = self.accepting.blocked();
         let ok = blocked.is_none();
         let reason = blocked.unwrap_or_else(|| "committing".to_owned());
@@ -168,13 +156,85 @@ impl Snapshot for Reporter {
         }
         health
     }
+
+    fn status(&self) -> Status {
+        let counters = &self.counters;
+        let accepted = Counts { samples: counters.samples.get(), events: counters.events.get() };
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            at_ms: unix_ms(),
+            started_ms: self.started_ms,
+            totals: Totals {
+                accepted,
+                frames: counters.frames.iter().map(Counter::get).sum(),
+                frame_bytes: counters.frame_bytes.get(),
+                duplicates: counters.duplicates.get(),
+                rejected: self.rejected(),
+            },
+            connections: intakes::sessions(self),
+            devices: self.registry.count().unwrap_or_default(),
+            memory_bytes: resident_bytes(),
+            journal: JournalStatus {
+                bytes: self.accepting.journal_bytes(),
+                bytes_max: self.config.journal.bytes_max,
+            },
+            health: HealthReport::new(self.health()),
+            ledger: self.books(None),
+        }
+    }
+
+    fn activity(&self) -> &Activity {
+        &self.counters.activity
+    }
+}
+
+impl Reporter {
+    fn rejected(&self) -> u64 {
+        let counters = &self.counters;
+        let rejected = [
+            &counters.rejected_malformed,
+            &counters.rejected_version,
+            &counters.rejected_unauthentic,
+            &counters.rejected_key,
+            &counters.rejected_before_hello,
+            &counters.rejected_ring,
+        ];
+        rejected.iter().map(|counter| counter.get()).sum()
+    }
 }
 
 impl Hooks for Reporter {
     fn shut_out(&self, device: DeviceId) {
+        if self.registry.show(device).is_ok_and(|entry| entry.is_none()) {
+            self.counters.activity.forget(&device);
+        }
         if self.control.blocking_send(Control::Forget(device)).is_err() {
             tracing::debug!(%device, "nobody accepts any more");
         }
+    }
+
+    fn unsent(&self, device: DeviceId) -> Option<Counts> {
+        let (reply, sums) = oneshot::channel();
+        self.control.blocking_send(Control::SumsOf(device, reply)).ok()?;
+        let (declared, held) = sums.blocking_recv().ok()???;
+        Some(declared.since(held))
+    }
+
+    fn buffered(&self, device: DeviceId) -> Result<Vec<Buffered>, String> {
+        let reaches = self.sinks.each().map(|(name, status)| {
+            // How far a sink is that does not open is not known: it may need all of it.
+            let cursor = status.ok().and_then(|status| status.snapshot().cursor.journal);
+            (name.to_owned(), cursor.map(|cursor| cursor.positions).unwrap_or_default())
+        });
+        buffered(&self.tail, reaches, device)
+    }
+
+    fn erase(&self, devices: &[DeviceId]) -> Result<Vec<Swept>, String> {
+        let journaled = erasure::journaled(&self.tail, Positions::ZERO, devices)
+            .map_err(|error| format!("cannot read the journal: {error}"))?;
+        let rings: Vec<Option<usize>> = devices.iter().map(|device| self.disown(*device)).collect();
+        let sinks = self.sinks.erase(devices);
+        Ok(swept(rings, journaled, sinks))
     }
 
     fn ledger(&self) -> Result<Ledger, String> {
@@ -183,6 +243,23 @@ impl Hooks for Reporter {
         let declared = asked.ok().and_then(|()| sums.blocking_recv().ok()).flatten();
         Ok(self.books(declared.map(|(declared, _)| declared)))
     }
+}
+
+impl Reporter {
+    /// Takes a device's name off its rings.
+    fn disown(&self, device: DeviceId) -> Option<usize> {
+        let (reply, rings) = oneshot::channel();
+        self.control.blocking_send(Control::Erase(device, reply)).ok()?;
+        rings.blocking_recv().ok()?
+    }
+}
+
+/// What was known of the devices before this start.
+pub fn remember_devices(registry: &Registry, activity: &Activity) -> anyhow::Result<()> {
+    for entry in registry.list(None, activity::DEVICES_MAX)? {
+        activity.remember(entry.device, entry.last_seen_ms);
+    }
+    Ok(())
 }
 
 /// Keeps the ledger for later, now and then, until the stop.
@@ -235,7 +312,7 @@ fn resident_bytes() -> Option<u64> {
 }
 
 #[allow(clippy::disallowed_methods, reason = "driver: stamps reports")]
-fn unix_ms() -> i64 {
+pub fn unix_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -13,6 +13,8 @@ use super::sink_dir;
 use crate::catalogues::Catalogues;
 use crate::config::{Config, Keep, OnFull, Sink, SinkKind};
 use crate::document::OwnedCatalogue;
+use crate::erasure::SinkErased;
+use crate::forward::aside;
 use crate::forward::{
     CatalogueSource, Forwarder, ForwarderConfig, ForwarderHandle, ForwarderStatus, OpenFrame,
     Unopened,
@@ -22,8 +24,8 @@ use crate::open::{OpenError, Opener, Purpose};
 use crate::privacy::{LocationConfig, Policy, PrivacyConfig, PseudonymConfig};
 use crate::registry::Registry;
 use crate::sink::{
-    AnySink, DirLock, FileSink, FileSinkConfig, Resume, SinkError, StdoutSink, StoreSink,
-    StoreSinkConfig,
+    AnySink, DirLock, FileSink, FileSinkConfig, Resume, Sink as _, SinkError, StdoutSink,
+    StoreSink, StoreSinkConfig,
 };
 use crate::storage::SharedStorage;
 use crate::store::Retention;
@@ -49,10 +51,12 @@ pub struct Sinks {
 /// One sink.
 #[derive(Debug)]
 pub struct Slot {
-    name: String,
+    making: Making,
     on_full: OnFull,
     state: Mutex<State>,
     opening: Mutex<Option<JoinHandle<()>>>,
+    /// Held by whoever opens the sink: it is not opened while something is erased in it.
+    door: Mutex<()>,
 }
 
 /// How far it has come.
@@ -60,12 +64,21 @@ pub struct Slot {
 enum State {
     /// It does not open: why.
     Opening(String),
+    /// Something is erased in it; it goes on from here.
+    Paused(Arc<ForwarderStatus>),
     Forwarding(ForwarderHandle),
     Ended,
 }
 
+impl State {
+    fn is_to_open(&self) -> bool {
+        matches!(self, Self::Opening(_) | Self::Paused(_))
+    }
+}
+
 /// What opening a sink needs.
-struct Making {
+#[derive(Debug)]
+pub struct Making {
     storage: SharedStorage,
     config: Config,
     sink: Sink,
@@ -84,27 +97,18 @@ impl Sinks {
         registry: &Registry,
         catalogues: &Catalogues,
     ) -> anyhow::Result<Arc<Self>> {
-        let privacy = privacy_config(config);
         // A policy that cannot be is the operator's to mend, not to be tried again.
-        Policy::from_config(&privacy)?;
-        let slots: io::Result<Vec<Arc<Slot>>> = config
-            .sinks
-            .0
-            .iter()
-            .map(|sink| {
-                let making = Making {
-                    storage: Arc::clone(storage),
-                    config: config.clone(),
-                    sink: sink.clone(),
-                    tail: tail.clone(),
-                    registry: registry.clone(),
-                    catalogues: catalogues.clone(),
-                    privacy: privacy.clone(),
-                };
-                Slot::start(making)
-            })
-            .collect();
+        Policy::from_config(&privacy_config(config))?;
+        let makings = Making::all(storage, config, tail, registry, catalogues);
+        let slots: io::Result<Vec<Arc<Slot>>> = makings.map(Slot::start).collect();
         Ok(Arc::new(Self { slots: slots? }))
+    }
+
+    /// Takes devices out of every sink and of what was set aside for it; per device, one a sink.
+    /// Each sink stands still meanwhile, and what it was given and had not taken is read anew.
+    pub fn erase(&self, devices: &[DeviceId]) -> Vec<Vec<SinkErased>> {
+        let by_sink = self.slots.iter().map(|slot| slot.erase(devices));
+        transposed(by_sink, devices.len())
     }
 
     /// Up to where no sink needs the journal. If it is full, sinks that may lose do not count.
@@ -119,7 +123,7 @@ impl Sinks {
 
     /// Every sink's name, and either its forwarder's state or why there is none.
     pub fn each(&self) -> impl Iterator<Item = (&str, Result<Arc<ForwarderStatus>, String>)> {
-        self.slots.iter().map(|slot| (slot.name.as_str(), slot.status()))
+        self.slots.iter().map(|slot| (slot.name(), slot.status()))
     }
 
     /// Ends all: what is in the journal goes out as far as it can within `drain`. Blocks; whether
@@ -137,45 +141,83 @@ impl Sinks {
 impl Slot {
     fn start(making: Making) -> io::Result<Arc<Self>> {
         let slot = Arc::new(Self {
-            name: making.sink.name.clone(),
             on_full: making.sink.on_full,
             state: Mutex::new(State::Opening("not yet opened".to_owned())),
             opening: Mutex::new(None),
+            door: Mutex::new(()),
+            making,
         });
-        if slot.try_open(&making) {
-            return Ok(slot);
-        }
-        let opening = Arc::clone(&slot);
-        let thread =
-            thread::Builder::new().name(format!("open {}", slot.name)).spawn(move || {
-                while !opening.try_open(&making) {
-                    thread::park_timeout(REOPEN);
-                }
-            })?;
-        *slot.opening.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        slot.open()?;
         Ok(slot)
     }
 
+    /// Opens it now, or keeps trying in the background.
+    fn open(self: &Arc<Self>) -> io::Result<()> {
+        if self.try_open() {
+            return Ok(());
+        }
+        let opening = Arc::clone(self);
+        let thread =
+            thread::Builder::new().name(format!("open {}", self.name())).spawn(move || {
+                while !opening.try_open() {
+                    thread::park_timeout(REOPEN);
+                }
+            })?;
+        *self.opening.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        Ok(())
+    }
+
+    fn name(&self) -> &str {
+        &self.making.sink.name
+    }
+
+    /// Stops it, takes the devices out of its files, and opens it again.
+    fn erase(self: &Arc<Self>, devices: &[DeviceId]) -> Vec<SinkErased> {
+        let door = self.door.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
+        let paused = match &*state {
+            State::Forwarding(forwarder) => Some(State::Paused(forwarder.status())),
+            State::Opening(_) | State::Paused(_) => None,
+            State::Ended => {
+                let failed =
+                    |_: &DeviceId| SinkErased::failed(self.name(), "the agent is stopping");
+                return devices.iter().map(failed).collect();
+            }
+        };
+        let was = paused.map(|paused| std::mem::replace(&mut *state, paused));
+        drop(state);
+        if let Some(State::Forwarding(mut forwarder)) = was {
+            forwarder.stop(STOP_MAX);
+        }
+        let erased = self.making.erase(devices);
+        drop(door);
+        let is_paused = matches!(*self.state(), State::Paused(_));
+        if is_paused && let Err(error) = self.open() {
+            tracing::error!(sink = %self.name(), %error, "the sink was not opened again");
+        }
+        erased
+    }
+
     /// One attempt; whether there is nothing more to try.
-    fn try_open(&self, making: &Making) -> bool {
-        if matches!(*self.state(), State::Ended) {
+    fn try_open(&self) -> bool {
+        let _door = self.door.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.state().is_to_open() {
             return true;
         }
-        match making.open() {
+        match self.making.open() {
             Ok(forwarder) => {
                 let mut state = self.state();
-                if matches!(*state, State::Opening(_)) {
+                if state.is_to_open() {
                     *state = State::Forwarding(forwarder);
                 }
                 true
             }
             Err(reason) => {
                 let mut state = self.state();
-                if let State::Opening(before) = &mut *state
-                    && *before != reason
-                {
-                    tracing::warn!(sink = %self.name, %reason, "the sink does not open; trying again");
-                    *before = reason;
+                let is_known = matches!(&*state, State::Opening(before) if *before == reason);
+                if state.is_to_open() && !is_known {
+                    tracing::warn!(sink = %self.name(), %reason, "the sink does not open; trying again");
+                    *state = State::Opening(reason);
                 }
                 false
             }
@@ -190,6 +232,7 @@ impl Slot {
         match &*self.state() {
             State::Opening(reason) => Err(reason.clone()),
             State::Forwarding(forwarder) => Ok(forwarder.status()),
+            State::Paused(status) => Ok(Arc::clone(status)),
             State::Ended => Err("stopped".to_owned()),
         }
     }
@@ -203,7 +246,7 @@ impl Slot {
     fn is_finished(&self) -> bool {
         match &*self.state() {
             State::Forwarding(forwarder) => forwarder.is_finished(),
-            State::Opening(_) | State::Ended => true,
+            State::Opening(_) | State::Paused(_) | State::Ended => true,
         }
     }
 
@@ -228,10 +271,64 @@ impl Slot {
 }
 
 impl Making {
+    /// One for each sink that is configured.
+    pub fn all(
+        storage: &SharedStorage,
+        config: &Config,
+        tail: &JournalTail,
+        registry: &Registry,
+        catalogues: &Catalogues,
+    ) -> impl Iterator<Item = Self> {
+        let privacy = privacy_config(config);
+        config.sinks.0.iter().map(move |sink| Self {
+            storage: Arc::clone(storage),
+            config: config.clone(),
+            sink: sink.clone(),
+            tail: tail.clone(),
+            registry: registry.clone(),
+            catalogues: catalogues.clone(),
+            privacy: privacy.clone(),
+        })
+    }
+
+    /// The sink's name, and up to where in the journal it has everything; nothing forwards to it.
+    pub fn reach(&self) -> Result<(&str, Positions), SinkError> {
+        let (_, resume) = self.sink()?;
+        let cursor = match resume {
+            Resume::At(state) => state.journal,
+            Resume::Fresh | Resume::Reconcile(_) => None,
+        };
+        let positions = cursor.map_or(Positions::ZERO, |cursor| cursor.positions);
+        Ok((&self.sink.name, positions))
+    }
+
+    /// Takes devices out of the sink and of what was set aside for it; nothing forwards to it.
+    pub fn erase(&self, devices: &[DeviceId]) -> Vec<SinkErased> {
+        let name = &self.sink.name;
+        let data_dir = &self.config.agent.data_dir;
+        let policy = Policy::from_config(&self.privacy).map_err(|error| error.to_string());
+        let mut sink = self.sink().map_err(|error| error.to_string());
+        let mut erase = |device: &DeviceId| {
+            let aside = aside::erase(&self.storage, data_dir, name, *device);
+            let (sink, _) = sink.as_mut().map_err(|error| error.clone())?;
+            let shown = policy.as_ref().map_err(Clone::clone)?.shown(*device);
+            let erased = sink.erase(&shown).map_err(|error| error.to_string())?;
+            let aside = aside.map_err(|error| format!("what was set aside: {error}"))?;
+            Ok(SinkErased { sink: name.clone(), erased, ..SinkErased::default() }.with(aside))
+        };
+        let or_failed = |device: &DeviceId| {
+            erase(device).unwrap_or_else(|why: String| SinkErased::failed(name, why))
+        };
+        devices.iter().map(or_failed).collect()
+    }
+
     fn open(&self) -> Result<ForwarderHandle, String> {
         let sink = self.sink().map_err(|error| error.to_string())?;
         let policy = Policy::from_config(&self.privacy).map_err(|error| error.to_string())?;
-        let opener = ForwardOpener(Opener::new(self.registry.clone(), Purpose::Forward));
+        let policy = policy.with_vehicles(self.registry.vehicles().clone());
+        let registry = self.registry.clone();
+        let opener =
+            ForwardOpener { opener: Opener::new(registry.clone(), Purpose::Forward), registry };
         let mut config = ForwarderConfig::new(&self.sink.name, self.config.agent.data_dir.clone());
         if matches!(self.sink.kind, SinkKind::Store { .. }) {
             // Fewer and larger blocks; the journal holds the rest meanwhile.
@@ -297,6 +394,18 @@ fn retention(keep: &Keep) -> Retention {
     }
 }
 
+/// From one list a sink to one list a device.
+pub fn transposed(
+    by_sink: impl Iterator<Item = Vec<SinkErased>>,
+    devices: usize,
+) -> Vec<Vec<SinkErased>> {
+    let mut by_device = vec![Vec::new(); devices];
+    for erased in by_sink {
+        by_device.iter_mut().zip(erased).for_each(|(of, erased)| of.push(erased));
+    }
+    by_device
+}
+
 fn privacy_config(config: &Config) -> PrivacyConfig {
     let privacy = &config.privacy;
     PrivacyConfig {
@@ -310,11 +419,15 @@ fn privacy_config(config: &Config) -> PrivacyConfig {
             key_id: pseudonym.key_id,
             fields: pseudonym.fields.clone(),
         }),
+        drop_vehicle: privacy.drop_vehicle,
     }
 }
 
 /// [`Opener`] as forwarders see it.
-struct ForwardOpener(Opener);
+struct ForwardOpener {
+    opener: Opener,
+    registry: Registry,
+}
 
 impl OpenFrame for ForwardOpener {
     fn open<'a>(
@@ -324,12 +437,24 @@ impl OpenFrame for ForwardOpener {
         lane: Lane,
         frame: &'a mut [u8],
     ) -> Result<(Header, &'a [u8]), Unopened> {
-        match self.0.open(&Binding { device, ring, lane }, frame) {
+        match self.opener.open(&Binding { device, ring, lane }, frame) {
             Ok((header, body)) => Ok((header, body)),
             Err(OpenError::Registry(error)) => Err(Unopened::Unavailable(error.to_string())),
-            Err(error) => Err(Unopened::Unopenable(error.to_string())),
+            // One that came back under its name cannot open what it sealed before either.
+            Err(error) => match erased_at(&self.registry, device)? {
+                Some(_) => Err(Unopened::Erased),
+                None => Err(Unopened::Unopenable(error.to_string())),
+            },
         }
     }
+
+    fn is_erased(&mut self, device: DeviceId, received_ms: i64) -> Result<bool, Unopened> {
+        Ok(erased_at(&self.registry, device)?.is_some_and(|at_ms| received_ms <= at_ms))
+    }
+}
+
+fn erased_at(registry: &Registry, device: DeviceId) -> Result<Option<i64>, Unopened> {
+    registry.erased_at(device).map_err(|error| Unopened::Unavailable(error.to_string()))
 }
 
 impl CatalogueSource for Catalogues {

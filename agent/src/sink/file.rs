@@ -17,14 +17,14 @@ use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 
-use protocol::{Lane, RingId, Seq};
+use protocol::{DeviceId, Lane, RingId, Seq};
 use serde::{Deserialize, Serialize};
 
 use super::lock::DirLock;
 use super::ndjson::Ndjson;
 use super::numbered::{LogEnd, Naming, NumberedLog};
 use super::slots::Slots;
-use super::{CursorState, Reconcile, Resume, Sink, SinkError, scan};
+use super::{CursorState, Erased, Reconcile, Remains, Resume, Sink, SinkError, scan};
 use crate::journal::{JournalTail, Position};
 use crate::privacy::Cleared;
 use crate::storage::SharedStorage;
@@ -171,6 +171,18 @@ impl Sink for FileSink {
         )?;
         self.log.commit(end);
         Ok(())
+    }
+
+    /// What was written stays: whoever follows the files has read it, and reads on by position. It
+    /// is for the operator to say what becomes of the files named.
+    fn erase(&mut self, device: &DeviceId) -> Result<Erased, SinkError> {
+        let found = scan::documents_of(self.log.storage(), self.log.naming(), device)
+            .map_err(|error| SinkError::retry("cannot read the sink's files", &error))?;
+        let remains = |(path, documents): (PathBuf, u64)| Remains {
+            place: path.display().to_string(),
+            documents: Some(documents),
+        };
+        Ok(Erased { remains: found.into_iter().map(remains).collect(), ..Erased::default() })
     }
 }
 

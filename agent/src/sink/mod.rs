@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::io;
 
-use protocol::{RingId, Seq};
+use protocol::{DeviceId, RingId, Seq};
 use serde::{Deserialize, Serialize};
 
 use crate::journal::JournalCursor;
@@ -92,6 +92,32 @@ pub trait Sink {
     /// Takes a batch, and remembers that all that stands before `cursor` is done with. One attempt;
     /// after [`SinkError::Retry`] the same batch is offered again.
     fn write(&mut self, batch: &Cleared, cursor: &CursorState) -> Result<(), SinkError>;
+
+    /// Takes out all that it holds of a device, under the name under which it left, durably; and
+    /// says what it cannot take out. Its cursor and its counts stay as they are.
+    fn erase(&mut self, device: &DeviceId) -> Result<Erased, SinkError>;
+}
+
+/// What a sink took out of itself, and what it could not.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Erased {
+    /// Samples.
+    pub samples: u64,
+    /// Events and other records.
+    pub records: u64,
+    /// Bytes given back or written over.
+    pub bytes: u64,
+    /// What stays, and where.
+    pub remains: Vec<Remains>,
+}
+
+/// What of a device stays in a place that Milepost only ever adds to.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Remains {
+    /// A file, or who has it.
+    pub place: String,
+    /// How many documents, if that is known.
+    pub documents: Option<u64>,
 }
 
 /// The sinks there are.
@@ -123,6 +149,14 @@ impl Sink for AnySink {
             Self::File(sink) => sink.write(batch, cursor),
             Self::Stdout(sink) => sink.write(batch, cursor),
             Self::Store(sink) => sink.write(batch, cursor),
+        }
+    }
+
+    fn erase(&mut self, device: &DeviceId) -> Result<Erased, SinkError> {
+        match self {
+            Self::File(sink) => sink.erase(device),
+            Self::Stdout(sink) => sink.erase(device),
+            Self::Store(sink) => sink.erase(device),
         }
     }
 }

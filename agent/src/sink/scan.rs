@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::path::{Path, PathBuf};
 
-use protocol::{RingId, Seq};
+use protocol::{DeviceId, RingId, Seq};
 
 use super::numbered::Naming;
 use crate::storage::SharedStorage;
@@ -26,26 +27,8 @@ pub fn delivered(
     let mut delivered = HashMap::new();
     let mut last = None;
     for number in naming.numbers(storage)? {
-        let file = storage.open(&naming.path(number), false)?;
-        let mut chunk = vec![0; CHUNK];
-        let mut line: Vec<u8> = Vec::with_capacity(KEPT);
-        let mut at = 0;
-        loop {
-            let read = file.read_at(at, &mut chunk)?;
-            at += u64::try_from(read).unwrap_or(0);
-            for part in chunk.get(..read).unwrap_or_default().split_inclusive(|byte| *byte == b'\n')
-            {
-                let room = KEPT.saturating_sub(line.len());
-                line.extend_from_slice(part.get(..room).unwrap_or(part));
-                if part.ends_with(b"\n") {
-                    note(&line, &mut delivered, &mut last);
-                    line.clear();
-                }
-            }
-            if read < CHUNK {
-                break;
-            }
-        }
+        let path = naming.path(number);
+        each_line(storage, &path, |line| note(line, &mut delivered, &mut last))?;
     }
     if let Some((ring, seq, before)) = last
         && ends_anywhere
@@ -54,6 +37,48 @@ pub fn delivered(
         delivered.insert(ring, before);
     }
     Ok(delivered)
+}
+
+/// The files that have documents of a device, and how many each.
+pub fn documents_of(
+    storage: &SharedStorage,
+    naming: &Naming,
+    device: &DeviceId,
+) -> io::Result<Vec<(PathBuf, u64)>> {
+    let opening = [OPENING, device.as_bytes(), b"/"].concat();
+    let mut found = Vec::new();
+    for number in naming.numbers(storage)? {
+        let path = naming.path(number);
+        let mut documents = 0;
+        each_line(storage, &path, |line| documents += u64::from(line.starts_with(&opening)))?;
+        if documents > 0 {
+            found.push((path, documents));
+        }
+    }
+    Ok(found)
+}
+
+/// Hands on the beginning of each whole line of a file, as much of it as is ever looked at.
+fn each_line(storage: &SharedStorage, path: &Path, mut take: impl FnMut(&[u8])) -> io::Result<()> {
+    let file = storage.open(path, false)?;
+    let mut chunk = vec![0; CHUNK];
+    let mut line: Vec<u8> = Vec::with_capacity(KEPT);
+    let mut at = 0;
+    loop {
+        let read = file.read_at(at, &mut chunk)?;
+        at += u64::try_from(read).unwrap_or(0);
+        for part in chunk.get(..read).unwrap_or_default().split_inclusive(|byte| *byte == b'\n') {
+            let room = KEPT.saturating_sub(line.len());
+            line.extend_from_slice(part.get(..room).unwrap_or(part));
+            if part.ends_with(b"\n") {
+                take(&line);
+                line.clear();
+            }
+        }
+        if read < CHUNK {
+            return Ok(());
+        }
+    }
 }
 
 /// Takes note of a line; `last` is its frame, and what its ring was at before that frame.
@@ -115,5 +140,9 @@ mod tests {
         assert_eq!(found, HashMap::from([(ring(1), Seq(2999)), (ring(2), Seq(9))]));
         let found = delivered(&storage, &naming, true).unwrap();
         assert_eq!(found[&ring(2)], Seq(7), "the last frame may lack documents");
+        let found =
+            |device: &str| documents_of(&storage, &naming, &device.parse().unwrap()).unwrap();
+        assert_eq!(found("d"), [(naming.path(1), 2999), (naming.path(2), 3)]);
+        assert_eq!(found("dd"), []);
     }
 }

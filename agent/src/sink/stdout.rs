@@ -8,8 +8,10 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use super::ndjson::Ndjson;
+use protocol::DeviceId;
+
 use super::slots::Slots;
-use super::{CursorState, Reconcile, Resume, Sink, SinkError};
+use super::{CursorState, Erased, Reconcile, Remains, Resume, Sink, SinkError};
 use crate::journal::JournalTail;
 use crate::privacy::Cleared;
 use crate::storage::SharedStorage;
@@ -84,6 +86,12 @@ impl Sink for StdoutSink {
             .map_err(|error| SinkError::retry("cannot write the cursor", &error))?;
         self.written = 0;
         Ok(())
+    }
+
+    fn erase(&mut self, _: &DeviceId) -> Result<Erased, SinkError> {
+        let place = "whatever reads standard output".to_owned();
+        let remains = vec![Remains { place, documents: None }];
+        Ok(Erased { remains, ..Erased::default() })
     }
 }
 

@@ -9,16 +9,17 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use protocol::{RingId, Seq};
+use protocol::{DeviceId, RingId, Seq};
 
 use super::file::{Holds, holds};
 use super::lock::DirLock;
-use super::{CursorState, Reconcile, Resume, Sink, SinkError};
+use super::{CursorState, Erased, Reconcile, Resume, Sink, SinkError};
 use crate::journal::JournalTail;
 use crate::privacy::Cleared;
 use crate::storage::SharedStorage;
-use crate::store::{CompactionHandle, Engine, Retention, Standing, StoreError};
+use crate::store::{CompactionHandle, Engine, Retention, Standing, StoreError, Taken};
 
 /// Where the store is and what it keeps.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -36,6 +37,8 @@ pub struct StoreSinkConfig {
 pub struct StoreSink {
     engine: Engine,
     compaction: Option<CompactionHandle>,
+    /// What it was begun with, to begin it again.
+    compacts: Option<(SharedStorage, StoreSinkConfig)>,
     _lock: Option<DirLock>,
 }
 
@@ -67,7 +70,7 @@ impl StoreSink {
                 },
             },
         };
-        Ok((Self { engine, compaction: None, _lock: lock }, resume))
+        Ok((Self { engine, compaction: None, compacts: None, _lock: lock }, resume))
     }
 
     /// Compacts and retires in the background from now on, on a thread of its own.
@@ -80,6 +83,7 @@ impl StoreSink {
         let numbers = self.engine.numbers();
         let handle = CompactionHandle::spawn(storage, dir, config.file_bytes, retention, numbers)?;
         self.compaction = Some(handle);
+        self.compacts = Some((Arc::clone(storage), config.clone()));
         Ok(())
     }
 
@@ -97,6 +101,17 @@ impl Sink for StoreSink {
             self.engine.seal();
         }
         Ok(self.engine.commit(batch, &record)?)
+    }
+
+    fn erase(&mut self, device: &DeviceId) -> Result<Erased, SinkError> {
+        // Compaction must not carry on with what it has read before.
+        drop(self.compaction.take());
+        let taken = self.engine.erase(*device);
+        if let Some((storage, config)) = self.compacts.take() {
+            self.compact(&storage, &config)?;
+        }
+        let Taken { samples, records, bytes } = taken?;
+        Ok(Erased { samples, records, bytes, remains: Vec::new() })
     }
 }
 

@@ -21,7 +21,7 @@ use head::Head;
 use instants::Instants;
 use values::Values;
 
-mod head;
+pub(super) mod head;
 mod instants;
 mod runs;
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Committing batches: append and sync, then one transaction with the cursor.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use protocol::{CatalogueId, Clock, RingId, Seq};
@@ -39,11 +39,16 @@ pub enum Standing {
 /// Writes a store. One at a time: the directory is locked by who opens it.
 #[derive(Debug)]
 pub struct Engine {
-    db: Connection,
-    appender: Appender,
+    pub(super) db: Connection,
+    pub(super) storage: SharedStorage,
+    pub(super) dir: PathBuf,
+    pub(super) appender: Appender,
     numbers: Arc<Numbers>,
-    names: Names,
+    pub(super) names: Names,
 }
+
+/// A frame and its samples.
+type Taken<'a> = (&'a ClearedFrame, &'a [ClearedSample]);
 
 /// One commit's blocks on their way.
 #[derive(Debug, Default)]
@@ -79,7 +84,8 @@ impl Engine {
         let numbers = Numbers::after(last);
         let appender = Appender::new(storage, dir, (0, file_bytes), &numbers);
         let standing = standing(&db)?;
-        Ok((Self { db, appender, numbers, names: Names::default() }, standing))
+        let (storage, dir) = (Arc::clone(storage), dir.to_owned());
+        Ok((Self { db, storage, dir, appender, numbers, names: Names::default() }, standing))
     }
 
     /// The numbers of block files, to share with compaction.
@@ -106,10 +112,8 @@ impl Engine {
     /// Takes a batch and the cursor behind it: all or nothing.
     pub fn commit(&mut self, batch: &Cleared, cursor: &[u8]) -> Result<(), StoreError> {
         let draft = self.draft(batch)?;
-        let appended = match draft.pieces.is_empty() {
-            true => None,
-            false => Some(self.appender.append(&draft.pieces)?),
-        };
+        let appended =
+            if draft.pieces.is_empty() { None } else { Some(self.appender.append(&draft.pieces)?) };
         if let Err(error) = self.write_index(&draft, appended.as_ref(), cursor) {
             self.names.forget();
             return Err(error.into());
@@ -126,7 +130,7 @@ impl Engine {
     fn draft(&self, batch: &Cleared) -> Result<Draft, StoreError> {
         let mut draft = Draft::default();
         let mut streams: HashMap<Stream, usize> = HashMap::new();
-        let mut frames: Vec<(Stream, Vec<(&ClearedFrame, &[ClearedSample])>)> = Vec::new();
+        let mut frames: Vec<(Stream, Vec<Taken<'_>>)> = Vec::new();
         let mut records = Vec::new();
         for piece in batch.pieces() {
             match piece {

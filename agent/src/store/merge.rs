@@ -244,7 +244,9 @@ mod tests {
             let turn = turn % blocks.len();
             blocks.rotate_left(turn);
             let mut merging = Merging::default();
-            blocks.iter().for_each(|block| merging.add(block).unwrap());
+            for block in &blocks {
+                merging.add(block).unwrap();
+            }
             let mut after = Vec::new();
             for (day, merging) in merging.by_day(&stream(), 0) {
                 for samples in merging.into_blocks(&stream(), 0) {

@@ -65,6 +65,7 @@ mod chapter;
 mod coding;
 mod compact;
 pub(crate) mod engine;
+mod erase;
 mod error;
 pub(crate) mod facts;
 pub(crate) mod files;
@@ -74,10 +75,11 @@ mod piece;
 mod placement;
 mod retention;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use background::CompactionHandle;
 pub use compact::{Upkeep, compact_all};
 pub use engine::{Engine, Standing};
+pub use erase::Taken;
 pub use error::StoreError;
 pub use retention::{Retention, Retired};

@@ -19,6 +19,8 @@ pub enum PieceKind {
     Chapter = 3,
     /// The number of the commit whose pieces follow.
     Commit = 4,
+    /// Nothing: zeros in the place of what was erased.
+    Void = 5,
 }
 
 /// Bytes before the content.
@@ -35,6 +37,7 @@ impl PieceKind {
             2 => Some(Self::Block),
             3 => Some(Self::Chapter),
             4 => Some(Self::Commit),
+            5 => Some(Self::Void),
             _ => None,
         }
     }

@@ -88,15 +88,8 @@ pub fn rebuild(
     }
     let new = dir.join("store.db.new");
     remove_index(&new)?;
-    let mut rebuild = Rebuild {
-        db: schema::open_to_write(&new, CACHE_KIB)?,
-        storage,
-        dir,
-        names: Names::default(),
-        seen: Seen::default(),
-        rebuilt: Rebuilt::default(),
-        partial: Vec::new(),
-    };
+    let db = schema::open_to_write(&new, CACHE_KIB)?;
+    let mut rebuild = Rebuild { db, storage, dir, pen: Pen::default() };
     let size = |id: &u32| fs::metadata(files::path(dir, *id)).map_or(0, |file| file.len());
     let all: u64 = ids.iter().map(size).sum();
     let mut done = 0;
@@ -109,7 +102,7 @@ pub fn rebuild(
     let last = ids.last().copied().unwrap_or_default();
     rebuild.partial_blocks(last)?;
     index::set_meta(&rebuild.db, "rebuilt", "the store's index was rebuilt from its block files")?;
-    let Rebuild { db, rebuilt, .. } = rebuild;
+    let Rebuild { db, pen, .. } = rebuild;
     // Out of WAL: one file to put in place.
     db.pragma_update(None, "journal_mode", "DELETE")?;
     db.close().map_err(|(_, error)| error)?;
@@ -117,7 +110,7 @@ pub fn rebuild(
     fs::rename(&new, dir.join(schema::FILE))
         .and_then(|()| fs::File::open(dir)?.sync_all())
         .map_err(StoreError::io("cannot put the new index in place"))?;
-    Ok(rebuilt)
+    Ok(pen.rebuilt)
 }
 
 fn remove_index(path: &Path) -> Result<(), StoreError> {
@@ -138,6 +131,12 @@ struct Rebuild<'a> {
     db: Connection,
     storage: &'a SharedStorage,
     dir: &'a Path,
+    pen: Pen,
+}
+
+/// What goes into the index, and what is known of it.
+#[derive(Debug, Default)]
+struct Pen {
     names: Names,
     seen: Seen,
     rebuilt: Rebuilt,
@@ -160,50 +159,18 @@ impl Rebuild<'_> {
         let failed = StoreError::io(format!("cannot read {}", path.display()));
         let file = self.storage.open(&path, false).map_err(failed)?;
         let found = self.scan(id, &*file)?;
-        self.rebuilt.files += 1;
+        self.pen.rebuilt.files += 1;
         let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut live = 0;
         for (catalogue, encoded) in &found.catalogues {
-            self.names.catalogue(&tx, catalogue, encoded)?;
+            self.pen.names.catalogue(&tx, catalogue, encoded)?;
         }
         for (kind, place) in &found.pieces {
             let piece = read(&*file, place)?;
-            let is_kept = match kind {
-                PieceKind::Chapter => {
-                    let records = chapter::read(&piece)?;
-                    let filed = file_records(&tx, &mut self.names, place, &records)?;
-                    self.rebuilt.records += filed.cast_unsigned();
-                    if filed == 0 {
-                        tx.execute("DELETE FROM chapters WHERE records = 0", [])?;
-                    }
-                    filed > 0
-                }
-                _ => {
-                    let block = Block::open(piece)?;
-                    let entries: Vec<Entry> = block.entries(u128::MAX).collect::<Result<_, _>>()?;
-                    let ring = block.stream().ring;
-                    let seq = |entry: &Entry| {
-                        block.runs().get(usize::from(entry.run)).map_or(Seq::ZERO, |run| run.seq)
-                    };
-                    let doubles = entries
-                        .iter()
-                        .filter(|entry| self.seen.has(ring, seq(entry), entry.ordinal))
-                        .count();
-                    if doubles > 0 {
-                        self.rebuilt.doubles += doubles as u64;
-                        if doubles < entries.len() {
-                            self.partial.push(*place);
-                        }
-                        false
-                    } else {
-                        entries.iter().for_each(|e| self.seen.add(ring, seq(e), e.ordinal));
-                        let samples = Samples { runs: block.runs().to_vec(), entries };
-                        self.rebuilt.blocks += 1;
-                        self.rebuilt.samples += samples.entries.len() as u64;
-                        put(&tx, &mut self.names, (place, found.level), &block, &samples)?;
-                        true
-                    }
-                }
+            let is_kept = if *kind == PieceKind::Chapter {
+                self.pen.chapter(&tx, place, &piece)?
+            } else {
+                self.pen.block(&tx, (place, found.level), &Block::open(piece)?)?
             };
             if is_kept {
                 live += place.len as u64;
@@ -243,6 +210,7 @@ impl Rebuild<'_> {
                     _ => break,
                 },
                 PieceKind::Catalogue => found.catalogues.extend(read_catalogue(content)),
+                PieceKind::Void => {}
                 PieceKind::Block | PieceKind::Chapter => found.pieces.push((head.kind, place)),
             }
             at = next;
@@ -261,7 +229,9 @@ impl Rebuild<'_> {
             };
             match decodes {
                 Ok(()) => sound.push((kind, place)),
-                Err(error) => self.note(id, place.offset, place.len as u64, error.to_string()),
+                Err(error) => {
+                    self.pen.note(id, place.offset, place.len as u64, &error.to_string());
+                }
             }
         }
         found.pieces = sound;
@@ -288,47 +258,27 @@ impl Rebuild<'_> {
                 let is_sound = place.offset + place.len as u64 <= len
                     && piece::content(&read(file, &place)?, head.kind).is_ok();
                 if is_sound {
-                    self.note(id, at, place.offset - at, "damaged".to_owned());
+                    self.pen.note(id, at, place.offset - at, "damaged");
                     return Ok(place.offset);
                 }
             }
             from += SEARCH as u64;
         }
-        self.note(id, at, len - at, "damaged up to its end".to_owned());
+        self.pen.note(id, at, len - at, "damaged up to its end");
         Ok(len)
-    }
-
-    fn note(&mut self, file: u32, offset: u64, bytes: u64, what: String) {
-        self.rebuilt.damaged_bytes += bytes;
-        let what = format!("{what} ({bytes} bytes left out)");
-        self.rebuilt.findings.push(Finding { file: Some(file), offset: Some(offset), what });
     }
 
     /// Writes what stands only in blocks that are doubles for the rest into blocks of their own.
     fn partial_blocks(&mut self, last: u32) -> Result<(), StoreError> {
         let numbers = Numbers::after(last);
         let mut appender = Appender::new(self.storage, self.dir, (0, u64::MAX), &numbers);
-        for place in std::mem::take(&mut self.partial) {
+        for place in std::mem::take(&mut self.pen.partial) {
             let path = files::path(self.dir, place.file);
             let file = self.storage.open(&path, false).map_err(StoreError::io("cannot read"))?;
             let block = Block::open(read(&*file, &place)?)?;
-            let ring = block.stream().ring;
-            let mut samples = Samples { runs: block.runs().to_vec(), entries: Vec::new() };
-            for entry in block.entries(u128::MAX) {
-                let entry = entry?;
-                let seq = block.runs().get(usize::from(entry.run)).map_or(Seq::ZERO, |run| run.seq);
-                if !self.seen.has(ring, seq, entry.ordinal) {
-                    samples.entries.push(entry);
-                }
-            }
-            samples.drop_empty_runs();
+            let samples = self.pen.rest_of(&block)?;
             if samples.entries.is_empty() {
                 continue;
-            }
-            for entry in &samples.entries {
-                if let Some(run) = samples.runs.get(usize::from(entry.run)) {
-                    self.seen.add(ring, run.seq, entry.ordinal);
-                }
             }
             let catalogue = block.stream().catalogue;
             let encoded: Vec<u8> = self.db.query_row(
@@ -347,15 +297,88 @@ impl Rebuild<'_> {
                 len: pieces.len() - start,
             };
             let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            put(&tx, &mut self.names, (&place, 0), &block, &samples)?;
+            put(&tx, &mut self.pen.names, (&place, 0), &block, &samples)?;
             index::extend_file(&tx, (place.file, 0), appended.end, place.len as u64)?;
             tx.commit()?;
             appender.commit(&appended, &[]);
-            self.rebuilt.blocks += 1;
-            self.rebuilt.samples += samples.entries.len() as u64;
+            self.pen.rebuilt.blocks += 1;
+            self.pen.rebuilt.samples += samples.entries.len() as u64;
         }
         Ok(())
     }
+}
+
+impl Pen {
+    /// Files what is new of a chapter; whether anything was.
+    fn chapter(
+        &mut self,
+        db: &Connection,
+        place: &Place,
+        piece: &[u8],
+    ) -> Result<bool, StoreError> {
+        let records = chapter::read(piece)?;
+        let filed = file_records(db, &mut self.names, place, &records)?;
+        self.rebuilt.records += filed.cast_unsigned();
+        if filed == 0 {
+            db.execute("DELETE FROM chapters WHERE records = 0", [])?;
+        }
+        Ok(filed > 0)
+    }
+
+    /// Indexes a block, unless anything of it is indexed already; whether it did.
+    fn block(
+        &mut self,
+        db: &Connection,
+        (place, level): (&Place, u8),
+        block: &Block,
+    ) -> Result<bool, StoreError> {
+        let entries: Vec<Entry> = block.entries(u128::MAX).collect::<Result<_, _>>()?;
+        let ring = block.stream().ring;
+        let is_double = |entry: &&Entry| self.seen.has(ring, seq_of(block, entry), entry.ordinal);
+        let doubles = entries.iter().filter(is_double).count();
+        if doubles > 0 {
+            self.rebuilt.doubles += doubles as u64;
+            if doubles < entries.len() {
+                self.partial.push(*place);
+            }
+            return Ok(false);
+        }
+        for entry in &entries {
+            self.seen.add(ring, seq_of(block, entry), entry.ordinal);
+        }
+        let samples = Samples { runs: block.runs().to_vec(), entries };
+        self.rebuilt.blocks += 1;
+        self.rebuilt.samples += samples.entries.len() as u64;
+        put(db, &mut self.names, (place, level), block, &samples)?;
+        Ok(true)
+    }
+
+    /// What of a block is not indexed yet; from here on it is.
+    fn rest_of(&mut self, block: &Block) -> Result<Samples, StoreError> {
+        let ring = block.stream().ring;
+        let mut samples = Samples { runs: block.runs().to_vec(), entries: Vec::new() };
+        for entry in block.entries(u128::MAX) {
+            let entry = entry?;
+            if !self.seen.has(ring, seq_of(block, &entry), entry.ordinal) {
+                samples.entries.push(entry);
+            }
+        }
+        for entry in &samples.entries {
+            self.seen.add(ring, seq_of(block, entry), entry.ordinal);
+        }
+        samples.drop_empty_runs();
+        Ok(samples)
+    }
+
+    fn note(&mut self, file: u32, offset: u64, bytes: u64, what: &str) {
+        self.rebuilt.damaged_bytes += bytes;
+        let what = format!("{what} ({bytes} bytes left out)");
+        self.rebuilt.findings.push(Finding { file: Some(file), offset: Some(offset), what });
+    }
+}
+
+fn seq_of(block: &Block, entry: &Entry) -> Seq {
+    block.runs().get(usize::from(entry.run)).map_or(Seq::ZERO, |run| run.seq)
 }
 
 /// Indexes a block.

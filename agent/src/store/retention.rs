@@ -52,10 +52,9 @@ impl Compaction {
     pub fn retire(&mut self, retention: &Retention, now_ms: i64) -> Result<Retired, StoreError> {
         let mut retired = Retired::default();
         let before = |age: Option<i64>| age.map(|age| now_ms.saturating_sub(age));
-        let keeps_rollups = retention.rollups_ms.is_none_or(|rollups| {
-            retention.samples_ms.is_some_and(|samples| samples < rollups)
-                || retention.samples_ms.is_none()
-        });
+        let keeps_rollups = retention
+            .rollups_ms
+            .is_none_or(|rollups| retention.samples_ms.is_none_or(|samples| samples < rollups));
         if let Some(before) = before(retention.samples_ms) {
             retired.samples += self.retire_samples(before, keeps_rollups)?;
         }

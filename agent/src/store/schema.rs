@@ -13,7 +13,7 @@ use super::error::StoreError;
 /// The index's file in the store's directory.
 pub const FILE: &str = "store.db";
 
-/// "MPst", in the file's header.
+/// `MPst`, in the file's header.
 pub const APPLICATION_ID: i32 = 0x4d50_7374;
 /// The version of the tables below and of the block files they point into.
 pub const VERSION: i32 = 1;

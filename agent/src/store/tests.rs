@@ -1,3 +1,6 @@
 mod committing;
 mod compacting;
-mod world;
+mod cutting;
+mod erasing;
+mod mending;
+pub(crate) mod world;

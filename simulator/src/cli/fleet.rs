@@ -5,16 +5,26 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use super::args::{FleetArgs, ReplayArgs, RunArgs};
-use super::{DIFFERENCES, DONE, INTERRUPTED, read_traces, to_json};
+use super::args::{FleetArgs, MadeFrom, ReplayArgs, RunArgs};
+use super::{DIFFERENCES, DONE, INTERRUPTED, made, to_json};
 use crate::civil::rfc3339_ms;
 use crate::fleet::feed::Pace;
-use crate::fleet::state::Scenario;
+use crate::fleet::state::MadeFleet;
 use crate::fleet::{self, FleetConfig, Outcome, keys};
+use crate::scenario::Scenario;
+use crate::trace::can::raw;
 use crate::vehicle::Vehicle;
 
+/// Vehicles of a `run` that names neither a number nor a scenario.
+const VANS: usize = 10;
+
 pub(super) fn replay(args: &ReplayArgs) -> anyhow::Result<u8> {
-    let vehicles = read_traces(&args.files, args.vehicles, args.rounds)?;
+    if let Some(file) = args.files.iter().find(|file| Scenario::is_path(file)) {
+        anyhow::bail!("{0} is a scenario: `milepost-sim run {0}`", file.display());
+    }
+    let options = args.traces.options();
+    let (count, rounds) = (args.vehicles, args.rounds);
+    let vehicles = made::vehicles(&args.files, &options, count, rounds, &MadeFrom::default())?;
     let pace = match args.rate {
         Some(rate) => Pace::of_fleet(rate, vehicles.len()),
         None => args.speed,
@@ -23,35 +33,30 @@ pub(super) fn replay(args: &ReplayArgs) -> anyhow::Result<u8> {
 }
 
 pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
-    let scenario = scenario(args.vehicles, args.seed, args.start, args.drive_for);
+    let made = match &args.scenario {
+        Some(path) => made::scenario(path, &args.made_from)?,
+        None => made::vans(args.vehicles.unwrap_or(VANS), &args.made_from),
+    };
+    let vehicles = made.vehicles()?;
     if let Some(dir) = &args.fleet.state {
-        let before = Scenario::read(dir);
-        if before.is_some_and(|before| before != scenario) {
+        let before = MadeFleet::read(dir);
+        if before.is_some_and(|before| before != made) {
             anyhow::bail!(
-                "{} was filled by another scenario ({before:?}); take its numbers or another folder",
+                "{} was filled by another scenario; take its numbers or another folder",
                 dir.display()
             );
         }
-        scenario.write(dir)?;
+        made.write(dir)?;
     }
-    eprintln!(
-        "seed {}, {} vehicles, {} s from {}",
-        scenario.seed,
-        scenario.vehicles,
-        scenario.length_ms / 1000,
-        rfc3339_ms(scenario.start_unix_ms)
-    );
-    run_fleet(scenario.vehicles(), args.speed, None, &args.fleet)
-}
-
-pub(super) fn scenario(
-    vehicles: usize,
-    seed: u64,
-    start_unix_ms: i64,
-    length: Duration,
-) -> Scenario {
-    let length_ms = u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
-    Scenario { vehicles, seed, start_unix_ms, length_ms }
+    let (seed, start_unix_ms, length_s) = match made {
+        MadeFleet::Vans(vans) => (vans.seed, vans.start_unix_ms, vans.length_ms / 1000),
+        MadeFleet::Scenario { seed, start_unix_ms, length_ms, .. } => {
+            (seed, start_unix_ms, u64::try_from(length_ms / 1000).unwrap_or_default())
+        }
+    };
+    let (count, start) = (vehicles.len(), rfc3339_ms(start_unix_ms));
+    eprintln!("seed {seed}, {count} vehicles, {length_s} s from {start}");
+    run_fleet(vehicles, args.speed, None, &args.fleet)
 }
 
 fn run_fleet(
@@ -63,6 +68,7 @@ fn run_fleet(
     let keys = keys::read(&args.keys)?;
     let config = FleetConfig {
         connect: args.connect.clone(),
+        tls: args.tls(),
         pace,
         frame_bytes: args.frame_bytes,
         frame_age: Duration::from_secs(u64::from(args.frame_seconds)),
@@ -78,7 +84,9 @@ fn run_fleet(
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
+    let can_frames = vehicles.iter().map(|vehicle| raw::frames_of(&vehicle.source)).sum();
     let (outcome, totals) = runtime.block_on(fleet::run(vehicles, keys, &config))?;
+    let totals = totals.of_can_frames(can_frames);
     if args.json {
         println!("{}", to_json(&totals)?);
     } else {

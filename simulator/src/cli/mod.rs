@@ -1,18 +1,20 @@
 //! The command line: what was asked for, done, and told; the exit code.
 
 mod args;
+mod made;
+mod show;
+mod record;
 mod fleet;
 mod verify;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
 
-use crate::trace::FileReport;
-use crate::vehicle::{self, Vehicle};
-use args::{Args, Command};
+use crate::scenario::Scenario;
+use crate::vehicle;
+use args::{Args, Command, DevicesArgs, MadeFrom, ScenarioCommand};
 
 /// Exit code: done, everything accounted for.
 pub const DONE: u8 = 0;
@@ -34,9 +36,12 @@ pub fn run() -> ExitCode {
         }
     };
     let done = match args.command {
-        Command::Devices(args) => devices(&args.files, args.vehicles),
+        Command::Devices(args) => devices(&args),
+        Command::Show(args) => show::show(&args),
         Command::Replay(args) => fleet::replay(&args),
         Command::Run(args) => fleet::run(&args),
+        Command::Record(args) => record::record(&args),
+        Command::Scenario(command) => scenario(&command),
         Command::Verify(args) => verify::verify(&args),
     };
     match done {
@@ -48,11 +53,14 @@ pub fn run() -> ExitCode {
     }
 }
 
-fn devices(files: &[PathBuf], count: Option<usize>) -> anyhow::Result<u8> {
+fn devices(args: &DevicesArgs) -> anyhow::Result<u8> {
     use std::io::Write as _;
-    let vehicles = match count {
-        Some(count) if files.is_empty() => vehicle::synthetic(count, 0, 0, 0),
-        _ => read_traces(files, count, 1)?,
+    let vehicles = match args.vehicles {
+        Some(count) if args.files.is_empty() => vehicle::synthetic(count, 0, 0, 0),
+        count => {
+            let options = args.traces.options();
+            made::vehicles(&args.files, &options, count, 1, &MadeFrom::default())?
+        }
     };
     let mut out = std::io::stdout().lock();
     for vehicle in vehicles {
@@ -61,22 +69,16 @@ fn devices(files: &[PathBuf], count: Option<usize>) -> anyhow::Result<u8> {
     Ok(DONE)
 }
 
-/// Reads trace files; says on standard error what was left out of them.
-fn read_traces(
-    files: &[PathBuf],
-    count: Option<usize>,
-    rounds: u32,
-) -> anyhow::Result<Vec<Vehicle>> {
-    let (vehicles, reports) = vehicle::from_traces(files, count, rounds)?;
-    for FileReport { path, malformed, first_malformed, .. } in reports {
-        if let Some((line, reason)) = first_malformed {
-            eprintln!(
-                "milepost-sim: {malformed} row(s) or values left out, the first at {}:{line}: {reason}",
-                path.display()
-            );
+fn scenario(command: &ScenarioCommand) -> anyhow::Result<u8> {
+    match command {
+        ScenarioCommand::Check { file } => {
+            let scenario = Scenario::load(file)?;
+            let vehicles: usize = scenario.classes.iter().map(|class| class.vehicles).sum();
+            println!("{}: {vehicles} vehicles, no mistakes", file.display());
         }
+        ScenarioCommand::Describe { file } => print!("{}", Scenario::load(file)?.describe()),
     }
-    Ok(vehicles)
+    Ok(DONE)
 }
 
 fn to_json(value: &impl serde::Serialize) -> anyhow::Result<String> {

@@ -6,9 +6,8 @@ use anyhow::Context as _;
 use protocol::DeviceId;
 
 use super::args::VerifyArgs;
-use super::fleet::scenario;
-use super::{DIFFERENCES, DONE, read_traces, to_json};
-use crate::fleet::state::{self, Scenario};
+use super::{DIFFERENCES, DONE, made, to_json};
+use crate::fleet::state::{self, MadeFleet};
 use crate::oracle::{Oracle, ledger, sink};
 use crate::vehicle::Vehicle;
 
@@ -29,16 +28,8 @@ pub(super) fn verify(args: &VerifyArgs) -> anyhow::Result<u8> {
         );
         return Ok(DIFFERENCES);
     }
-    let files = sink::files(&args.sink).context("cannot list the sink's files")?;
-    if files.is_empty() {
-        let folders: Vec<_> = args.sink.iter().map(|path| path.display().to_string()).collect();
-        anyhow::bail!("no *.ndjson in {}", folders.join(", "));
-    }
     let mut oracle = Oracle::new(vehicles, |device| admitted.get(device).copied());
-    for (number, file) in files.iter().enumerate() {
-        sink::read_file(&mut oracle, number, file)
-            .with_context(|| format!("cannot read {}", file.display()))?;
-    }
+    read_sink(args, &mut oracle)?;
     let mut verdict = oracle.finish();
     if let Some(ledger) = &ledger {
         ledger::compare(ledger, &mut verdict);
@@ -59,20 +50,52 @@ pub(super) fn verify(args: &VerifyArgs) -> anyhow::Result<u8> {
     Ok(DIFFERENCES)
 }
 
+/// Gives the oracle what the sink holds.
+fn read_sink(args: &VerifyArgs, oracle: &mut Oracle) -> anyhow::Result<()> {
+    match args.sink.as_slice() {
+        [only] if only.as_os_str() == "store" => {
+            let export = sink::StoreExport {
+                milepost: args.milepost.clone(),
+                config: args.config.clone(),
+                data_dir: args.data_dir.clone(),
+            };
+            export.read(oracle)?;
+            return Ok(());
+        }
+        [only] if only.as_os_str() == "-" => {
+            sink::read_lines(oracle, 0, "standard input", std::io::stdin().lock())
+                .context("cannot read standard input")?;
+            return Ok(());
+        }
+        _ => {}
+    }
+    let files = sink::files(&args.sink).context("cannot list the sink's files")?;
+    if files.is_empty() {
+        let folders: Vec<_> = args.sink.iter().map(|path| path.display().to_string()).collect();
+        anyhow::bail!("no *.ndjson in {}", folders.join(", "));
+    }
+    for (number, file) in files.iter().enumerate() {
+        sink::read_file(oracle, number, file)
+            .with_context(|| format!("cannot read {}", file.display()))?;
+    }
+    Ok(())
+}
+
 fn vehicles_of(args: &VerifyArgs) -> anyhow::Result<Vec<Vehicle>> {
     if !args.files.is_empty() {
-        return read_traces(&args.files, args.vehicles, args.rounds);
+        let (options, count) = (args.traces.options(), args.vehicles);
+        return made::vehicles(&args.files, &options, count, args.rounds, &args.made_from);
     }
-    let noted = args.state.as_deref().and_then(Scenario::read);
+    let noted = args.state.as_deref().and_then(MadeFleet::read);
     match (args.synthetic, noted) {
-        (false, Some(noted)) => Ok(noted.vehicles()),
+        (false, Some(noted)) => Ok(noted.vehicles()?),
         (true, _) => {
             let count = args.vehicles.context("--synthetic needs --vehicles")?;
-            Ok(scenario(count, args.seed, args.start, args.drive_for).vehicles())
+            Ok(made::vans(count, &args.made_from).vehicles()?)
         }
-        (false, None) => {
-            anyhow::bail!("name the recordings, or --synthetic, or the --state folder of a `run`")
-        }
+        (false, None) => anyhow::bail!(
+            "name the recordings, the scenario, or --synthetic, or the --state folder of a `run`"
+        ),
     }
 }
 

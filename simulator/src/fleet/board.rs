@@ -1,7 +1,6 @@
 //! One vehicle at work: the app, its flash, source, link and clock, from start to stop.
 
 use std::cell::Cell;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -15,17 +14,17 @@ use firmware::ring::Region;
 use firmware::session::SessionConfig;
 use protocol::health::ResetReason;
 use protocol::record::Record;
-use protocol::{Lane, SignalIndex};
+use protocol::{Catalogue, Lane, SignalIndex};
 
 use super::clock::VehicleClock;
 use super::feed::{Exchange, Feed, Pace};
 use super::flash::{Backing, Nor, NorError, SECTOR_LEN};
 use super::keys::DeviceKey;
+use super::reach::WithinReach;
 use super::state::StateDir;
-use super::tcp::TcpConnect;
+use super::tcp::{Endpoint, TcpConnect};
 use super::{Control, FleetConfig, FleetError, Gauges};
 use crate::source::Source;
-use crate::synthetic::CHARGE;
 use crate::vehicle::Vehicle;
 
 /// Longest frame that can be asked for, in bytes.
@@ -33,12 +32,19 @@ pub const FRAME_BYTES_MAX: usize = 2048;
 /// Least flash of a vehicle, in KiB.
 pub const FLASH_KIB_MIN: u32 = 64;
 
-const FRAME: usize = FRAME_BYTES_MAX + FRAME_OVERHEAD;
-const SIGNALS: usize = 16;
-const TX: usize = FRAME + PACKET_OVERHEAD;
 const RX: usize = 512;
 
-type VehicleApp<'a> = App<'a, SIGNALS, FRAME>;
+/// Most vehicles: a few signals. Memory counts with thousands of them in a process.
+const SIGNALS: usize = 16;
+const FRAME: usize = FRAME_BYTES_MAX + FRAME_OVERHEAD;
+const TX: usize = FRAME + PACKET_OVERHEAD;
+
+/// Those with more: a catalogue that fills nearly a sector, in which its record must stand.
+const SIGNALS_WIDE: usize = Catalogue::SIGNALS_MAX;
+const FRAME_WIDE: usize = 3968;
+const TX_WIDE: usize = FRAME_WIDE + PACKET_OVERHEAD;
+/// Bytes of a catalogue's encoding that the smaller core has room for in any case.
+const CATALOGUE_BYTES_SMALL: usize = FRAME_BYTES_MAX - 32;
 
 /// Everything to run one vehicle.
 #[derive(Debug)]
@@ -51,7 +57,7 @@ pub struct Job {
     heartbeat_ms: u32,
     session: SessionConfig,
     pace: Pace,
-    address: SocketAddr,
+    endpoint: Endpoint,
     gauges: Rc<Gauges>,
     control: Rc<Control>,
 }
@@ -62,7 +68,7 @@ impl Job {
         vehicle: Vehicle,
         key: DeviceKey,
         config: &FleetConfig,
-        address: SocketAddr,
+        endpoint: &Endpoint,
         state: Option<&StateDir>,
         control: Rc<Control>,
     ) -> Result<(Self, Rc<Gauges>), FleetError> {
@@ -86,6 +92,7 @@ impl Job {
             admitted: position,
             exhausted: Cell::new(false),
             counters: Cell::new(Counters::default()),
+            earlier: Cell::default(),
             outstanding: Cell::new([0; 3]),
         });
         let batch = batch_config(config);
@@ -100,7 +107,7 @@ impl Job {
             heartbeat_ms,
             session: session(config),
             pace,
-            address,
+            endpoint: endpoint.clone(),
             gauges: gauges.clone(),
             control,
         };
@@ -112,36 +119,70 @@ impl Job {
 ///
 /// Cancelling it is a power cut: what is in flash stays, open batches are gone.
 pub async fn run_vehicle(job: Job) -> Result<(), FleetError> {
-    let Job { vehicle, key, mut flash, gauges, control, .. } = job;
-    let Vehicle { device, source } = vehicle;
+    if is_wide(job.vehicle.source.catalogue()) {
+        Box::pin(run_sized::<SIGNALS_WIDE, FRAME_WIDE, TX_WIDE>(job)).await
+    } else {
+        Box::pin(run_sized::<SIGNALS, FRAME, TX>(job)).await
+    }
+}
+
+/// Whether a catalogue needs the core with more room.
+fn is_wide(catalogue: &Catalogue<'_>) -> bool {
+    let mut bytes = [0; CATALOGUE_BYTES_SMALL];
+    catalogue.signals.len() > SIGNALS || catalogue.encode(&mut bytes).is_err()
+}
+
+async fn run_sized<const SIGNALS: usize, const FRAME: usize, const TX: usize>(
+    job: Job,
+) -> Result<(), FleetError> {
     let exchange = Rc::new(Exchange::default());
-    let clock = VehicleClock::new(exchange.clone(), control.clone());
-    let rules = rules_for(&source);
-    let config = AppConfig {
-        device,
-        secret: key.secret.clone(),
-        generation: key.generation,
-        catalogue: *source.catalogue(),
-        campaign: Campaign { id: 1, rules: &rules },
-        image: 0,
-        reset: ResetReason::Power,
-        layout: layout(job.sectors),
-        batch: job.batch,
-        session: job.session,
-        heartbeat_ms: job.heartbeat_ms,
-    };
-    let feed = Feed::new(source, job.pace, exchange.clone(), gauges.clone(), control.clone());
+    let (gauges, control) = (job.gauges.clone(), job.control.clone());
+    let mut feed = Feed::new(
+        job.vehicle.source.clone(),
+        job.pace,
+        exchange.clone(),
+        gauges.clone(),
+        control.clone(),
+    );
+    let rules = rules_for(&job.vehicle.source);
+    let (device, key) = (job.vehicle.device, &job.key);
+    let mut flash = job.flash;
     let mut entropy = SystemEntropy;
-    let mut app = VehicleApp::start(config, &clock.now(), &mut flash, &mut entropy)
-        .map_err(|error| FleetError::Start { device, reason: error.to_string() })?;
-    let mut mqtt = Mqtt::<TX, RX>::new(device, &key.secret);
-    let connect = TcpConnect::new(job.address, control.clone());
-    let mut board = Board { flash, source: feed, entropy, connect, clock: clock.clone() };
     let watch = Watch { exchange, gauges, control, flushed: Cell::new(false) };
-    let until = |now, app: &mut VehicleApp<'_>, flash: &mut Nor| watch.after_poll(now, app, flash);
-    drive::run(&mut app, &mut mqtt, &mut board, until).await;
-    watch.stop(clock.now(), &mut app, &mut board.flash)?;
-    Ok(())
+    loop {
+        let clock = VehicleClock::new(watch.exchange.clone(), watch.control.clone());
+        let config = AppConfig {
+            device,
+            secret: key.secret.clone(),
+            generation: key.generation,
+            catalogue: *job.vehicle.source.catalogue(),
+            campaign: Campaign { id: 1, rules: &rules },
+            image: 0,
+            reset: ResetReason::Power,
+            layout: layout(job.sectors),
+            batch: job.batch,
+            session: job.session,
+            heartbeat_ms: job.heartbeat_ms,
+        };
+        let mut app = App::<SIGNALS, FRAME>::start(config, &clock.now(), &mut flash, &mut entropy)
+            .map_err(|error| FleetError::Start { device, reason: error.to_string() })?;
+        let mut mqtt = Mqtt::<TX, RX>::new(device, &key.secret);
+        let connect = TcpConnect::new(job.endpoint.clone(), device, watch.control.clone());
+        let connect = WithinReach::new(connect, watch.exchange.clone());
+        let mut board = Board { flash, source: feed, entropy, connect, clock: clock.clone() };
+        let until = |now, app: &mut App<'_, SIGNALS, FRAME>, flash: &mut Nor| {
+            watch.after_poll(now, app, flash)
+        };
+        drive::run(&mut app, &mut mqtt, &mut board, until).await;
+        if !watch.browns_out() {
+            watch.stop(clock.now(), &mut app, &mut board.flash)?;
+            return Ok(());
+        }
+        watch.gauges.earlier.set(watch.gauges.sums());
+        watch.gauges.counters.set(Counters::default());
+        Board { flash, source: feed, entropy, .. } = board;
+        feed.boot();
+    }
 }
 
 /// What happens between two polls.
@@ -154,7 +195,12 @@ struct Watch {
 
 impl Watch {
     /// Hands over events, shows how the vehicle fares, and says whether it is done.
-    fn after_poll(&self, now: Now, app: &mut VehicleApp<'_>, flash: &mut Nor) -> bool {
+    fn after_poll<const SIGNALS: usize, const FRAME: usize>(
+        &self,
+        now: Now,
+        app: &mut App<'_, SIGNALS, FRAME>,
+        flash: &mut Nor,
+    ) -> bool {
         if self.hand_over_events(&now, app) {
             self.exchange.poll_soon.set(true);
         }
@@ -166,7 +212,7 @@ impl Watch {
         } else {
             self.exchange.ring_used.set(app.ring_used(Lane::Bulk));
         }
-        if self.control.is_stopping() {
+        if self.control.is_stopping() || self.browns_out() {
             return true;
         }
         let read = self.gauges.exhausted.get() || self.control.is_sampling_over();
@@ -181,8 +227,20 @@ impl Watch {
         app.idle()
     }
 
+    /// Whether the power goes now: not before what the source said was handed over.
+    fn browns_out(&self) -> bool {
+        self.exchange.browned_out.get()
+            && !self.control.is_stopping()
+            && self.exchange.events.borrow().is_empty()
+    }
+
     /// Stores what is open, in order, and notes how far the source was read.
-    fn stop(&self, now: Now, app: &mut VehicleApp<'_>, flash: &mut Nor) -> Result<(), NorError> {
+    fn stop<const SIGNALS: usize, const FRAME: usize>(
+        &self,
+        now: Now,
+        app: &mut App<'_, SIGNALS, FRAME>,
+        flash: &mut Nor,
+    ) -> Result<(), NorError> {
         while self.hand_over_events(&now, app) {
             app.flush(now, flash);
         }
@@ -192,7 +250,11 @@ impl Watch {
     }
 
     /// Gives the app the events that the source said, as many as it takes; whether there were any.
-    fn hand_over_events(&self, now: &Now, app: &mut VehicleApp<'_>) -> bool {
+    fn hand_over_events<const SIGNALS: usize, const FRAME: usize>(
+        &self,
+        now: &Now,
+        app: &mut App<'_, SIGNALS, FRAME>,
+    ) -> bool {
         let mut events = self.exchange.events.borrow_mut();
         let any = !events.is_empty();
         while let Some(occurrence) = events.front() {
@@ -204,24 +266,20 @@ impl Watch {
         any
     }
 
-    fn show(&self, app: &VehicleApp<'_>) {
+    fn show<const SIGNALS: usize, const FRAME: usize>(&self, app: &App<'_, SIGNALS, FRAME>) {
         self.gauges.counters.set(app.counters());
         self.gauges.outstanding.set(Lane::ALL.map(|lane| app.outstanding(lane)));
     }
 }
 
-/// Everything is recorded, but for the charge level of a made-up drive, of which only the latest
-/// counts.
+/// Every reading is admitted, to the lane that its source means it for.
 fn rules_for(source: &Source) -> Vec<Rule> {
     let signals = source.catalogue().signals.len();
     let when = When::Every { interval_ms_min: 0 };
     (0_u8..)
         .take(signals)
         .map(SignalIndex)
-        .map(|signal| {
-            let latest = matches!(source, Source::Synthetic(_)) && signal == CHARGE;
-            Rule { signal, lane: if latest { Lane::Latest } else { Lane::Bulk }, when }
-        })
+        .map(|signal| Rule { signal, lane: source.lane_of(signal), when })
         .collect()
 }
 

@@ -55,6 +55,10 @@ pub struct Exchange {
     pub poll_soon: Cell<bool>,
     /// The vehicle's wall clock: its source's, at the latest reading.
     pub unix_ms: Cell<Option<i64>>,
+    /// The vehicle has no network where it is.
+    pub out_of_reach: Cell<bool>,
+    /// Its supply browned out; nothing more is read before it has booted again.
+    pub browned_out: Cell<bool>,
 }
 
 /// The source, as the app sees it.
@@ -87,13 +91,32 @@ impl Feed {
         cursor.skip_to(&source, gauges.admitted.get());
         let ahead = cursor.next(&source);
         exchange.unix_ms.set(ahead.map(|reading| reading.unix_ms(source.catalogue())));
+        // What is ahead has not happened yet.
+        let up = match ahead {
+            Some(Reading::Link { up, .. }) => !up,
+            _ => cursor.link_up(),
+        };
+        exchange.out_of_reach.set(!up);
         gauges.exhausted.set(ahead.is_none());
         Self { source, cursor, ahead, pace, anchor: None, given: 0, exchange, gauges, control }
     }
 
+    /// After a reboot the uptime counts anew.
+    pub fn boot(&mut self) {
+        self.anchor = None;
+        self.given = 0;
+        self.exchange.browned_out.set(false);
+    }
+
+    /// When the next reading was taken.
+    fn ahead_ms(&self) -> Option<i64> {
+        let ahead = self.ahead?;
+        Some(self.cursor.true_ms().unwrap_or_else(|| ahead.unix_ms(self.source.catalogue())))
+    }
+
     /// When the next reading is due, in uptime milliseconds.
     fn due_ms(&mut self, now_ms: u64) -> Option<u64> {
-        let unix_ms = self.ahead?.unix_ms(self.source.catalogue());
+        let unix_ms = self.ahead_ms()?;
         self.anchor.get_or_insert((now_ms, unix_ms));
         if self.pace == Pace::Max { Some(now_ms) } else { self.scheduled_ms() }
     }
@@ -105,7 +128,7 @@ impl Feed {
             Pace::Max => return None,
             Pace::Every { ns } => self.given.saturating_mul(ns) / 1_000_000,
             Pace::Times(times) => {
-                let unix_ms = self.ahead?.unix_ms(self.source.catalogue());
+                let unix_ms = self.ahead_ms()?;
                 let since =
                     u64::try_from(unix_ms.saturating_sub(anchor_unix_ms)).unwrap_or_default();
                 since.checked_div(u64::from(times)).unwrap_or_default()
@@ -114,8 +137,11 @@ impl Feed {
         Some(anchor_ms.saturating_add(since))
     }
 
+    /// A vehicle out of reach goes on: what it waits for comes with the time of its source.
     fn must_hold_back(&self) -> bool {
-        let full = self.pace.yields() && self.exchange.ring_used.get() >= RING_USED_MAX;
+        let full = self.pace.yields()
+            && self.exchange.ring_used.get() >= RING_USED_MAX
+            && !self.exchange.out_of_reach.get();
         self.exchange.held_back.set(full);
         full
     }
@@ -124,7 +150,8 @@ impl Feed {
 impl ports::Source for Feed {
     fn next(&mut self, now: &Now) -> Option<ports::Reading> {
         loop {
-            if self.control.is_sampling_over() || self.must_hold_back() {
+            let waits = self.exchange.browned_out.get() || self.must_hold_back();
+            if self.control.is_sampling_over() || waits {
                 return None;
             }
             if self.due_ms(now.uptime_ms)? > now.uptime_ms {
@@ -143,6 +170,14 @@ impl ports::Source for Feed {
                 }
                 Reading::Event(occurrence) => {
                     self.exchange.events.borrow_mut().push_back(occurrence);
+                }
+                Reading::Link { up, .. } => {
+                    self.exchange.out_of_reach.set(!up);
+                    self.exchange.poll_soon.set(true);
+                }
+                Reading::Reboot { .. } => {
+                    self.exchange.browned_out.set(true);
+                    self.exchange.poll_soon.set(true);
                 }
             }
         }
@@ -188,6 +223,7 @@ mod tests {
             resumed_at: position,
             exhausted: Cell::new(false),
             counters: Cell::new(Counters::default()),
+            earlier: Cell::default(),
             outstanding: Cell::new([0; 3]),
         });
         let (exchange, control) = (Rc::new(Exchange::default()), Rc::new(Control::default()));

@@ -9,7 +9,9 @@ pub mod state;
 pub mod flash;
 pub mod feed;
 pub mod clock;
+pub mod tls;
 pub mod tcp;
+pub mod reach;
 pub mod board;
 pub mod progress;
 
@@ -21,7 +23,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use firmware::app::Counters;
-use protocol::{DeviceId, Lane};
+use protocol::{Counts, DeviceId, Lane};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
@@ -40,8 +42,10 @@ use state::StateDir;
 /// How a fleet is run.
 #[derive(Clone, Debug)]
 pub struct FleetConfig {
-    /// The agent's or broker's address, `host:port`.
+    /// The agent's or broker's address: `host:port`, `mqtt://host:port`, `mqtts://host:port`.
     pub connect: String,
+    /// With `mqtts`: whom devices trust, and how they prove themselves.
+    pub tls: Option<tls::TlsFiles>,
     /// How fast sources are read.
     pub pace: Pace,
     /// Longest sealed frame in bytes.
@@ -91,7 +95,7 @@ pub enum FleetError {
         first: DeviceId,
     },
     /// Config: the address leads nowhere.
-    #[error("cannot resolve {address}: {source}")]
+    #[error("cannot connect to {address}: {source}")]
     Address {
         /// As given.
         address: String,
@@ -166,10 +170,45 @@ pub struct Gauges {
     pub resumed_at: u64,
     /// Whether the source is read to its end.
     pub exhausted: Cell<bool>,
-    /// What the app counted.
+    /// What the app counted since its last boot.
     pub counters: Cell<Counters>,
+    /// What it counted in the boots of this run before that.
+    pub earlier: Cell<Earlier>,
     /// Frames stored and not acknowledged, by lane.
     pub outstanding: Cell<[u64; 3]>,
+}
+
+/// Sums of what is counted by boot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Earlier {
+    /// Boots.
+    pub boots: u64,
+    /// Samples admitted.
+    pub samples: u64,
+    /// Events and own records.
+    pub events: u64,
+    /// Frames stored.
+    pub frames: u64,
+    /// Frames that full rings dropped.
+    pub dropped_frames: u64,
+    /// What the flash refused.
+    pub flash_errors: u64,
+}
+
+impl Gauges {
+    /// What was counted in all boots of this run.
+    pub fn sums(&self) -> Earlier {
+        let (now, before) = (self.counters.get(), self.earlier.get());
+        let accepted = |count: fn(&Counts) -> u64| now.accepted.iter().map(count).sum::<u64>();
+        Earlier {
+            boots: before.boots + 1,
+            samples: before.samples + accepted(|counts| counts.samples),
+            events: before.events + accepted(|counts| counts.events),
+            frames: before.frames + of_all_lanes(now.stored_frames),
+            dropped_frames: before.dropped_frames + of_all_lanes(now.dropped_frames),
+            flash_errors: before.flash_errors + u64::from(now.flash_errors),
+        }
+    }
 }
 
 /// Runs the fleet to its end. Prints progress to standard error.
@@ -189,7 +228,7 @@ pub async fn run(
         let (missing, of) = (missing.len(), vehicles.len());
         return Err(FleetError::KeyMissing { missing, of, first: *first });
     }
-    let address = tcp::resolve(&config.connect)
+    let endpoint = tcp::Endpoint::resolve(&config.connect, config.tls.as_ref())
         .await
         .map_err(|source| FleetError::Address { address: config.connect.clone(), source })?;
     let state = config.state.as_deref().map(StateDir::open).transpose()?;
@@ -201,7 +240,7 @@ pub async fn run(
     for vehicle in vehicles {
         let Some(key) = keys.remove(&vehicle.device) else { continue };
         let control = control.clone();
-        let (job, shown) = Job::prepare(vehicle, key, config, address, state.as_ref(), control)?;
+        let (job, shown) = Job::prepare(vehicle, key, config, &endpoint, state.as_ref(), control)?;
         gauges.push(shown);
         tasks.spawn_local_on(run_vehicle(job), &local);
     }

@@ -89,6 +89,8 @@ pub struct Totals {
     pub sent_bytes: u64,
     /// What the flash refused.
     pub flash_errors: u64,
+    /// Times that supplies browned out.
+    pub reboots: u64,
     /// How long it took.
     pub seconds: f64,
     /// Samples over seconds.
@@ -97,6 +99,10 @@ pub struct Totals {
     pub frames_per_s: f64,
     /// Bytes over samples.
     pub bytes_per_sample: f64,
+    /// CAN frames that were replayed as frames.
+    pub can_frames: u64,
+    /// Bytes over those.
+    pub bytes_per_can_frame: f64,
     /// Vehicles that still hold something, the first few.
     pub holding: Vec<String>,
 }
@@ -104,15 +110,16 @@ pub struct Totals {
 impl Totals {
     /// Adds up.
     pub fn of(gauges: &[Rc<Gauges>], control: &Control, elapsed: Duration) -> Self {
-        let (mut events, mut frames, mut dropped, mut flash_errors) = (0, 0, 0, 0);
-        for gauges in gauges {
-            let counters = gauges.counters.get();
-            events += counters.accepted.iter().map(|counts| counts.events).sum::<u64>();
-            frames += of_all_lanes(counters.stored_frames);
-            dropped += of_all_lanes(counters.dropped_frames);
-            flash_errors += u64::from(counters.flash_errors);
+        let (mut samples, mut events, mut frames, mut dropped) = (0, 0, 0, 0);
+        let (mut flash_errors, mut reboots) = (0, 0);
+        for sums in gauges.iter().map(|gauges| gauges.sums()) {
+            samples += sums.samples;
+            events += sums.events;
+            frames += sums.frames;
+            dropped += sums.dropped_frames;
+            flash_errors += sums.flash_errors;
+            reboots += sums.boots - 1;
         }
-        let samples = gauges.iter().map(|gauges| samples_of(gauges)).sum();
         let holding = gauges
             .iter()
             .filter(|gauges| of_all_lanes(gauges.outstanding.get()) > 0)
@@ -130,12 +137,22 @@ impl Totals {
             resumed_at: gauges.iter().map(|gauges| gauges.resumed_at).sum(),
             sent_bytes,
             flash_errors,
+            reboots,
             seconds,
             samples_per_s: ratio(samples, seconds),
             frames_per_s: ratio(frames, seconds),
             bytes_per_sample: ratio(sent_bytes, approximate(samples)),
+            can_frames: 0,
+            bytes_per_can_frame: 0.0,
             holding: holding.collect(),
         }
+    }
+
+    /// The same, of raw CAN frames.
+    #[must_use]
+    pub fn of_can_frames(self, can_frames: u64) -> Self {
+        let bytes_per_can_frame = ratio(self.sent_bytes, approximate(can_frames));
+        Self { can_frames, bytes_per_can_frame, ..self }
     }
 
     /// Frames that are stored and not acknowledged.
@@ -158,11 +175,18 @@ impl fmt::Display for Totals {
         if self.flash_errors > 0 {
             writeln!(f, "{:<28}{:>16}", "flash errors", self.flash_errors)?;
         }
+        if self.reboots > 0 {
+            writeln!(f, "{:<28}{:>16}", "reboots", self.reboots)?;
+        }
         writeln!(f, "{:<28}{:>16}", "bytes sent", self.sent_bytes)?;
         writeln!(f, "{:<28}{:>16.1}", "seconds", self.seconds)?;
         writeln!(f, "{:<28}{:>16.0}", "samples/s", self.samples_per_s)?;
         writeln!(f, "{:<28}{:>16.0}", "frames/s", self.frames_per_s)?;
         write!(f, "{:<28}{:>16.2}", "bytes/sample", self.bytes_per_sample)?;
+        if self.can_frames > 0 {
+            write!(f, "\n{:<28}{:>16}", "CAN frames", self.can_frames)?;
+            write!(f, "\n{:<28}{:>16.2}", "bytes/CAN frame", self.bytes_per_can_frame)?;
+        }
         if !self.holding.is_empty() {
             write!(f, "\nstill held by {}", self.holding.join(", "))?;
         }
@@ -171,7 +195,7 @@ impl fmt::Display for Totals {
 }
 
 fn samples_of(gauges: &Gauges) -> u64 {
-    gauges.counters.get().accepted.iter().map(|counts| counts.samples).sum()
+    gauges.sums().samples
 }
 
 fn ratio(count: u64, over: f64) -> f64 {

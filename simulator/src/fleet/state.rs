@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use protocol::DeviceId;
 use serde::{Deserialize, Serialize};
 
+use crate::scenario::{Scenario, ScenarioError};
 use crate::vehicle::{self, Vehicle};
 
 /// The folder; locked while it is open.
@@ -37,9 +38,10 @@ pub enum StateError {
     },
 }
 
-/// What a made-up fleet was made from.
+/// A small fleet of vans with a drive each.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Scenario {
+#[serde(deny_unknown_fields)]
+pub struct Vans {
     /// How many vehicles.
     pub vehicles: usize,
     /// The seed.
@@ -50,13 +52,46 @@ pub struct Scenario {
     pub length_ms: u64,
 }
 
-impl Scenario {
+impl Vans {
     /// The fleet.
     pub fn vehicles(&self) -> Vec<Vehicle> {
         vehicle::synthetic(self.vehicles, self.seed, self.start_unix_ms, self.length_ms)
     }
+}
 
-    /// The scenario that a state folder was filled by, if it was.
+/// What a made-up fleet was made from.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum MadeFleet {
+    /// Nothing but numbers.
+    Vans(Vans),
+    /// A scenario file.
+    Scenario {
+        /// Its text.
+        scenario: String,
+        /// The seed, whatever the text says.
+        seed: u64,
+        /// The begin, whatever the text says.
+        start_unix_ms: i64,
+        /// The length, whatever the text says.
+        length_ms: i64,
+    },
+}
+
+impl MadeFleet {
+    /// The fleet.
+    pub fn vehicles(&self) -> Result<Vec<Vehicle>, ScenarioError> {
+        match self {
+            Self::Vans(vans) => Ok(vans.vehicles()),
+            Self::Scenario { scenario, seed, start_unix_ms, length_ms } => {
+                let parsed = Scenario::parse(scenario, "the scenario of the state folder")?;
+                let (seed, start_unix_ms, length_ms) = (*seed, *start_unix_ms, *length_ms);
+                Ok(Scenario { seed, start_unix_ms, length_ms, ..parsed }.vehicles())
+            }
+        }
+    }
+
+    /// What a state folder was filled by, if it was by a made-up fleet.
     pub fn read(dir: &Path) -> Option<Self> {
         serde_json::from_slice(&std::fs::read(scenario_path(dir)).ok()?).ok()
     }
@@ -175,9 +210,15 @@ mod tests {
     #[test]
     fn a_scenario_is_kept() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(Scenario::read(folder.path()), None);
-        let scenario = Scenario { vehicles: 2, seed: u64::MAX, start_unix_ms: -1, length_ms: 3 };
-        scenario.write(folder.path()).unwrap();
-        assert_eq!(Scenario::read(folder.path()), Some(scenario));
+        assert_eq!(MadeFleet::read(folder.path()), None);
+        let vans = Vans { vehicles: 2, seed: u64::MAX, start_unix_ms: -1, length_ms: 3 };
+        let scenario = "[[class]]\nname = \"a\"\nvehicles = 3\n".to_owned();
+        let (seed, start_unix_ms, length_ms) = (5, 1, 2);
+        let scenario = MadeFleet::Scenario { scenario, seed, start_unix_ms, length_ms };
+        for made in [MadeFleet::Vans(vans), scenario] {
+            made.write(folder.path()).unwrap();
+            assert_eq!(MadeFleet::read(folder.path()), Some(made));
+        }
+        assert_eq!(MadeFleet::read(folder.path()).unwrap().vehicles().unwrap().len(), 3);
     }
 }

@@ -57,7 +57,7 @@ impl<'a> Document<'a> {
 
     /// The members of `data` if their values are numbers: name and text of the value.
     pub fn numbers(&self) -> Numbers<'a> {
-        Numbers { rest: Some(self.data) }
+        Numbers::of(self.data)
     }
 }
 
@@ -84,6 +84,9 @@ fn scan(text: &str) -> Option<Document<'_>> {
         }
         None => (None, rest),
     };
+    // What else the agent says of the device, its vehicle and whose that is, is not judged. No text
+    // has a quotation mark that is not escaped, so this is the member and no part of one.
+    let rest = rest.get(rest.find("\"data\":{")?..)?;
     let data =
         rest.strip_prefix("\"data\":")?.strip_suffix('}').filter(|data| data.ends_with('}'))?;
     Shape { id, source, kind, stamp, lane, boot, origin, data }.into_document()
@@ -205,6 +208,11 @@ impl<'a> Iterator for Numbers<'a> {
 }
 
 impl<'a> Numbers<'a> {
+    /// Of the text of an object, braces included.
+    pub fn of(object: &'a str) -> Self {
+        Self { rest: Some(object) }
+    }
+
     fn member(&mut self, body: &'a str) -> Option<(&'a str, &'a str)> {
         let (name, rest) = body.strip_prefix('"')?.split_once('"')?;
         let rest = rest.trim_ascii_start().strip_prefix(':')?.trim_ascii_start();
@@ -264,6 +272,9 @@ mod tests {
         assert_eq!(scan(&far).unwrap().stamp, Stamp::Unix(-99_999_999_999_999_999));
         let resealed = LINE.replace(r#","data""#, r#","origin":"0f/3","data""#);
         assert_eq!(scan(&resealed).unwrap().origin, Some("0f/3"));
+        let seated = r#","vehicle":"a \"data\":{ b","vehiclegroup":"g","tenant":"t","data""#;
+        let seated = LINE.replace(r#","data""#, seated);
+        assert_eq!(scan(&seated), scan(LINE), "a vehicle changes nothing");
         let loss = LINE.replace("17/2", "17/loss").replace(r#","boot":3"#, "");
         let document = scan(&loss).unwrap();
         assert_eq!((document.index, document.boot), (AGENT_LOSS, None));

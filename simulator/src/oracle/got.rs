@@ -113,6 +113,11 @@ impl fmt::Display for Shown<'_> {
                 let text = serde_json::to_string(&event_members(&event)).unwrap_or_default();
                 write!(f, "event {text}")
             }
+            Reading::Link { up, unix_ms } => {
+                let what = if *up { "up" } else { "down" };
+                write!(f, "link {what} at {}", rfc3339_ms(*unix_ms))
+            }
+            Reading::Reboot { unix_ms } => write!(f, "reboot at {}", rfc3339_ms(*unix_ms)),
         }
     }
 }
@@ -163,25 +168,27 @@ fn is_decimal(step: Step) -> bool {
     rest == 1
 }
 
-/// A raw value as a decimal where its step is a power of ten, else as a fraction.
+/// A raw value as a decimal where its step is a finite one, else as a fraction.
 pub fn decimal_of(raw: i64, step: Step) -> String {
-    let places = (0_u32..10).find(|places| 10_u32.checked_pow(*places) == Some(step.denominator));
-    let value = i128::from(raw) * i128::from(step.numerator)
-        + i128::from(step.offset) * i128::from(step.denominator);
-    match places {
-        Some(0) => value.to_string(),
-        Some(places) => {
-            let width = usize::try_from(places).unwrap_or_default();
-            let denominator = i128::from(step.denominator).max(1);
-            let sign = if value < 0 { "-" } else { "" };
-            let (whole, fraction) = (value.abs() / denominator, value.abs() % denominator);
-            let digits = format!("{fraction:0width$}");
-            let digits = digits.trim_end_matches('0');
-            let point = if digits.is_empty() { "" } else { "." };
-            format!("{sign}{whole}{point}{digits}")
-        }
-        None => format!("{value}/{}", step.denominator),
-    }
+    let denominator = i128::from(step.denominator);
+    let value =
+        i128::from(raw) * i128::from(step.numerator) + i128::from(step.offset) * denominator;
+    let unit = (0..=18)
+        .filter_map(|places| 10_i128.checked_pow(places))
+        .find(|unit| unit.checked_rem(denominator) == Some(0));
+    let scaled = unit.and_then(|unit| {
+        let scaled = value.checked_mul(unit.checked_div(denominator)?)?;
+        Some((scaled.checked_div(unit)?, scaled.checked_rem(unit)?, unit))
+    });
+    let Some((whole, fraction, unit)) = scaled else {
+        return format!("{value}/{denominator}");
+    };
+    let sign = if value < 0 { "-" } else { "" };
+    let width = unit.to_string().len() - 1;
+    let digits = format!("{:0width$}", fraction.abs());
+    let digits = digits.trim_end_matches('0');
+    let point = if digits.is_empty() { "" } else { "." };
+    format!("{sign}{}{point}{digits}", whole.abs())
 }
 
 /// The members of an event's `data`, as the sink writes them.
@@ -251,6 +258,8 @@ mod tests {
             (-5, Step::new(1, 100), "-0.05"),
             (150, Step::new(1, 10), "15"),
             (7, Step::ONE, "7"),
+            (1, Step { numerator: 1, denominator: 8, offset: -64 }, "-63.875"),
+            (0, Step::new(1, 10), "0"),
             (38, Step::new(100, 255), "3800/255"),
         ] {
             assert_eq!(decimal_of(raw, step), want);

@@ -399,7 +399,7 @@ fn of_van() -> Sink {
     let (vehicle, mut cursor, mut lines) = (van(), van().source.cursor(), Vec::new());
     let mut seqs = [0; 3];
     while let Some(reading) = cursor.next(&vehicle.source) {
-        let lane = reading.lane();
+        let Some(lane) = reading.lane() else { continue };
         let (seq, ring) =
             (&mut seqs[lane.index()], RING.replace("0f", &format!("a{}", lane.index())));
         *seq += 1;
@@ -416,6 +416,7 @@ fn of_van() -> Sink {
                 assert!(!occurrence.event(DeviceTime::default()).attributes.is_empty());
                 ("event", shown.strip_prefix("event ").unwrap().to_owned())
             }
+            Reading::Link { .. } | Reading::Reboot { .. } => continue,
         };
         let unix_ms = reading.unix_ms(&crate::synthetic::CATALOGUE);
         lines.push(line_of("sim-00000", &id, kind, lane, unix_ms, 1, &data));

@@ -111,7 +111,7 @@ impl Ahead {
         while next.is_none() && source.has_lane(self.lane) && self.cursor.position() < self.admitted
         {
             let Some(reading) = self.cursor.next(source) else { break };
-            next = Some(reading).filter(|reading| reading.lane() == self.lane);
+            next = Some(reading).filter(|reading| reading.lane() == Some(self.lane));
         }
         self.peeked = Peeked::Known(next);
         next

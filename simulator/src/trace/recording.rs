@@ -1,17 +1,28 @@
 //! A vehicle's samples in memory: about five bytes each, read from the front.
 
+use protocol::event::Event;
 use protocol::varint::{self, unzigzag, zigzag};
-use protocol::{Catalogue, Sample, SignalIndex};
+use protocol::{Catalogue, Lane, Sample, SignalIndex};
+
+use crate::source::Reading;
+use crate::synthetic::{Occurrence, What};
+
+/// In the place of a signal: an event, whose number follows the difference of the tick.
+const EVENT: u8 = 0xff;
 
 /// The samples of one vehicle in the order of their source, and the catalogue they belong to.
 ///
 /// Per sample: signal (1 byte), difference of the tick to the sample before, difference of the raw
-/// value to the signal's last one (zigzag varints). Differences wrap, so every `i64` is kept.
+/// value to the signal's last one (zigzag varints). Differences wrap, so every `i64` is kept. Events
+/// stand among them and are kept apart.
 #[derive(Clone, Debug)]
 pub struct Recording {
     catalogue: &'static Catalogue<'static>,
     bytes: Vec<u8>,
     samples: u64,
+    events: Vec<&'static Event<'static>>,
+    /// By signal, from the lowest bit: those of which only the latest value counts.
+    latest: u64,
     end: Deltas,
     rounds: Rounds,
 }
@@ -45,7 +56,43 @@ impl Recording {
     /// An empty recording.
     pub fn new(catalogue: &'static Catalogue<'static>) -> Self {
         let rounds = Rounds { count: 1, ticks: 0 };
-        Self { catalogue, bytes: Vec::new(), samples: 0, end: Deltas::new(catalogue), rounds }
+        Self {
+            catalogue,
+            bytes: Vec::new(),
+            samples: 0,
+            events: Vec::new(),
+            latest: 0,
+            end: Deltas::new(catalogue),
+            rounds,
+        }
+    }
+
+    /// Sends a signal's samples by the latest-value lane.
+    pub fn set_latest(&mut self, signal: SignalIndex) {
+        self.latest |= 1_u64.checked_shl(u32::from(signal.0)).unwrap_or_default();
+    }
+
+    /// The lane of a signal's samples.
+    pub fn lane_of(&self, signal: SignalIndex) -> Lane {
+        let bit = 1_u64.checked_shl(u32::from(signal.0)).unwrap_or_default();
+        if self.latest & bit == 0 { Lane::Bulk } else { Lane::Latest }
+    }
+
+    /// Whether anything in it can be meant for a lane.
+    pub fn has_lane(&self, lane: Lane) -> bool {
+        match lane {
+            Lane::Bulk => true,
+            Lane::Latest => self.latest != 0,
+            Lane::Critical => !self.events.is_empty(),
+        }
+    }
+
+    /// Appends an event, which lives as long as the process.
+    pub fn push_event(&mut self, tick: i64, event: &'static Event<'static>) {
+        self.bytes.push(EVENT);
+        self.push_difference(tick.wrapping_sub(self.end.tick));
+        self.end.tick = tick;
+        self.events.push(event);
     }
 
     /// The catalogue its samples belong to.
@@ -58,9 +105,9 @@ impl Recording {
         self.samples
     }
 
-    /// Whether it holds none.
+    /// Whether it holds nothing.
     pub fn is_empty(&self) -> bool {
-        self.samples == 0
+        self.bytes.is_empty()
     }
 
     /// Appends a sample.
@@ -68,15 +115,19 @@ impl Recording {
         let raw = self.end.raws.get_mut(usize::from(sample.signal.0));
         let raw = raw.ok_or(UnknownSignal(sample.signal))?;
         self.bytes.push(sample.signal.0);
-        for difference in [sample.tick.wrapping_sub(self.end.tick), sample.raw.wrapping_sub(*raw)] {
-            let mut number = [0; varint::LEN_MAX];
-            let len = varint::write(zigzag(difference), &mut number).unwrap_or_default();
-            self.bytes.extend(number.iter().take(len));
-        }
-        self.end.tick = sample.tick;
+        let difference = sample.raw.wrapping_sub(*raw);
         *raw = sample.raw;
+        self.push_difference(sample.tick.wrapping_sub(self.end.tick));
+        self.push_difference(difference);
+        self.end.tick = sample.tick;
         self.samples += 1;
         Ok(())
+    }
+
+    fn push_difference(&mut self, difference: i64) {
+        let mut number = [0; varint::LEN_MAX];
+        let len = varint::write(zigzag(difference), &mut number).unwrap_or_default();
+        self.bytes.extend(number.iter().take(len));
     }
 
     /// From now on it is read `count` times in a row (at least once), as if the vehicle did it all
@@ -84,7 +135,7 @@ impl Recording {
     pub fn repeat(&mut self, count: u32) {
         self.rounds = Rounds { count: 1, ticks: 0 };
         let mut cursor = self.cursor();
-        let ticks = std::iter::from_fn(|| Some(cursor.next(self)?.tick));
+        let ticks = std::iter::from_fn(|| cursor.step(self).map(|step| step.tick));
         let reach = ticks.fold(None, |reach: Option<(i64, i64)>, tick| {
             let (least, most) = reach.unwrap_or((tick, tick));
             Some((least.min(tick), most.max(tick)))
@@ -105,7 +156,7 @@ impl Recording {
 
     /// Reads it from the front.
     pub fn cursor(&self) -> RecordingCursor {
-        RecordingCursor { at: 0, round: 0, last: Deltas::new(self.catalogue) }
+        RecordingCursor { at: 0, round: 0, events: 0, last: Deltas::new(self.catalogue) }
     }
 }
 
@@ -114,30 +165,73 @@ impl Recording {
 pub struct RecordingCursor {
     at: usize,
     round: u32,
+    events: usize,
     last: Deltas,
 }
 
+/// What stands at a place, and when it was.
+struct Entry {
+    tick: i64,
+    content: Content,
+}
+
+enum Content {
+    Sample { signal: u8, raw: i64 },
+    Event(&'static Event<'static>),
+}
+
 impl RecordingCursor {
-    /// The next sample of the recording that the cursor was made by; nothing at its end.
-    pub fn next(&mut self, recording: &Recording) -> Option<Sample> {
+    /// The next reading of the recording that the cursor was made by; nothing at its end.
+    pub fn next(&mut self, recording: &Recording) -> Option<Reading> {
+        let Entry { tick, content } = self.step(recording)?;
+        Some(match content {
+            Content::Sample { signal, raw } => {
+                let signal = SignalIndex(signal);
+                Reading::Sample(recording.lane_of(signal), Sample { tick, signal, raw })
+            }
+            Content::Event(event) => {
+                let tick_ms = i64::from(recording.catalogue.tick_ms);
+                let number = u32::try_from(self.events).unwrap_or(u32::MAX);
+                let unix_ms = tick.saturating_mul(tick_ms);
+                Reading::Event(Occurrence { unix_ms, number, what: What::Recorded(event) })
+            }
+        })
+    }
+
+    fn step(&mut self, recording: &Recording) -> Option<Entry> {
         if self.at == recording.bytes.len() && self.round + 1 < recording.rounds.count {
             *self = Self { round: self.round + 1, ..recording.cursor() };
         }
         let whole = recording.bytes.get(self.at..)?;
         let (signal, rest) = whole.split_first()?;
         let (tick, rest) = varint::read(rest)?;
-        let (raw, rest) = varint::read(rest)?;
         self.last.tick = self.last.tick.wrapping_add(unzigzag(tick));
+        let later = recording.rounds.ticks.wrapping_mul(i64::from(self.round));
+        let tick = self.last.tick.wrapping_add(later);
+        if *signal == EVENT {
+            let event = recording.events.get(self.events)?;
+            self.events += 1;
+            self.at += whole.len() - rest.len();
+            return Some(Entry { tick, content: Content::Event(event) });
+        }
+        let (raw, rest) = varint::read(rest)?;
         let last = self.last.raws.get_mut(usize::from(*signal))?;
         *last = last.wrapping_add(unzigzag(raw));
         self.at += whole.len() - rest.len();
-        let later = recording.rounds.ticks.wrapping_mul(i64::from(self.round));
-        Some(Sample {
-            tick: self.last.tick.wrapping_add(later),
-            signal: SignalIndex(*signal),
-            raw: *last,
-        })
+        Some(Entry { tick, content: Content::Sample { signal: *signal, raw: *last } })
     }
+}
+
+/// The samples of a recording, for tests.
+#[cfg(test)]
+pub fn samples(recording: &Recording) -> Vec<Sample> {
+    let mut cursor = recording.cursor();
+    std::iter::from_fn(|| cursor.next(recording))
+        .filter_map(|reading| match reading {
+            Reading::Sample(_, sample) => Some(sample),
+            _ => None,
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -157,9 +251,7 @@ mod tests {
             for sample in &samples {
                 recording.push(*sample).unwrap();
             }
-            let mut cursor = recording.cursor();
-            let read: Vec<_> = std::iter::from_fn(|| cursor.next(&recording)).collect();
-            prop_assert_eq!(read, samples);
+            prop_assert_eq!(super::samples(&recording), samples);
         }
     }
 
@@ -170,10 +262,8 @@ mod tests {
             recording.push(Sample { tick, signal: SignalIndex(0), raw: tick }).unwrap();
         }
         recording.repeat(3);
-        let mut cursor = recording.cursor();
-        let read: Vec<_> = std::iter::from_fn(|| cursor.next(&recording))
-            .map(|sample| (sample.tick, sample.raw))
-            .collect();
+        let read: Vec<_> =
+            super::samples(&recording).iter().map(|sample| (sample.tick, sample.raw)).collect();
         let expected = [
             (10, 10),
             (15, 15),

@@ -22,8 +22,8 @@ impl Folder {
 }
 
 fn samples(recording: &Recording) -> Vec<(i64, u8, i64)> {
-    let mut cursor = recording.cursor();
-    std::iter::from_fn(|| cursor.next(recording))
+    recording::samples(recording)
+        .into_iter()
         .map(|Sample { tick, signal, raw }| (tick, signal.0, raw))
         .collect()
 }
@@ -38,6 +38,10 @@ fn zstd(bytes: &[u8]) -> Vec<u8> {
     ruzstd::encoding::compress_to_vec(bytes, ruzstd::encoding::CompressionLevel::Fastest)
 }
 
+fn read(path: &Path) -> Result<(TraceKind, Vec<Track>, FileReport), TraceError> {
+    read_file(path, &TraceOptions::default())
+}
+
 const TAXI: &str = "cab,latitude,longitude,occupancy,time\n\
     abboip,37.65273,-122.4,0,1211267046\n\
     abboip,37.66439,-122.39804,1,1211267055\n\
@@ -49,7 +53,7 @@ const TAXI: &str = "cab,latitude,longitude,occupancy,time\n\
 #[test]
 fn taxis_are_told_apart_and_keep_their_order() {
     let folder = Folder::new();
-    let (kind, tracks, report) = read_file(&folder.file("x.csv", TAXI.as_bytes())).unwrap();
+    let (kind, tracks, report) = read(&folder.file("x.csv", TAXI.as_bytes())).unwrap();
     assert_eq!(kind, TraceKind::Taxi);
     let [abboip, other] = tracks.as_slice() else { panic!("{tracks:?}") };
     assert_eq!((abboip.name.as_str(), other.name.as_str()), ("taxi-abboip", "taxi-other"));
@@ -75,7 +79,7 @@ fn taxis_are_told_apart_and_keep_their_order() {
 #[test]
 fn packed_files_are_told_by_their_bytes() {
     let folder = Folder::new();
-    let plain = read_file(&folder.file("x.csv", TAXI.as_bytes())).unwrap().2;
+    let plain = read(&folder.file("x.csv", TAXI.as_bytes())).unwrap().2;
     let (one, two) = TAXI.as_bytes().split_at(100);
     let cases = [
         gzip(TAXI.as_bytes()),
@@ -84,7 +88,7 @@ fn packed_files_are_told_by_their_bytes() {
         [zstd(one), zstd(two)].concat(),
     ];
     for bytes in cases {
-        let packed = read_file(&folder.file("name-says-nothing", &bytes)).unwrap().2;
+        let packed = read(&folder.file("name-says-nothing", &bytes)).unwrap().2;
         assert_eq!((packed.rows, packed.samples), (plain.rows, plain.samples));
     }
 }
@@ -94,7 +98,7 @@ fn a_cut_off_file_is_an_error_with_its_line() {
     let folder = Folder::new();
     let whole = gzip(TAXI.repeat(50).as_bytes());
     let path = folder.file("x.csv.gz", whole.get(..whole.len() / 2).unwrap());
-    let error = read_file(&path).unwrap_err();
+    let error = read(&path).unwrap_err();
     assert!(matches!(error, TraceError::Read { .. }), "{error}");
 }
 
@@ -113,7 +117,7 @@ fn an_obd_row_is_one_fresh_sample_and_a_slip_moves_the_turn() {
         00:00:00.600,32,99.0,800.0,0.0,15.0,4.17,14.9,,17.2,\n";
     let path = folder
         .file("2017-07-05_Seat_Leon_RT_S_Stau.csv", (OBD_HEADER.to_owned() + rows).as_bytes());
-    let (kind, tracks, report) = read_file(&path).unwrap();
+    let (kind, tracks, report) = read(&path).unwrap();
     let [drive] = tracks.as_slice() else { panic!("{tracks:?}") };
     assert_eq!((kind, drive.name.as_str()), (TraceKind::ObdCar, "2017-07-05_RT_S_Stau"));
     let midnight = crate::civil::day_start_ms(2017, 7, 6).unwrap();
@@ -142,7 +146,7 @@ fn an_obd_row_is_one_fresh_sample_and_a_slip_moves_the_turn() {
 fn an_obd_drive_needs_its_date() {
     let folder = Folder::new();
     let path = folder.file("drive.csv", OBD_HEADER.as_bytes());
-    assert!(matches!(read_file(&path), Err(TraceError::NoDate { .. })));
+    assert!(matches!(read(&path), Err(TraceError::NoDate { .. })));
 }
 
 #[test]
@@ -153,7 +157,7 @@ fn an_ev_row_is_one_instant_and_rows_without_a_date_are_left_out() {
         4/22/2021,08:42:52,97.740000,12.500000,D,,-6.724960,151.000000,0.037040,17,72,Clouds,0.3,0,40\n\
         04/22/2021,08:42:53,97.740000,3,R,x,-6.724960,-1,0.035,17,72,Clouds,0.3,0,40\n";
     let path = folder.file("T1.csv", (EV_HEADER.to_owned() + rows).as_bytes());
-    let (kind, tracks, report) = read_file(&path).unwrap();
+    let (kind, tracks, report) = read(&path).unwrap();
     let [trip] = tracks.as_slice() else { panic!("{tracks:?}") };
     assert_eq!((kind, trip.name.as_str()), (TraceKind::EvTwizy, "T1"));
     let start = crate::civil::parse_rfc3339_ms(b"2021-04-22T08:42:50.000Z").unwrap();
@@ -191,13 +195,13 @@ fn an_ev_row_is_one_instant_and_rows_without_a_date_are_left_out() {
 fn other_files_are_refused_by_name() {
     let folder = Folder::new();
     let log = folder.file("x.log", b"(1627275155.016000) can2 009#993410C100069080\n");
-    assert!(matches!(read_file(&log), Err(TraceError::Candump { .. })));
+    assert!(matches!(read(&log), Err(TraceError::NoDbc { .. })));
     let text = folder.file("x.csv", b"a,b\n1,2\n");
-    let error = read_file(&text).unwrap_err().to_string();
+    let error = read(&text).unwrap_err().to_string();
     assert!(error.contains("taxi CSV") && error.contains("a,b"), "{error}");
     let empty = folder.file("empty.csv", b"");
-    assert!(matches!(read_file(&empty), Err(TraceError::UnknownKind { .. })));
-    assert!(matches!(read_file(Path::new("/no/such/file")), Err(TraceError::Open { .. })));
+    assert!(matches!(read(&empty), Err(TraceError::UnknownKind { .. })));
+    assert!(matches!(read(Path::new("/no/such/file")), Err(TraceError::Open { .. })));
 }
 
 #[test]
@@ -243,7 +247,7 @@ fn the_real_recordings_read_as_the_reference_reads_them() {
             eprintln!("SKIPPED: {} is not there", path.display());
             continue;
         }
-        let (_, tracks, report) = read_file(&path).unwrap();
+        let (_, tracks, report) = read(&path).unwrap();
         assert_eq!((report.samples, report.malformed), (samples, 0), "{name}");
         assert_eq!(digest(&tracks), want, "{name}");
     }

@@ -18,6 +18,11 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
         if !self.drain_from.within(&self.positions) {
             return Ok(false);
         }
+        while let Some(adds) = self.parts.parked.take_erased() {
+            self.tallies.quarantined = self.tallies.quarantined.since(adds);
+            self.tallies.exclude(super::ERASED, adds);
+            drained = true;
+        }
         while self.pending_bytes() < bytes_max {
             let catalogues = &self.parts.catalogues;
             let Some(ring) = self.parts.parked.ready(|id| catalogues.get(id).is_some()) else {
@@ -45,6 +50,7 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
     }
 
     fn settle_parked(&mut self, frame: &ParkedFrame, scratch: &mut Vec<u8>) -> Result<bool, Held> {
+        self.turn_to(frame.device)?;
         let entry = frame.entry();
         let content = open(&mut self.parts.opener, frame.lane, &entry, scratch)?;
         match self.settle(frame.lane, &entry, content, frame.adds) {

@@ -38,6 +38,8 @@ fn key(device: DeviceId, ring: RingId) -> keys::FrameKey {
 pub struct Opener {
     /// How often from now on it cannot say.
     pub unavailable: Arc<Mutex<u32>>,
+    /// Who was erased, and when.
+    pub erased: Arc<Mutex<HashMap<DeviceId, i64>>>,
 }
 
 impl OpenFrame for Opener {
@@ -53,10 +55,17 @@ impl OpenFrame for Opener {
             *unavailable -= 1;
             return Err(Unopened::Unavailable("the registry is busy".to_owned()));
         }
+        if self.erased.lock().unwrap().contains_key(&device) {
+            return Err(Unopened::Erased);
+        }
         let binding = Binding { device, ring, lane };
         frame::open(&key(device, ring), &binding, frame)
             .map(|(header, body)| (header, &*body))
             .map_err(|error| Unopened::Unopenable(error.to_string()))
+    }
+
+    fn is_erased(&mut self, device: DeviceId, received_ms: i64) -> Result<bool, Unopened> {
+        Ok(self.erased.lock().unwrap().get(&device).is_some_and(|at_ms| received_ms <= *at_ms))
     }
 }
 

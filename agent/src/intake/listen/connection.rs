@@ -6,21 +6,15 @@
 //! taken from either side, and the write timeout runs).
 
 use std::future::Future;
-use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use std::task::{Poll, ready};
-use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
@@ -28,26 +22,20 @@ use super::deadlines::Deadlines;
 use super::directory::Directory;
 use super::gauges::ListenGauges;
 use super::greeting::{Claim, Greeting};
+use super::handshake::shake_hands;
+use super::line::{Line, Moved, Wire};
 use super::presence::{Presence, enter};
-use super::reason::{End, Refusal};
+use super::reason::{End, Refusal, TlsRefusal};
 use super::session::{Published, Session, disconnect};
 use super::{ListenConfig, keep_alive_s};
 use crate::intake::{Admit, Inbound, Message, Outbound, Room};
+use crate::tls::{CertificateNames, ServerTls};
 
 /// The most messages of the acceptor that wait for one session.
 pub const OUTBOUND_MESSAGES_MAX: usize = 64;
 
-/// Read at once; a frame fits.
-const READ_LEN: usize = 8 * 1024;
-
 /// With this much unsent nothing more is read from the device or taken from the acceptor.
 const UNSENT_LEN_MAX: usize = 8 * 1024;
-
-/// An empty buffer is kept up to this size: some PUBACKs.
-const IDLE_LEN_MAX: usize = 64;
-
-/// How long a connection of ours lingers after its last packet, for the device to read it.
-const FAREWELL_MAX: Duration = Duration::from_millis(500);
 
 /// What all connections of a listener share.
 pub(super) struct Hub {
@@ -57,7 +45,8 @@ pub(super) struct Hub {
     pub room: Arc<Semaphore>,
     pub directory: Directory,
     pub gauges: Arc<ListenGauges>,
-    pub sessions: AtomicU64,
+    /// None: what comes is MQTT as it is.
+    pub tls: Option<Arc<ServerTls>>,
     pub stop: CancellationToken,
 }
 
@@ -66,36 +55,49 @@ pub(super) struct Hub {
 type Queueing = Pin<Box<dyn Future<Output = Result<(), End>> + Send>>;
 
 /// Serves one connection to its end.
-pub(super) async fn attend<A: Admit>(
-    hub: Arc<Hub>,
-    admit: A,
-    mut stream: TcpStream,
-    peer: SocketAddr,
-) {
-    let (mut reader, mut writer) = stream.split();
+pub(super) async fn attend<A: Admit>(hub: Arc<Hub>, admit: A, stream: TcpStream, peer: SocketAddr) {
+    let late_at = Instant::now() + hub.config.connect_timeout;
+    let (wire, names) = match &hub.tls {
+        None => (Wire::Plain(stream), None),
+        Some(tls) => match secure(&hub, tls, stream, late_at).await {
+            Ok(secured) => secured,
+            Err(reason) => {
+                hub.gauges.count_tls_refused(reason);
+                debug!(%reason, %peer, "TLS refused");
+                return;
+            }
+        },
+    };
+    let mut line = Line::new(wire);
     let mut unread = Vec::new();
-    let mut out = Vec::new();
     let mut greeting = Greeting::new();
     let greeted = tokio::select! {
         biased;
         () = hub.stop.cancelled() => Err(Refusal::Unavailable),
-        greeted = timeout(
-            hub.config.connect_timeout,
-            greet(&hub.gauges, &mut greeting, &mut reader, &mut unread),
+        greeted = timeout_at(
+            late_at,
+            greet(&hub.gauges, &mut greeting, &mut line, &mut unread),
         ) => greeted.unwrap_or(Err(Refusal::Late)),
     };
-    let entered = greeted.and_then(|claim| enter(&hub, &admit, &claim).map(|entry| (claim, entry)));
+    let claimed = greeted.and_then(|claim| match &names {
+        Some(names) if !names.include(&claim.device) => {
+            hub.gauges.count_tls_refused(TlsRefusal::OtherDevice);
+            Err(Refusal::Certificate)
+        }
+        _ => Ok(claim),
+    });
+    let entered = claimed.and_then(|claim| enter(&hub, &admit, &claim).map(|entry| (claim, entry)));
     match entered {
         Ok((claim, (presence, outbound, ended))) => {
             debug!(device = %claim.device, session = presence.session.0, %peer, "session opened");
-            let desk = Desk::open(presence, greeting, &claim, unread, &mut out);
-            drop(claim);
-            attend_session(desk, &mut reader, &mut writer, outbound, ended, &mut out).await;
+            let desk = Desk::open(presence, greeting, &claim, unread, &mut line.out);
+            drop((claim, names));
+            attend_session(desk, &mut line, outbound, ended).await;
         }
         Err(reason) => {
             hub.gauges.count_refused(reason);
             debug!(%reason, %peer, "connection refused");
-            greeting.refuse(reason, &mut out);
+            greeting.refuse(reason, &mut line.out);
             if reason.is_about_identity() {
                 tokio::select! {
                     () = hub.stop.cancelled() => {}
@@ -104,18 +106,34 @@ pub(super) async fn attend<A: Admit>(
             }
         }
     }
-    farewell(&mut reader, &mut writer, &out).await;
+    line.farewell().await;
+}
+
+/// Puts TLS on a connection, in the time that it has for its CONNECT.
+async fn secure(
+    hub: &Hub,
+    tls: &ServerTls,
+    stream: TcpStream,
+    late_at: Instant,
+) -> Result<(Wire, Option<CertificateNames>), TlsRefusal> {
+    tokio::select! {
+        biased;
+        () = hub.stop.cancelled() => Err(TlsRefusal::Other),
+        secured = timeout_at(late_at, shake_hands(tls, stream)) => {
+            secured.unwrap_or(Err(TlsRefusal::Late))
+        }
+    }
 }
 
 /// Reads until the CONNECT is whole; what came after it goes into `unread`.
 async fn greet(
     gauges: &ListenGauges,
     greeting: &mut Greeting,
-    reader: &mut ReadHalf<'_>,
+    line: &mut Line,
     unread: &mut Vec<u8>,
 ) -> Result<Claim, Refusal> {
     loop {
-        let fed = read(reader, |mut input| {
+        let fed = line.read(|mut input| {
             gauges.count_bytes_in(input);
             let fed = greeting.feed(&mut input);
             unread.extend_from_slice(input);
@@ -232,60 +250,56 @@ impl Desk {
     }
 }
 
-/// Serves a session to its end, and leaves in `out` what is still to be written.
+/// Serves a session to its end, and leaves with the line what is still to be written.
 async fn attend_session(
     mut desk: Desk,
-    reader: &mut ReadHalf<'_>,
-    writer: &mut WriteHalf<'_>,
+    line: &mut Line,
     mut outbound: mpsc::Receiver<Outbound>,
     mut ended: oneshot::Receiver<End>,
-    out: &mut Vec<u8>,
 ) {
-    let Err(end) = converse(&mut desk, reader, writer, &mut outbound, &mut ended, out).await;
+    let Err(end) = converse(&mut desk, line, &mut outbound, &mut ended).await;
     let Presence { hub, device, session } = &desk.presence;
     hub.gauges.count_ended(end);
     debug!(%device, session = session.0, reason = %end, "session ended");
     match end.code() {
-        Some(code) => disconnect(code, out),
-        None => out.clear(),
+        Some(code) => disconnect(code, &mut line.out),
+        None => line.abandon(),
     }
 }
 
 /// Passes on what comes, either way, until the session ends.
 async fn converse(
     desk: &mut Desk,
-    reader: &mut ReadHalf<'_>,
-    writer: &mut WriteHalf<'_>,
+    line: &mut Line,
     outbound: &mut mpsc::Receiver<Outbound>,
     ended: &mut oneshot::Receiver<End>,
-    out: &mut Vec<u8>,
 ) -> Result<std::convert::Infallible, End> {
-    let mut queueing = desk.take_unread(out)?;
+    let mut queueing = desk.take_unread(&mut line.out)?;
     let mut timer = pin!(sleep_until(desk.deadlines.next()));
     loop {
-        flush(writer, out)?;
-        desk.deadlines.stalled(!out.is_empty(), Instant::now());
+        line.flush_now().await.map_err(|_| End::Lost)?;
+        desk.deadlines.stalled(line.is_stalled(), Instant::now());
         let due = desk.deadlines.next();
         if due < timer.deadline() {
             timer.as_mut().reset(due);
         }
-        let may_write_more = out.len() < UNSENT_LEN_MAX;
+        let may_write_more = line.out.len() < UNSENT_LEN_MAX;
+        let may_read = queueing.is_none() && may_write_more;
         tokio::select! {
             biased;
             end = &mut *ended => return Err(end.unwrap_or(End::Stopping)),
             message = outbound.recv(), if may_write_more => {
                 // None: the acceptor gave the session up.
-                desk.answer(message.ok_or(End::Closed)?, outbound, out)?;
+                desk.answer(message.ok_or(End::Closed)?, outbound, &mut line.out)?;
             }
-            writable = writer.writable(), if !out.is_empty() => writable.map_err(|_| End::Lost)?,
             queued = until_queued(&mut queueing), if queueing.is_some() => {
                 queued?;
                 desk.deadlines.heard(Instant::now());
-                queueing = desk.take_unread(out)?;
+                queueing = desk.take_unread(&mut line.out)?;
             }
             () = timer.as_mut() => {
                 let now = Instant::now();
-                if queueing.is_some() || !may_write_more {
+                if !may_read {
                     // It may have spoken; we did not listen.
                     desk.deadlines.heard(now);
                 }
@@ -294,10 +308,12 @@ async fn converse(
                 }
                 timer.as_mut().reset(desk.deadlines.next());
             }
-            taken = read(reader, |input| desk.take_read(input, out)),
-                if queueing.is_none() && may_write_more =>
+            moved = line.exchange(may_read, |input, out| desk.take_read(input, out)),
+                if may_read || line.is_stalled() =>
             {
-                queueing = taken.map_err(|_| End::Lost)?.ok_or(End::Lost)??;
+                if let Moved::Read(taken) = moved.map_err(|_| End::Lost)? {
+                    queueing = taken.ok_or(End::Lost)??;
+                }
             }
         }
     }
@@ -308,59 +324,4 @@ async fn until_queued(queueing: &mut Option<Queueing>) -> Result<(), End> {
         Some(queueing) => queueing.await,
         None => std::future::pending().await,
     }
-}
-
-/// Reads once and hands over what came, before anyone can lose it; none at the end of the stream.
-///
-/// Cancel safe: what was read was handed over.
-async fn read<T>(
-    reader: &mut ReadHalf<'_>,
-    mut take: impl FnMut(&[u8]) -> T,
-) -> io::Result<Option<T>> {
-    std::future::poll_fn(|context| {
-        let mut bytes = [0; READ_LEN];
-        let mut buffer = ReadBuf::new(&mut bytes);
-        ready!(Pin::new(&mut *reader).poll_read(context, &mut buffer))?;
-        let filled = buffer.filled();
-        if filled.is_empty() {
-            return Poll::Ready(Ok(None));
-        }
-        Poll::Ready(Ok(Some(take(filled))))
-    })
-    .await
-}
-
-/// Writes what the socket takes now.
-fn flush(writer: &WriteHalf<'_>, out: &mut Vec<u8>) -> Result<(), End> {
-    if out.is_empty() {
-        return Ok(());
-    }
-    match writer.try_write(out) {
-        Ok(written) if written >= out.len() => {
-            out.clear();
-            if out.capacity() > IDLE_LEN_MAX {
-                *out = Vec::new();
-            }
-        }
-        Ok(written) => drop(out.drain(..written)),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-        Err(_) => return Err(End::Lost),
-    }
-    Ok(())
-}
-
-/// Writes the last bytes and waits a moment for the device to close: closing first, with bytes
-/// unread, would make its system throw ours away.
-async fn farewell(reader: &mut ReadHalf<'_>, writer: &mut WriteHalf<'_>, out: &[u8]) {
-    if out.is_empty() {
-        return;
-    }
-    let last_words = async {
-        writer.write_all(out).await?;
-        writer.shutdown().await?;
-        while read(reader, |_| ()).await?.is_some() {}
-        io::Result::Ok(())
-    };
-    // Whether it was heard makes no difference any more.
-    drop(timeout(FAREWELL_MAX, last_words).await);
 }

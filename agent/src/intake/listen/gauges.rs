@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
-use super::reason::{End, Refusal};
+use super::reason::{End, Refusal, TlsRefusal};
 
 /// Counters and state of one listener. Counters only grow, but for `connections`.
 #[derive(Debug)]
@@ -22,6 +22,7 @@ pub struct ListenGauges {
     /// Sockets closed at once because too many were open.
     pub turned_away: AtomicU64,
     refused: [AtomicU64; Refusal::ALL.len()],
+    tls_refused: [AtomicU64; TlsRefusal::ALL.len()],
     ended: [AtomicU64; End::ALL.len()],
     health: Mutex<ListenHealth>,
 }
@@ -49,6 +50,7 @@ impl Default for ListenGauges {
             unsent: AtomicU64::new(0),
             turned_away: AtomicU64::new(0),
             refused: [const { AtomicU64::new(0) }; _],
+            tls_refused: [const { AtomicU64::new(0) }; _],
             ended: [const { AtomicU64::new(0) }; _],
             health: Mutex::new(ListenHealth::Starting),
         }
@@ -59,6 +61,11 @@ impl ListenGauges {
     /// Connections refused for this reason, before they became sessions.
     pub fn refused(&self, reason: Refusal) -> u64 {
         self.refused.get(reason as usize).map_or(0, |count| count.load(Relaxed))
+    }
+
+    /// Connections whose TLS came to nothing for this reason.
+    pub fn tls_refused(&self, reason: TlsRefusal) -> u64 {
+        self.tls_refused.get(reason as usize).map_or(0, |count| count.load(Relaxed))
     }
 
     /// Sessions that ended for this reason.
@@ -95,6 +102,12 @@ impl ListenGauges {
 
     pub(super) fn count_refused(&self, reason: Refusal) {
         if let Some(count) = self.refused.get(reason as usize) {
+            count.fetch_add(1, Relaxed);
+        }
+    }
+
+    pub(super) fn count_tls_refused(&self, reason: TlsRefusal) {
+        if let Some(count) = self.tls_refused.get(reason as usize) {
             count.fetch_add(1, Relaxed);
         }
     }

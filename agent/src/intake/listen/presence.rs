@@ -31,13 +31,13 @@ pub(super) fn enter<A: Admit>(
         TrySendError::Full(()) => Refusal::Busy,
         TrySendError::Closed(()) => Refusal::Unavailable,
     })?;
-    let session = SessionId(hub.sessions.fetch_add(1, Relaxed));
+    let session = SessionId::next();
     let ended = hub.directory.enter(claim.device, session)?;
     let (to_session, outbound) = mpsc::channel(OUTBOUND_MESSAGES_MAX);
     let presence = Presence { hub: Arc::clone(hub), device: claim.device, session };
     hub.gauges.accepted.fetch_add(1, Relaxed);
     hub.gauges.connections.fetch_add(1, Relaxed);
-    queued.send(presence.says(Message::Opened(to_session), None));
+    queued.send(presence.says(Message::Opened(to_session.into()), None));
     Ok((presence, outbound, ended))
 }
 

@@ -48,12 +48,44 @@ reasons! {
         Revoked = "revoked",
         /// Not the device's password.
         WrongPassword = "wrong_password",
+        /// The certificate of the connection does not name the device.
+        Certificate = "certificate",
         /// As many sessions as allowed are open.
         Full = "full",
         /// The acceptor's queue is full.
         Busy = "busy",
         /// The registry does not answer, or the agent is stopping.
         Unavailable = "unavailable",
+    }
+}
+
+reasons! {
+    /// Why TLS came to nothing.
+    TlsRefusal {
+        /// The connection ended before the handshake did.
+        Left = "left",
+        /// No whole handshake within the time allowed.
+        Late = "late",
+        /// What came is not TLS.
+        NotTls = "not_tls",
+        /// No version or cipher in common; we have TLS 1.2 and 1.3.
+        Version = "version",
+        /// The device showed no certificate.
+        NoCertificate = "no_certificate",
+        /// The device's certificate has expired.
+        Expired = "expired",
+        /// The device's certificate is not valid yet.
+        NotValidYet = "not_valid_yet",
+        /// The device's certificate is not signed by whom we trust.
+        Untrusted = "untrusted",
+        /// The device's certificate cannot be used for another reason.
+        BadCertificate = "bad_certificate",
+        /// The device's certificate names another device than the one that connects.
+        OtherDevice = "other_device",
+        /// The device does not take our certificate.
+        Distrusted = "distrusted",
+        /// Anything else.
+        Other = "other",
     }
 }
 
@@ -68,7 +100,7 @@ impl Refusal {
             Self::Identity | Self::Unknown | Self::WrongPassword => {
                 Some(ConnectReasonCode::BadUserNameOrPassword)
             }
-            Self::Revoked => Some(ConnectReasonCode::NotAuthorized),
+            Self::Revoked | Self::Certificate => Some(ConnectReasonCode::NotAuthorized),
             Self::Full => Some(ConnectReasonCode::QuotaExceeded),
             Self::Busy => Some(ConnectReasonCode::ServerBusy),
             Self::Unavailable => Some(ConnectReasonCode::ServerUnavailable),
@@ -77,7 +109,14 @@ impl Refusal {
 
     /// Whether the answer is held back for a moment, to slow down who tries passwords.
     pub(super) const fn is_about_identity(self) -> bool {
-        matches!(self, Self::Identity | Self::Unknown | Self::Revoked | Self::WrongPassword)
+        matches!(
+            self,
+            Self::Identity
+                | Self::Unknown
+                | Self::Revoked
+                | Self::WrongPassword
+                | Self::Certificate
+        )
     }
 
     /// Whether the client broke MQTT's rules.

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{ListenConfig, ListenGauges, Listener};
-use crate::intake::{Admission, Admit, Inbound, Message, Outbound, SessionId};
+use crate::intake::{Admission, Admit, Inbound, Message, Outbound, Replies, SessionId};
 
 mod abuse;
 mod conversation;
@@ -41,6 +41,17 @@ impl Admit for Guests {
             _ if password != b"secret" => Admission::WrongPassword,
             _ => Admission::Admitted,
         }
+    }
+
+    fn recognise(&self, _: &DeviceId) -> Admission {
+        Admission::Unknown
+    }
+}
+
+fn opened(inbound: Inbound) -> mpsc::Sender<Outbound> {
+    match inbound.message {
+        Message::Opened(Replies::Own(outbound)) => outbound,
+        other => panic!("{other:?}"),
     }
 }
 
@@ -87,8 +98,8 @@ impl Listening {
         assert_eq!((first, &connack[..2]), (0x20, &[0, 0][..]), "{connack:02x?}");
         let inbound = self.next().await;
         assert_eq!(inbound.device.as_str(), name);
-        let Message::Opened(outbound) = inbound.message else { panic!("{inbound:?}") };
-        (client, inbound.session, outbound)
+        let session = inbound.session;
+        (client, session, opened(inbound))
     }
 
     async fn next(&mut self) -> Inbound {

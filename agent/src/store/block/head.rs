@@ -37,6 +37,12 @@ impl Head {
         }
     }
 
+    /// Whose block it is, from its first bytes.
+    pub fn device(content: &[u8]) -> Option<DeviceId> {
+        let (len, rest) = content.split_first()?;
+        str::from_utf8(rest.get(..usize::from(*len))?).ok()?.parse().ok()
+    }
+
     /// Reads it; the parts follow.
     pub fn read(content: &[u8]) -> Result<(Self, &[u8]), CodecError> {
         let (len, rest) = content.split_first().ok_or(CodecError::Truncated)?;

@@ -138,7 +138,9 @@ fn put_set(model: &mut Model, to: &mut Encoder, out: &mut Vec<u8>, columns: &[u8
     model.index.put(to, out, known.map_or(-1, |at| i64::try_from(at).unwrap_or_default()));
     let set = known.unwrap_or_else(|| {
         to.flat(out, columns.len() as u64, 7);
-        columns.iter().for_each(|column| to.flat(out, u64::from(*column), 7));
+        for column in columns {
+            to.flat(out, u64::from(*column), 7);
+        }
         model.learn(columns.to_vec())
     });
     model.follow(set);
@@ -172,15 +174,12 @@ impl<'a> Instants<'a> {
         let Self { model, from } = self;
         let set = if from.bit(&mut model.is_follower) {
             model.follower()
+        } else if let Ok(known) = usize::try_from(model.index.take(from)) {
+            known
         } else {
-            match usize::try_from(model.index.take(from)) {
-                Ok(known) => known,
-                Err(_) => {
-                    let len = from.flat(7);
-                    let columns = (0..len).map(|_| from.flat(7).to_le_bytes()[0]).collect();
-                    model.learn(columns)
-                }
-            }
+            let len = from.flat(7);
+            let columns = (0..len).map(|_| from.flat(7).to_le_bytes()[0]).collect();
+            model.learn(columns)
         };
         model.follow(set);
         if self.columns().is_empty() {

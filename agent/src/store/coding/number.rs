@@ -46,7 +46,7 @@ impl Number {
         let length = 64 - magnitude.leading_zeros();
         let past = self.past();
         if let Some(longer) = self.longer.get_mut(past) {
-            for (at, bit) in (0..length.min(63) + 1).zip(longer.iter_mut()) {
+            for (at, bit) in (0..=length.min(63)).zip(longer.iter_mut()) {
                 to.bit(out, bit, at < length);
             }
         }
@@ -60,17 +60,17 @@ impl Number {
         }
         self.sign = 1 + usize::from(value > 0);
         let mut left = length - 1;
-        if let Some([first, second @ ..]) = self.digits.get_mut(length as usize) {
-            if left > 0 {
+        if left > 0
+            && let Some([first, second @ ..]) = self.digits.get_mut(length as usize)
+        {
+            left -= 1;
+            let digit = magnitude >> left & 1 == 1;
+            to.bit(out, first, digit);
+            if left > 0
+                && let Some(bit) = second.get_mut(usize::from(digit))
+            {
                 left -= 1;
-                let digit = magnitude >> left & 1 == 1;
-                to.bit(out, first, digit);
-                if left > 0
-                    && let Some(bit) = second.get_mut(usize::from(digit))
-                {
-                    left -= 1;
-                    to.bit(out, bit, magnitude >> left & 1 == 1);
-                }
+                to.bit(out, bit, magnitude >> left & 1 == 1);
             }
         }
         to.flat(out, magnitude, left);
@@ -96,17 +96,17 @@ impl Number {
         self.sign = 1 + usize::from(!negative);
         let mut left = length - 1;
         let mut magnitude = 1_u64;
-        if let Some([first, second @ ..]) = self.digits.get_mut(length as usize) {
-            if left > 0 {
+        if left > 0
+            && let Some([first, second @ ..]) = self.digits.get_mut(length as usize)
+        {
+            left -= 1;
+            let digit = from.bit(first);
+            magnitude = magnitude << 1 | u64::from(digit);
+            if left > 0
+                && let Some(bit) = second.get_mut(usize::from(digit))
+            {
                 left -= 1;
-                let digit = from.bit(first);
-                magnitude = magnitude << 1 | u64::from(digit);
-                if left > 0
-                    && let Some(bit) = second.get_mut(usize::from(digit))
-                {
-                    left -= 1;
-                    magnitude = magnitude << 1 | u64::from(from.bit(bit));
-                }
+                magnitude = magnitude << 1 | u64::from(from.bit(bit));
             }
         }
         magnitude = magnitude << left | from.flat(left);

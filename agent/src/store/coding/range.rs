@@ -19,6 +19,11 @@ pub struct Bit {
 const SEEN_MAX: u8 = 60;
 
 /// By how much an outcome moves the estimate, in 65536ths, after so many of them.
+#[allow(
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "evaluated by the compiler, which would say so"
+)]
 const RATES: [u16; SEEN_MAX as usize + 1] = {
     let mut rates = [0; SEEN_MAX as usize + 1];
     let mut seen = 0;

@@ -166,7 +166,9 @@ fn samples_from_before_the_clock_was_known_are_placed_when_it_is() {
     engine.commit(&world.batch(&[late.clone()]), b"six").unwrap();
     assert_eq!(count(&path, "SELECT count(*) FROM blocks WHERE from_ms IS NULL"), 0);
     let mut expected = all_known(&[early, late]);
-    expected.iter_mut().for_each(|known| known.4 += boot_ms);
+    for known in &mut expected {
+        known.4 += boot_ms;
+    }
     assert_eq!(world.known(), expected);
 }
 

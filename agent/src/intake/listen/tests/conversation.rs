@@ -103,7 +103,7 @@ async fn only_what_is_subscribed_and_fits_is_published() {
     body.extend([text("dev1"), text("dev1"), text("secret")].concat());
     client.send(&packet(0x10, &body)).await;
     client.packet().await;
-    let Message::Opened(outbound) = listening.next().await.message else { panic!() };
+    let outbound = opened(listening.next().await);
 
     let filters = ["m0/dev1/a", "m0/dev2/a", "m0/dev1/b", "m0/dev1/+", "#", "$share/x/m0/dev1/d"];
     client.send(&subscribe(9, &filters)).await;
@@ -193,7 +193,7 @@ async fn an_independent_client_is_understood() {
     client.send(connect.unwrap().build().unwrap().into()).await;
     let Packet::V5_0Connack(connack) = client.receive().await else { panic!("no CONNACK") };
     assert_eq!(connack.reason_code(), ConnectReasonCode::Success);
-    let Message::Opened(outbound) = listening.next().await.message else { panic!() };
+    let outbound = opened(listening.next().await);
 
     let packet_id = client.mqtt.acquire_packet_id().unwrap();
     let entry = SubEntry::new("m0/dev1/a", SubOpts::new().set_qos(Qos::AtLeastOnce)).unwrap();

@@ -175,7 +175,7 @@ async fn who_does_not_read_is_given_up() {
     client.send(&connect("dev1", "secret")).await;
     client.packet().await;
     let inbound = listening.next().await;
-    let Message::Opened(outbound) = inbound.message else { panic!("{inbound:?}") };
+    let outbound = opened(inbound);
     client.subscribe("dev1").await;
 
     // Fill the system's buffers, then ours.

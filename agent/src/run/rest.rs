@@ -1,0 +1,126 @@
+//! What an operator asks for while no agent runs, and what is asked the same way while one does.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use protocol::{Counts, DeviceId};
+
+use super::sinks::{Making, transposed};
+use super::{RINGS_CACHED_MAX, open_journal};
+use crate::admin::Buffered;
+use crate::catalogues::Catalogues;
+use crate::config::Config;
+use crate::erasure::{self, Journaled, SinkErased, Swept};
+use crate::journal::{Journal, JournalCursor, JournalTail, Positions};
+use crate::registry::Registry;
+use crate::rings::Rings;
+use crate::state::State;
+use crate::storage::{Disk, SharedStorage};
+
+/// A data directory that nobody runs on, opened as a start opens it. The caller has its lock.
+struct AtRest {
+    storage: SharedStorage,
+    journal: Journal,
+    rings: Rings,
+    catalogues: Catalogues,
+}
+
+impl AtRest {
+    /// None if no agent ever ran there.
+    fn open(config: &Config, database: &State) -> anyhow::Result<Option<Self>> {
+        let storage: SharedStorage = Arc::new(Disk);
+        if !has_journal(&config.agent.data_dir) {
+            return Ok(None);
+        }
+        let rings = Rings::open(database.clone(), RINGS_CACHED_MAX)?;
+        let (journal, rings) = open_journal(&storage, config, rings)?;
+        let catalogues = Catalogues::open(database.clone())?;
+        Ok(Some(Self { storage, journal, rings, catalogues }))
+    }
+
+    /// Takes devices' names off their rings, durably.
+    fn disown(&mut self, devices: &[DeviceId]) -> anyhow::Result<Vec<Option<usize>>> {
+        let disown = |device: &DeviceId| Ok(Some(self.rings.disown(*device)?));
+        let disowned: anyhow::Result<Vec<_>> = devices.iter().map(disown).collect();
+        let ends = self.journal.ends();
+        self.rings.save(&JournalCursor {
+            journal: self.journal.id(),
+            epoch: self.journal.epoch(),
+            positions: ends.positions,
+            totals: ends.totals,
+        })?;
+        disowned
+    }
+}
+
+fn has_journal(data_dir: &Path) -> bool {
+    data_dir.join("journal").is_dir()
+}
+
+/// What of a device is in the journal of an agent that does not run, and not in its sinks.
+pub fn buffered_at_rest(
+    config: &Config,
+    database: &State,
+    registry: &Registry,
+    device: DeviceId,
+) -> anyhow::Result<Vec<Buffered>> {
+    let Some(rest) = AtRest::open(config, database)? else { return Ok(Vec::new()) };
+    let tail = rest.journal.tail();
+    let mut reaches = Vec::new();
+    for making in Making::all(&rest.storage, config, &tail, registry, &rest.catalogues) {
+        let (name, positions) = making.reach()?;
+        reaches.push((name.to_owned(), positions));
+    }
+    buffered(&tail, reaches.into_iter(), device).map_err(anyhow::Error::msg)
+}
+
+/// Takes devices out of all that an agent has that does not run; their secrets must be gone.
+pub fn erase_at_rest(
+    config: &Config,
+    database: &State,
+    registry: &Registry,
+    devices: &[DeviceId],
+) -> anyhow::Result<Vec<Swept>> {
+    let Some(mut rest) = AtRest::open(config, database)? else {
+        let nothing = vec![(Journaled::default(), Counts::ZERO); devices.len()];
+        return Ok(swept(vec![Some(0); devices.len()], nothing, Vec::new()));
+    };
+    let tail = rest.journal.tail();
+    let journaled =
+        erasure::journaled(&tail, Positions::ZERO, devices).context("cannot read the journal")?;
+    let rings = rest.disown(devices)?;
+    let makings = Making::all(&rest.storage, config, &tail, registry, &rest.catalogues);
+    let sinks = transposed(makings.map(|making| making.erase(devices)), devices.len());
+    Ok(swept(rings, journaled, sinks))
+}
+
+/// What each sink has still to get of a device; sinks that have everything are left out.
+pub(super) fn buffered(
+    tail: &JournalTail,
+    reaches: impl Iterator<Item = (String, Positions)>,
+    device: DeviceId,
+) -> Result<Vec<Buffered>, String> {
+    let ends = tail.ends().positions;
+    let mut found = Vec::new();
+    for (sink, positions) in reaches.filter(|(_, positions)| *positions != ends) {
+        let journaled = erasure::journaled(tail, positions, &[device])
+            .map_err(|error| format!("cannot read the journal: {error}"))?;
+        let Some((Journaled { frames, .. }, counts)) = journaled.first().copied() else { continue };
+        if frames > 0 {
+            found.push(Buffered { sink, frames, counts });
+        }
+    }
+    Ok(found)
+}
+
+/// Puts together what was done, device by device.
+pub(super) fn swept(
+    rings: Vec<Option<usize>>,
+    journaled: Vec<(Journaled, Counts)>,
+    sinks: Vec<Vec<SinkErased>>,
+) -> Vec<Swept> {
+    let sinks = sinks.into_iter().chain(std::iter::repeat(Vec::new()));
+    let parts = rings.into_iter().zip(journaled).zip(sinks);
+    parts.map(|((rings, (journal, _)), sinks)| Swept { rings, journal, sinks }).collect()
+}
