@@ -11,9 +11,11 @@
 use protocol::{Counts, DeviceId, Generation};
 use serde::{Deserialize, Serialize};
 
+use crate::backup::{Plan, Progress, Report as BackupReport};
 use crate::erasure::{SignedProof, Swept};
 use crate::ledger::Ledger;
 use crate::registry::{Credentials, DeviceEntry, Entropy, Erasure, Login, Registry, RegistryError};
+use crate::reload::ReloadReport;
 use crate::vehicles::{VehicleAnswer, VehicleError, VehicleId, VehicleOrder};
 
 mod erase;
@@ -113,6 +115,13 @@ pub enum Request {
     },
     /// The ledger.
     Ledger,
+    /// Read the configuration again, and take up what can be.
+    Reload,
+    /// Make a backup, and tell how far it has come until it is made.
+    Backup {
+        /// Of what, and where to.
+        plan: Plan,
+    },
 }
 
 /// An answer.
@@ -167,6 +176,21 @@ pub enum Response {
         /// Of all sinks.
         ledger: Ledger,
     },
+    /// It is being done: other lines follow, the last of which is no such one.
+    Progress {
+        /// How far.
+        progress: Progress,
+    },
+    /// The configuration was read again.
+    Reloaded {
+        /// What came of it.
+        report: ReloadReport,
+    },
+    /// The backup is made.
+    Backup {
+        /// What it holds.
+        report: Box<BackupReport>,
+    },
     /// No, and why.
     Refused {
         /// A sentence.
@@ -199,6 +223,15 @@ pub trait Hooks: Send + Sync + 'static {
     fn erase(&self, devices: &[DeviceId]) -> Result<Vec<Swept>, String>;
     /// The ledger's report, or why there is none. May block.
     fn ledger(&self) -> Result<Ledger, String>;
+    /// Reads the configuration again; what came of it, or what is wrong with the file. Blocks.
+    fn reload(&self) -> Result<ReloadReport, String>;
+    /// Makes a backup; `watch` hears of progress and says whether to go on. Blocks.
+    fn backup(
+        &self,
+        plan: &Plan,
+        now_ms: i64,
+        watch: &mut dyn FnMut(Progress) -> bool,
+    ) -> Result<BackupReport, String>;
 }
 
 /// Answers an operator.
@@ -216,6 +249,24 @@ impl Admin {
 
     /// Does as asked. Blocks for reads and syncs of the disk.
     pub fn answer(&self, request: Request, now_ms: i64, entropy: &mut dyn Entropy) -> Response {
+        self.answer_slowly(request, now_ms, entropy, &mut |_| true)
+    }
+
+    /// The same, for a request that takes its time: `watch` hears how far it has come, and says
+    /// whether to go on.
+    pub fn answer_slowly(
+        &self,
+        request: Request,
+        now_ms: i64,
+        entropy: &mut dyn Entropy,
+        watch: &mut dyn FnMut(Progress) -> bool,
+    ) -> Response {
+        if let Request::Backup { plan } = request {
+            return match self.hooks.backup(&plan, now_ms, watch) {
+                Ok(report) => Response::Backup { report: Box::new(report) },
+                Err(reason) => Response::Refused { reason },
+            };
+        }
         self.try_answer(request, now_ms, entropy)
             .unwrap_or_else(|error| Response::Refused { reason: error.to_string() })
     }
@@ -334,6 +385,11 @@ impl Admin {
                 Ok(ledger) => Response::Ledger { ledger },
                 Err(reason) => Response::Refused { reason },
             },
+            Request::Reload => match self.hooks.reload() {
+                Ok(report) => Response::Reloaded { report },
+                Err(reason) => Response::Refused { reason },
+            },
+            Request::Backup { .. } => Response::Refused { reason: "not now".to_owned() },
         })
     }
 }

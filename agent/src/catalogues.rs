@@ -56,6 +56,16 @@ impl Catalogues {
         self.known.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
     }
 
+    /// The paths of all signals that any of them has.
+    pub fn paths(&self) -> Vec<String> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let signals = known.values().flat_map(|catalogue| &catalogue.signals);
+        let mut paths: Vec<String> = signals.map(|signal| signal.path.clone()).collect();
+        paths.sort_unstable();
+        paths.dedup();
+        paths
+    }
+
     /// Keeps a catalogue, durably; whether it is new.
     pub fn learn(&self, encoded: &[u8]) -> Result<bool, LearnError> {
         let catalogue = decode(encoded)?;

@@ -12,9 +12,11 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, Loaded};
+use crate::logging::{self, Log};
 use crate::run;
 
 mod acl;
+mod backup;
 mod check;
 mod devices;
 mod export;
@@ -22,6 +24,7 @@ mod ledger;
 mod mosquitto;
 mod query;
 mod reach;
+mod reload;
 mod store;
 mod table;
 mod upkeep;
@@ -72,6 +75,12 @@ enum Command {
     /// See to the local store
     #[command(subcommand)]
     Store(store::Store),
+    /// Have the running agent read its configuration again; exit code 1 if it cannot be used
+    Reload(reload::Reload),
+    /// Make a backup of the data directory, with the agent running or stopped; or check one
+    Backup(backup::Backup),
+    /// Make a data directory from a backup
+    Restore(backup::Restore),
     /// Show the versions of program and wire
     Version(Version),
 }
@@ -84,9 +93,9 @@ struct Run {
     /// Write documents to standard output too
     #[arg(long)]
     stdout: bool,
-    /// What to log to standard error: a level or filter, "json", or both
-    #[arg(long, value_name = "LEVEL|json", default_value = "info", env = "MILEPOST_LOG")]
-    log: String,
+    /// What to log to standard error: a level or filter, "json", or both; counts instead of [log]
+    #[arg(long, value_name = "LEVEL|json", env = "MILEPOST_LOG")]
+    log: Option<String>,
     /// Forget, when killed, every write not synced: an aid of the tests
     #[arg(long, hide = true)]
     hold_unsynced_writes: bool,
@@ -99,25 +108,14 @@ struct Version {
     json: bool,
 }
 
-/// What to log, and how.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Log {
-    /// A level, or tracing's filter directives, comma-separated.
-    pub filter: String,
-    /// One JSON object a line.
-    pub json: bool,
-}
-
 impl Cli {
     /// What this command logs.
     pub fn log(&self) -> Log {
-        let Command::Run(run) = &self.command else {
-            return Log { filter: "warn".to_owned(), json: false };
+        let said = match &self.command {
+            Command::Run(run) => run.log(),
+            _ => Some(Log { filter: "warn".to_owned(), json: false }),
         };
-        let (formats, filters): (Vec<&str>, Vec<&str>) =
-            run.log.split(',').partition(|part| *part == "json");
-        let filter = if filters.is_empty() { "info".to_owned() } else { filters.join(",") };
-        Log { filter, json: !formats.is_empty() }
+        said.unwrap_or_else(|| Log { filter: "info".to_owned(), json: false })
     }
 
     /// Does as told; the exit code says whether the answer is yes.
@@ -125,13 +123,16 @@ impl Cli {
         let Self { place, command } = self;
         match command {
             // Standard output is left alone: a sink may write to it, from another thread.
-            Command::Run(run) => run.execute(place.load()?),
+            Command::Run(run) => run.execute(place.read()?),
             Command::Check(check) => on_stdout(|out| check.execute(place.config, out)),
             Command::Devices(devices) => on_stdout(|out| devices.execute(&place.load()?, out)),
             Command::Vehicles(vehicles) => on_stdout(|out| vehicles.execute(&place.load()?, out)),
             Command::Ledger(ledger) => on_stdout(|out| ledger.execute(&place.load()?, out)),
             Command::Query(query) => on_stdout(|out| query.execute(&place.load()?, out)),
             Command::Store(store) => on_stdout(|out| store.execute(&place.load()?, out)),
+            Command::Reload(reload) => on_stdout(|out| reload.execute(&place.load()?, out)),
+            Command::Backup(backup) => on_stdout(|out| backup.execute(&place.load()?, out)),
+            Command::Restore(restore) => on_stdout(|out| restore.execute(&place.load()?, out)),
             Command::Version(version) => on_stdout(|out| version.execute(out)),
         }
     }
@@ -153,23 +154,45 @@ fn on_stdout(
 
 impl Place {
     fn load(&self) -> anyhow::Result<Config> {
-        let Loaded { mut config, .. } = Config::load(self.config.as_deref())?;
+        Ok(self.read()?.config)
+    }
+
+    fn read(&self) -> anyhow::Result<Loaded> {
+        let mut loaded = Config::load(self.config.as_deref())?;
         if let Some(data_dir) = &self.data_dir {
-            config.agent.data_dir.clone_from(data_dir);
+            loaded.config.agent.data_dir.clone_from(data_dir);
         }
-        Ok(config)
+        Ok(loaded)
     }
 }
 
 impl Run {
-    fn execute(self, mut config: Config) -> anyhow::Result<ExitCode> {
+    /// What the command line says about the log.
+    fn log(&self) -> Option<Log> {
+        let said = self.log.as_deref()?;
+        let (formats, filters): (Vec<&str>, Vec<&str>) =
+            said.split(',').partition(|part| *part == "json");
+        let filter = if filters.is_empty() { "info".to_owned() } else { filters.join(",") };
+        Some(Log { filter, json: !formats.is_empty() })
+    }
+
+    fn execute(self, loaded: Loaded) -> anyhow::Result<ExitCode> {
+        let is_log_said = self.log.is_some();
+        let Loaded { mut config, path, text, .. } = loaded;
+        if !is_log_said {
+            logging::apply(&Log::from(&config.log))?;
+        }
         if let Some(address) = self.listen {
             config.listen.address = Some(address);
         }
         if self.stdout {
             config.sinks.add_stdout();
         }
-        run::run(run::Options { config, hold_unsynced_writes: self.hold_unsynced_writes })?;
+        run::run(run::Options {
+            config,
+            source: run::Source { path, text, is_log_said },
+            hold_unsynced_writes: self.hold_unsynced_writes,
+        })?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -18,6 +18,7 @@ use crate::tls::ServerFiles;
 
 mod check;
 mod links;
+mod log;
 mod privacy;
 mod read;
 mod report;
@@ -27,6 +28,7 @@ mod tests;
 
 pub(crate) use read::parse_duration;
 
+pub use log::Log;
 pub use privacy::{Location, Privacy, Pseudonym};
 pub use report::{Problem, Report};
 
@@ -54,6 +56,8 @@ pub struct Config {
     pub sinks: Sinks,
     /// `[privacy]`
     pub privacy: Privacy,
+    /// `[log]`
+    pub log: Log,
 }
 
 /// `[agent]`
@@ -242,12 +246,14 @@ pub enum ConfigError {
 }
 
 /// A configuration and where it came from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Loaded {
     /// What is set.
     pub config: Config,
     /// The file; none if there was none and everything has its default.
     pub path: Option<PathBuf>,
+    /// Its text; empty if there was none.
+    pub text: String,
     /// Keys that the file left to their defaults, like `listen.address`.
     pub defaulted: Vec<String>,
 }
@@ -259,10 +265,10 @@ impl Config {
     /// Errors: a named file that can't be read; every mistake in the file, together.
     pub fn load(path: Option<&Path>) -> Result<Loaded, ConfigError> {
         let Some((path, text)) = find(path)? else {
-            return Ok(Loaded { config: Self::default(), path: None, defaulted: Vec::new() });
+            return Ok(Loaded { config: Self::default(), ..Loaded::default() });
         };
         let (config, defaulted) = Self::parse(&text, &path.display().to_string())?;
-        Ok(Loaded { config, path: Some(path), defaulted })
+        Ok(Loaded { config, path: Some(path), text, defaulted })
     }
 
     /// Like [`Config::load`], and looks at the machine too: whether directories can be written and
@@ -272,14 +278,15 @@ impl Config {
             let config = Self::default();
             let mut report = Report::new("defaults", "");
             check::environment(&config, &read::Notes::default(), &mut report);
-            return report.into_result(Loaded { config, path: None, defaulted: Vec::new() });
+            return report.into_result(Loaded { config, ..Loaded::default() });
         };
         let mut report = Report::new(&path.display().to_string(), &text);
         let (config, notes) = sections::read(&text, &mut report);
         if report.is_empty() {
             check::environment(&config, &notes, &mut report);
         }
-        report.into_result(Loaded { config, path: Some(path), defaulted: notes.absent() })
+        let defaulted = notes.absent();
+        report.into_result(Loaded { config, path: Some(path), text, defaulted })
     }
 
     /// Reads a file's text; `name` is what the report calls it. Returns also the keys that the

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use crate::document::rfc3339;
 use crate::forward::aside::Aside;
 use crate::journal::{Item, JournalTail, Positions, ReadError};
-use crate::registry::Destroyed;
+use crate::registry::{Destroyed, hex};
 use crate::sink::Erased;
 
 /// What was done outside the registry about one device.
@@ -52,11 +52,12 @@ pub struct SinkErased {
 
 impl SinkErased {
     /// Nothing was done, and why.
-    pub fn failed(sink: &str, why: impl ToString) -> Self {
-        Self { sink: sink.to_owned(), failed: Some(why.to_string()), ..Self::default() }
+    pub fn failed(sink: &str, why: &str) -> Self {
+        Self { sink: sink.to_owned(), failed: Some(why.to_owned()), ..Self::default() }
     }
 
     /// What was set aside for it is done, too.
+    #[must_use]
     pub fn with(mut self, aside: Aside) -> Self {
         (self.dead_letters, self.parked) = (aside.dead_letters, aside.parked);
         self
@@ -171,8 +172,7 @@ impl Proof {
     /// With its digest, and with a name or without.
     pub fn signed(self, name: Option<Name>) -> SignedProof {
         let json = serde_json::to_vec(&self).unwrap_or_default();
-        let digest = Sha256::digest(&json);
-        let digest = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = hex(&Sha256::digest(&json));
         SignedProof { name, proof: self, digest }
     }
 }
@@ -218,8 +218,7 @@ mod tests {
         let bare = line.replacen("\"device\":\"unit-1\",", "", 1);
         assert_eq!(bare, kept, "what is kept is the same but for the name");
         let (text, digest) = bare.rsplit_once(",\"digest\":\"").unwrap();
-        let expected = Sha256::digest(format!("{text}}}"));
-        let expected: String = expected.iter().map(|byte| format!("{byte:02x}")).collect();
+        let expected = hex(&Sha256::digest(format!("{text}}}")));
         assert_eq!(digest, format!("{expected}\"}}"));
         assert!(
             line.starts_with("{\"device\":\"unit-1\",\"proof\":\"milepost.erasure/1\""),

@@ -68,9 +68,6 @@ pub enum Unopened {
     /// Peer: it never will be: no such key, or not authentic.
     #[error("{0}")]
     Unopenable(String),
-    /// Nobody may: its device was erased.
-    #[error("its device was erased")]
-    Erased,
     /// Resource: the registry cannot be read at the moment.
     #[error("{0}")]
     Unavailable(String),
@@ -128,6 +125,15 @@ pub enum ForwardError {
     /// Resource: the journal.
     #[error(transparent)]
     Journal(#[from] ReadError),
+}
+
+/// What changes while a forwarder runs.
+#[derive(Debug, Default)]
+pub struct Change {
+    /// The rules for what leaves.
+    pub policy: Option<Policy>,
+    /// Size of a file before the next is begun.
+    pub rotate_bytes: Option<u64>,
 }
 
 /// What to do after a step.
@@ -228,6 +234,22 @@ impl<O: OpenFrame, C: CatalogueSource> Forwarder<O, C> {
     /// What the outside may know of it.
     pub fn status(&self) -> Arc<ForwarderStatus> {
         Arc::clone(&self.status)
+    }
+
+    /// Whether no batch is begun: what was read is with the sink.
+    pub fn is_between_batches(&self) -> bool {
+        !self.offered && !self.holds_something()
+    }
+
+    /// Goes on with other rules. Only between batches, so that each is of one kind.
+    pub fn change(&mut self, change: Change) {
+        let Change { policy, rotate_bytes } = change;
+        if let Some(policy) = policy {
+            self.stage.set_policy(policy);
+        }
+        if let Some(bytes) = rotate_bytes {
+            self.sink.rotate_after(bytes);
+        }
     }
 
     /// One step at `now`, on any clock that only goes forward. Once it is to `finish`, it ends when

@@ -1,9 +1,13 @@
 //! The agent's stages, in the order in which a frame passes them.
 
+pub mod lock;
 pub mod storage;
 pub mod state;
+pub mod upgrade;
+pub mod logging;
 pub mod config;
 pub mod vehicles;
+pub mod reload;
 pub mod registry;
 pub mod tls;
 pub mod intake;
@@ -23,7 +27,9 @@ pub mod forward;
 pub mod ledger;
 pub mod erasure;
 pub mod telemetry;
+pub mod notify;
 pub mod http;
+pub mod backup;
 pub mod admin;
 pub mod cli;
 pub mod run;

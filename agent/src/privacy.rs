@@ -31,6 +31,7 @@ mod seats;
 pub use cleared::{
     Cleared, ClearedFrame, ClearedRecord, ClearedSample, Mark, Piece, Provenance, RecordKind,
 };
+pub use glob::matches;
 pub use lens::Lens;
 pub use pseudonym::{KeyError, PseudonymKey};
 pub use seats::Seat;

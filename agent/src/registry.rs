@@ -26,11 +26,12 @@ use redb::{TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
 use crate::intake::{Admission, Admit};
-use crate::state::{self, State, StateError};
-use crate::vehicles::{self, Standing, VehicleError, VehicleId, Vehicles};
+use crate::state::{self, State};
+use crate::vehicles::{self, Standing, VehicleId, Vehicles};
 
 mod entropy;
 mod erasure;
+mod error;
 mod record;
 #[cfg(test)]
 mod tests;
@@ -38,7 +39,8 @@ mod wrap;
 
 pub use entropy::{Entropy, EntropyError, OsEntropy};
 pub use erasure::{Destroyed, Erasure, Fingerprint};
-pub use wrap::{KeyFileError, WrappingKey, is_exposed};
+pub use error::RegistryError;
+pub use wrap::{KeyFileError, WrappingKey, hex, is_exposed};
 
 use erasure::ERASURES;
 use record::Record;
@@ -64,76 +66,6 @@ pub struct Registry {
     destroyed: Arc<AtomicU64>,
     vehicles: Vehicles,
 }
-
-/// Why the registry did not do as asked.
-#[derive(Debug, thiserror::Error)]
-pub enum RegistryError {
-    /// Caller: these are there already; none of the devices named with them was added.
-    #[error("already registered: {}", some_of(.0))]
-    Exists(Vec<DeviceId>),
-    /// Caller: what is left of these is still to be erased.
-    #[error(
-        "an erasure is not done everywhere yet: `milepost devices forget` again, or start the agent, and then add: {}",
-        some_of(.0)
-    )]
-    ErasureUnderWay(Vec<DeviceId>),
-    /// Caller: no such device.
-    #[error("no device {0}")]
-    Unknown(DeviceId),
-    /// Caller: the device is revoked.
-    #[error("device {0} is revoked; remove it and add it anew to admit it again")]
-    Revoked(DeviceId),
-    /// Caller: the device is out of use.
-    #[error("device {0} is decommissioned; `milepost devices recommission {0}` brings it back")]
-    Decommissioned(DeviceId),
-    /// Caller: there is no free key generation to rotate to.
-    #[error(
-        "all four key generations of device {0} are live: forget one (`milepost devices destroy-key`) that no frame in a ring or \
-         journal needs any more, then rotate"
-    )]
-    GenerationsLive(DeviceId),
-    /// Caller: the current generation can't be forgotten.
-    #[error("generation {} of device {device} is its current one: rotate first", generation.number())]
-    Current {
-        /// Whose.
-        device: DeviceId,
-        /// Which.
-        generation: Generation,
-    },
-    /// Config: the database was made with another wrapping key.
-    #[error(
-        "the wrapping key is not the one this registry was made with: restore the right \
-         registry.key, or point [registry] key_file to it"
-    )]
-    OtherKey,
-    /// Config: the key file can't be used.
-    #[error(transparent)]
-    KeyFile(#[from] KeyFileError),
-    /// Resource: a record is damaged.
-    #[error("the record of device {0} is damaged; remove the device and add it anew")]
-    Damaged(DeviceId),
-    /// Resource: no random bytes.
-    #[error(transparent)]
-    Entropy(#[from] EntropyError),
-    /// The vehicles that are kept beside the devices.
-    #[error(transparent)]
-    Vehicles(#[from] VehicleError),
-    /// Resource: the state database.
-    #[error(transparent)]
-    State(#[from] StateError),
-}
-
-macro_rules! from_database_errors {
-    ($($error:ty)*) => {$(
-        impl From<$error> for RegistryError {
-            fn from(error: $error) -> Self {
-                Self::State(error.into())
-            }
-        }
-    )*};
-}
-
-from_database_errors! { redb::TransactionError redb::TableError redb::StorageError redb::CommitError }
 
 /// A device, without its secrets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -568,7 +500,10 @@ fn change_in<T>(
 }
 
 fn decode(device: DeviceId, bytes: &[u8]) -> Result<Record, RegistryError> {
-    Record::decode(bytes).ok_or(RegistryError::Damaged(device))
+    Record::decode(bytes).ok_or_else(|| match Record::newer(bytes) {
+        Some(found) => RegistryError::Newer { device, found },
+        None => RegistryError::Damaged(device),
+    })
 }
 
 /// Equality whose duration tells nothing but the lengths.
@@ -576,15 +511,6 @@ fn equal(one: &[u8], other: &[u8]) -> bool {
     let pairs = one.iter().zip(other);
     let differing = pairs.fold(0, |bits, (one, other)| std::hint::black_box(bits | (one ^ other)));
     one.len() == other.len() && differing == 0
-}
-
-fn some_of(devices: &[DeviceId]) -> String {
-    const SHOWN: usize = 5;
-    let names: Vec<&str> = devices.iter().take(SHOWN).map(DeviceId::as_str).collect();
-    match devices.len().saturating_sub(SHOWN) {
-        0 => names.join(", "),
-        more => format!("{} and {more} more", names.join(", ")),
-    }
 }
 
 impl Admit for Registry {
@@ -604,16 +530,6 @@ impl Admit for Registry {
                 tracing::warn!(%device, %error, "cannot tell whether a device may be heard");
                 Admission::Unavailable
             }
-        }
-    }
-}
-
-impl From<RegistryError> for VehicleError {
-    fn from(error: RegistryError) -> Self {
-        match error {
-            RegistryError::State(error) => Self::State(error),
-            RegistryError::Vehicles(error) => error,
-            other => Self::Damaged(other.to_string()),
         }
     }
 }

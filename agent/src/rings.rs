@@ -12,10 +12,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::dedup::Watermark;
 use crate::journal::JournalCursor;
-use crate::state::State;
+use crate::state::{self, State, StateError};
 
 const RINGS: TableDefinition<[u8; 16], &[u8]> = TableDefinition::new("rings");
 const CHECKPOINT: TableDefinition<(), &[u8]> = TableDefinition::new("rings-checkpoint");
+
+/// Format of these tables; see [`state::claim`].
+const FORMAT: u32 = 1;
+/// The names of these tables: they hold together, and go with the journal.
+pub const TABLES: [&str; 2] = ["rings", "rings-checkpoint"];
 
 /// One ring.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,9 +80,15 @@ pub enum RingsError {
     /// The database failed.
     #[error("ring table: {0}")]
     Database(#[from] Box<redb::Error>),
-    /// A row is damaged or of a newer version.
-    #[error("ring table: a row cannot be read; it was damaged or written by a newer milepost")]
+    /// The tables are of a newer version, or cannot be asked.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// A row is damaged.
+    #[error("ring table: a row is damaged: move state.redb aside and bring it back from a backup")]
     Row,
+    /// A row is of a newer version.
+    #[error("ring table: a row has format {0}: run the newer milepost that wrote it")]
+    Newer(u8),
 }
 
 impl From<redb::Error> for RingsError {
@@ -101,6 +112,7 @@ impl Rings {
     /// Opens the table. At most about `cache_max` rings are kept in memory, plus those that have
     /// moved since the last checkpoint.
     pub fn open(database: State, cache_max: usize) -> Result<Self, RingsError> {
+        state::claim(&database, "rings", FORMAT)?;
         let write = database.begin_write()?;
         write.open_table(RINGS)?;
         write.open_table(CHECKPOINT)?;
@@ -204,7 +216,9 @@ impl Rings {
             }
         })?;
         let count = owned.len();
-        owned.into_iter().for_each(|(id, ring)| self.put(id, ring));
+        for (id, ring) in owned {
+            self.put(id, ring);
+        }
         Ok(count)
     }
 
@@ -237,6 +251,9 @@ impl Rings {
 }
 
 fn decode(bytes: &[u8]) -> Result<Ring, RingsError> {
+    if let Some(version) = bytes.first().filter(|version| **version > ROW_VERSION) {
+        return Err(RingsError::Newer(*version));
+    }
     let row: Row = postcard::from_bytes(bytes).map_err(|_| RingsError::Row)?;
     if row.version != ROW_VERSION {
         return Err(RingsError::Row);

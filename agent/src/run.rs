@@ -10,38 +10,50 @@
 //! One async thread owns all sockets; what waits for the disk has threads of its own. A stop runs
 //! the same way as the data: intakes end, the acceptor commits what it took, sinks get what they
 //! can take in a moment, cursors are kept.
+//!
+//! The service manager is told when all of it stands, when it is being reloaded and when it stops;
+//! and that it is alive, as long as every thread that moves data does ([`crate::notify`]).
 
-use std::path::Path;
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::accept::driver::{self, AcceptStatus, Control};
 use crate::accept::{AcceptCounters, Acceptor, replay, replay_from};
-use crate::admin::{self, Admin};
+use crate::admin::{self, Admin, Hooks as _};
+use crate::backup;
 use crate::catalogues::Catalogues;
 use crate::config::Config;
 use crate::http::Http;
+use crate::intake::Inbound;
 use crate::intake::broker::{self, BrokerConfig, BrokerGauges};
-use crate::intake::listen::{ListenConfig, ListenGauges, Listener};
-use crate::journal::{Ends, Entry, Journal, JournalConfig, JournalTail, Position};
+use crate::intake::listen::{ListenConfig, Listener};
+use crate::journal::{Entry, Journal, JournalConfig, JournalTail, Position};
+use crate::lock::{DirLock, Owner};
+use crate::notify;
 use crate::registry::{Entropy as _, OsEntropy, Registry};
 use crate::rings::Rings;
-use crate::state::{self, DirLock};
+use crate::state;
 use crate::storage::{Disk, Held, SharedStorage};
 use crate::tls::{self, ServerTls};
 
 mod intakes;
+use crate::upgrade;
+
+mod operation;
 mod report;
 mod rest;
 mod sinks;
 
+use operation::{BackupPort, PruneHold, Reloader};
 use report::Reporter;
 use sinks::Sinks;
 
@@ -56,13 +68,29 @@ const RINGS_CACHED_MAX: usize = 65_536;
 /// next start.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 
+/// Turns of all tasks that an intake, which is bound already, takes at most until it listens.
+const TURNS_MAX: u32 = 64;
+
 /// What to run.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// As configured.
     pub config: Config,
+    /// Where that came from.
+    pub source: Source,
     /// Forget, when killed, every write not synced: an aid of the tests.
     pub hold_unsynced_writes: bool,
+}
+
+/// Where the configuration came from, to be read there again.
+#[derive(Clone, Debug, Default)]
+pub struct Source {
+    /// The file; none: wherever it is found.
+    pub path: Option<PathBuf>,
+    /// What it said.
+    pub text: String,
+    /// The command line says what to log, not the file.
+    pub is_log_said: bool,
 }
 
 /// Runs the agent until it is told to stop.
@@ -75,9 +103,11 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     runtime.block_on(serve(options))
 }
 
-async fn serve(Options { config, hold_unsynced_writes }: Options) -> anyhow::Result<()> {
+async fn serve(Options { config, source, hold_unsynced_writes }: Options) -> anyhow::Result<()> {
     let dir = config.agent.data_dir.as_path();
-    let _lock = DirLock::take(dir)?;
+    let _lock = DirLock::take(dir, Owner::Agent)?;
+    backup::finish_move(dir).context("cannot finish what a restore began")?;
+    upgrade::bring_up(dir)?;
     // Addresses first: what cannot be served is said before anything is touched.
     let tls = config.listen.tls.clone().map(ServerTls::load).transpose();
     let tls = tls.context("[listen.tls]")?.map(Arc::new);
@@ -93,37 +123,43 @@ async fn serve(Options { config, hold_unsynced_writes }: Options) -> anyhow::Res
     let registry =
         Registry::open_with_key_file(database.clone(), &config.key_file(), &mut OsEntropy)?;
     let catalogues = Catalogues::open(database.clone())?;
-    let rings = Rings::open(database, RINGS_CACHED_MAX)?;
+    let rings = Rings::open(database.clone(), RINGS_CACHED_MAX)?;
     let (journal, rings) = open_journal(&storage, &config, rings)?;
-    if registry.count()? == 0 && journal.ends() != Ends::default() {
-        tracing::error!(
-            "the journal has frames and the registry no devices: if state.redb is missing, bring it \
-             back, for without the devices' secrets nothing of this can be read"
-        );
-    }
+    report::registry_opened(&registry, &journal)?;
+    report::restored(dir)?;
     let tail = journal.tail();
 
     let stop = CancellationToken::new();
     let (to_accept, inbound) = mpsc::channel(INBOUND_MAX);
     let (to_control, control) = mpsc::channel(64);
     let sinks = Sinks::start(&storage, &config, &tail, &registry, &catalogues)?;
+    let prune = PruneHold::default();
     let counters = AcceptCounters::default();
     let accepting = AcceptStatus::default();
-    let gauges = Arc::new(ListenGauges::default());
     let brokers: Vec<(BrokerConfig, Arc<BrokerGauges>)> =
         config.brokers.iter().map(|broker| (broker.clone(), Arc::default())).collect();
     let reporter = Arc::new(Reporter {
         config: config.clone(),
         registry: registry.clone(),
-        tail,
         counters: counters.clone(),
         accepting: accepting.clone(),
-        listening: Arc::clone(&gauges),
+        listening: Arc::default(),
         tls: tls.clone(),
-        brokers: brokers.clone(),
+        brokers,
         sinks: Arc::clone(&sinks),
         control: to_control,
         started_ms: report::unix_ms(),
+        backups: BackupPort {
+            storage,
+            data_dir: dir.to_owned(),
+            key_file: config.key_file(),
+            state: database,
+            tail: tail.clone(),
+            prune: prune.clone(),
+            stop: stop.clone(),
+        },
+        tail,
+        reloader: Reloader::new(source, Arc::clone(&sinks), rereads(tls.as_ref())),
     });
     report::remember_devices(&registry, &counters.activity)?;
 
@@ -133,7 +169,7 @@ async fn serve(Options { config, hold_unsynced_writes }: Options) -> anyhow::Res
     let ports = driver::Ports {
         inbound,
         control,
-        floor: Box::new(move |is_full| floor.floor(is_full)),
+        floor: Box::new(move |is_full| floor.floor(is_full).filter(|_| !prune.is_held())),
         status: accepting,
         stop: intakes_ended.clone(),
     };
@@ -149,32 +185,83 @@ async fn serve(Options { config, hold_unsynced_writes }: Options) -> anyhow::Res
         tracing::info!(address = %http.address(), "metrics and health");
         tasks.spawn(http.serve(reporter.clone(), stop.clone()));
     }
-    let intakes = TaskTracker::new();
-    for (broker, gauges) in brokers {
-        let (registry, to_accept) = (registry.clone(), to_accept.clone());
-        let seed = u64::from_le_bytes(random()?);
-        intakes.spawn(broker::serve(broker, registry, to_accept, gauges, seed, stop.clone()));
-    }
-    if let Some(listener) = listener {
-        intakes.spawn(listener.serve(registry, to_accept.clone(), gauges, stop.clone()));
-    }
-    // The acceptor ends when the last intake does.
-    drop(to_accept);
-    intakes.close();
+    let intakes = start_intakes(listener, &reporter, to_accept, &stop)?;
     if let Some(tls) = tls {
         tasks.spawn(tls::keep_fresh(tls, stop.clone()));
     }
     tasks.spawn(report::keep_ledger(reporter.clone(), stop.clone()));
+    tasks.spawn(operation::keep_watch(reporter.clone(), stop.clone()));
+    let signals = Signals::new()?;
+    until_listening(&reporter).await;
     tracing::info!(data_dir = %dir.display(), "ready");
-
-    until_told_to_stop().await?;
+    attend(&reporter, signals).await?;
     tracing::info!("stopping");
+    notify::stopping();
     stop.cancel();
     intakes.wait().await;
     intakes_ended.cancel();
     tasks.close();
     tasks.wait().await;
     tokio::task::spawn_blocking(move || settle(acceptor, &sinks, &reporter)).await?
+}
+
+/// Every way in which devices come. The acceptor ends when the last of them does.
+fn start_intakes(
+    listener: Option<Listener>,
+    reporter: &Reporter,
+    to_accept: mpsc::Sender<Inbound>,
+    stop: &CancellationToken,
+) -> anyhow::Result<TaskTracker> {
+    let intakes = TaskTracker::new();
+    let registry = &reporter.registry;
+    for (broker, gauges) in reporter.brokers.clone() {
+        let (registry, to_accept) = (registry.clone(), to_accept.clone());
+        let seed = u64::from_le_bytes(random()?);
+        intakes.spawn(broker::serve(broker, registry, to_accept, gauges, seed, stop.clone()));
+    }
+    if let Some(listener) = listener {
+        let gauges = Arc::clone(&reporter.listening);
+        intakes.spawn(listener.serve(registry.clone(), to_accept, gauges, stop.clone()));
+    }
+    intakes.close();
+    Ok(intakes)
+}
+
+/// What a reload reads again besides the file itself.
+fn rereads(tls: Option<&Arc<ServerTls>>) -> Vec<operation::Reread> {
+    let certificates = |tls: &Arc<ServerTls>| {
+        let tls = Arc::clone(tls);
+        let read: operation::Read = Box::new(move || {
+            let now_s = tls::unix_s();
+            tls.refresh(true, now_s);
+            tls.status(now_s).problem.map_or(Ok(()), Err)
+        });
+        ("certificates", read)
+    };
+    tls.map(certificates).into_iter().collect()
+}
+
+/// The intake says itself that it listens, at its first turn.
+async fn until_listening(reporter: &Reporter) {
+    for _ in 0..TURNS_MAX {
+        let is_off = reporter.config.listen.address.is_none();
+        if is_off || reporter.listening.healthy().is_ok() {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Does as signals say, until one says to stop.
+async fn attend(reporter: &Arc<Reporter>, mut signals: Signals) -> anyhow::Result<()> {
+    notify::ready(&reporter.status_line());
+    while signals.next().await == Told::Reload {
+        notify::reloading();
+        let reloading = Arc::clone(reporter);
+        tokio::task::spawn_blocking(move || drop(reloading.reload())).await?;
+        notify::ready(&reporter.status_line());
+    }
+    Ok(())
 }
 
 /// The data's own order: what was taken is committed, then forwarded, then the books are closed.
@@ -257,14 +344,39 @@ fn listener(config: &Config, tls: Option<Arc<ServerTls>>) -> anyhow::Result<Opti
     }))
 }
 
-async fn until_told_to_stop() -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
-    let mut hangup = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
-    tokio::select! {
-        _ = terminate.recv() => Ok(()),
-        // The terminal is gone.
-        _ = hangup.recv() => Ok(()),
-        interrupted = tokio::signal::ctrl_c() => Ok(interrupted?),
+/// What a signal says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Told {
+    Stop,
+    Reload,
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+    /// A terminal is where this runs: a hangup says that it is gone.
+    is_interactive: bool,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("cannot wait for signals");
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            hangup: listen(SignalKind::hangup())?,
+            is_interactive: std::io::stdin().is_terminal(),
+        })
+    }
+
+    /// Cancel safe.
+    async fn next(&mut self) -> Told {
+        tokio::select! {
+            _ = self.terminate.recv() => Told::Stop,
+            _ = self.interrupt.recv() => Told::Stop,
+            _ = self.hangup.recv() => if self.is_interactive { Told::Stop } else { Told::Reload },
+        }
     }
 }
 

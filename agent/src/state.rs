@@ -1,13 +1,10 @@
-//! The agent's data directory: who may use it, and the small database in it.
+//! The small database in the agent's data directory.
 //!
-//! Constraints first. One process at a time owns a data directory ([`DirLock`]). The database
-//! (devices, cursors, manifests: everything small that is not the journal) lies on [`crate::storage`], so
+//! Constraints first. One process at a time uses it ([`crate::lock`]). The database (devices, cursors, manifests: everything small that is not the journal) lies on [`crate::storage`], so
 //! that the torture's forgetful disk covers it. Its memory is bounded by a cache of
 //! [`CACHE_BYTES`]. A file of a newer format is refused, never guessed at.
 
-use std::fs;
 use std::io;
-use std::io::{Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -26,7 +23,10 @@ pub const CACHE_BYTES: usize = 1024 * 1024;
 pub const FILE_NAME: &str = "state.redb";
 
 /// The version of the database as a whole; components have versions of their own, see [`claim`].
-const FORMAT: u32 = 1;
+/// It is 2 since the data directory tells its format: release 0.1.0 knows 1, and says so.
+pub const FORMAT: u32 = 2;
+/// The component's name in [`claim`] for the database as a whole.
+pub const COMPONENT: &str = "state";
 
 /// Component -> version of its tables. Every version of the agent can read this one.
 const FORMATS: TableDefinition<'static, &str, u32> = TableDefinition::new("formats");
@@ -34,14 +34,6 @@ const FORMATS: TableDefinition<'static, &str, u32> = TableDefinition::new("forma
 /// Why the state can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
-    /// Config: another process owns the directory.
-    #[error("{dir} is in use by another milepost process{}", by.map(|pid| format!(" ({pid})")).unwrap_or_default())]
-    Locked {
-        /// The data directory.
-        dir: PathBuf,
-        /// The owner's process id, if it said so.
-        by: Option<u32>,
-    },
     /// Config: written by a newer agent.
     #[error(
         "the {component} tables in this data directory have format {found}, this milepost knows up to {known}: \
@@ -62,6 +54,31 @@ pub enum StateError {
         path: PathBuf,
         /// Why.
         error: io::Error,
+    },
+    /// Resource: it is gone, and the journal is not.
+    #[error(
+        "{path} is {what}, and the journal beside it has frames, which nobody can read without the \
+         devices' secrets: bring it back from a backup (`milepost restore`); or move {} away to \
+         give up what it holds and begin anew", journal.display()
+    )]
+    Gone {
+        /// The database's file.
+        path: PathBuf,
+        /// Missing or empty.
+        what: &'static str,
+        /// The journal's directory.
+        journal: PathBuf,
+    },
+    /// Resource: it is not what was written.
+    #[error(
+        "{path} is damaged ({why}): bring it back from a backup (`milepost restore`); the journal \
+         beside it is not touched"
+    )]
+    Damaged {
+        /// The database's file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
     },
     /// Resource: the database can't be used.
     #[error("the state database failed: {0}")]
@@ -108,6 +125,7 @@ pub fn open(storage: &SharedStorage, path: &Path) -> Result<State, StateError> {
     let failed = |error| StateError::File { path: path.to_owned(), error };
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     storage.create_dir_all(dir).map_err(failed)?;
+    refuse_gone(storage, path, dir)?;
     let opened = Opened::new(storage, path)?;
     storage.sync_dir(dir).map_err(failed)?;
     let shared = Shared {
@@ -116,8 +134,31 @@ pub fn open(storage: &SharedStorage, path: &Path) -> Result<State, StateError> {
         current: RwLock::new(opened),
     };
     let state = State(Arc::new(shared));
-    claim(&state, "state", FORMAT)?;
+    claim(&state, COMPONENT, FORMAT)?;
     Ok(state)
+}
+
+/// Opens the database at `path`, which must be there.
+pub fn open_existing(storage: &SharedStorage, path: &Path) -> Result<State, StateError> {
+    let found = storage.open(path, false).and_then(|file| file.len());
+    found.map_err(|error| StateError::File { path: path.to_owned(), error })?;
+    open(storage, path)
+}
+
+/// A new database beside a journal that has frames would make all of them unreadable.
+fn refuse_gone(storage: &SharedStorage, path: &Path, dir: &Path) -> Result<(), StateError> {
+    let failed = |error| StateError::File { path: path.to_owned(), error };
+    let what = match storage.open(path, false).and_then(|file| file.len()) {
+        Ok(0) => "empty",
+        Ok(_) => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => "missing",
+        Err(error) => return Err(failed(error)),
+    };
+    let journal = dir.join("journal");
+    if crate::journal::has_segments(&**storage, &journal).map_err(failed)? {
+        return Err(StateError::Gone { path: path.to_owned(), what, journal });
+    }
+    Ok(())
 }
 
 impl Opened {
@@ -126,9 +167,29 @@ impl Opened {
         let file = storage.open(path, true).map_err(failed)?;
         let alive = Arc::new(AtomicBool::new(true));
         let backend = Backend { file, alive: Arc::clone(&alive) };
-        let database =
-            Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(backend)?;
+        let opened = Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(backend);
+        let database = opened.map_err(|error| damage_in(path, error))?;
         Ok(Self { database, alive })
+    }
+}
+
+/// Tells a damaged file from one that cannot be used now.
+fn damage_in(path: &Path, error: redb::DatabaseError) -> StateError {
+    use io::ErrorKind::{InvalidData, UnexpectedEof};
+    let path = path.to_owned();
+    match error {
+        redb::DatabaseError::Storage(StorageError::Corrupted(why)) => {
+            StateError::Damaged { path, why }
+        }
+        redb::DatabaseError::Storage(StorageError::Io(error))
+            if matches!(error.kind(), InvalidData | UnexpectedEof) =>
+        {
+            StateError::Damaged { path, why: error.to_string() }
+        }
+        redb::DatabaseError::RepairAborted => {
+            StateError::Damaged { path, why: "it cannot be repaired".to_owned() }
+        }
+        error => error.into(),
     }
 }
 
@@ -211,7 +272,7 @@ fn format_of(database: &State, component: &str) -> Result<Option<u32>, StateErro
     }
 }
 
-/// redb's file, on our storage. One process per directory is [`DirLock`]'s business.
+/// redb's file, on our storage. One process per directory is [`crate::lock`]'s business.
 #[derive(Debug)]
 struct Backend {
     file: Box<dyn File>,
@@ -254,50 +315,10 @@ impl redb::StorageBackend for Backend {
     }
 }
 
-/// Ownership of a data directory, given up when dropped, or by the kernel when the process ends.
-#[derive(Debug)]
-pub struct DirLock(#[expect(dead_code, reason = "held, not used: closing it unlocks")] fs::File);
-
-impl DirLock {
-    /// Takes the directory, making it (mode 0700) if it is not there.
-    ///
-    /// Errors: [`StateError::Locked`] if another process has it; does not wait.
-    pub fn take(dir: &Path) -> Result<Self, StateError> {
-        use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-
-        let failed = |path: &Path| {
-            let path = path.to_owned();
-            move |error| StateError::File { path, error }
-        };
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed(dir))?;
-        let path = dir.join("lock");
-        let mut options = fs::OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let mut file = options.open(&path).map_err(failed(&path))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(fs::TryLockError::WouldBlock) => {
-                let mut owner = String::new();
-                let read = file.read_to_string(&mut owner).is_ok();
-                let by = if read { owner.trim().parse().ok() } else { None };
-                return Err(StateError::Locked { dir: dir.to_owned(), by });
-            }
-            Err(fs::TryLockError::Error(error)) => return Err(failed(&path)(error)),
-        }
-        // Who has it is a courtesy to the reader of the error message; the lock is the kernel's.
-        let written = file
-            .set_len(0)
-            .and_then(|()| file.rewind())
-            .and_then(|()| writeln!(file, "{}", std::process::id()));
-        if let Err(error) = written {
-            tracing::debug!(%error, path = %path.display(), "process id not written");
-        }
-        Ok(Self(file))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::storage::Disk;
 
@@ -328,7 +349,7 @@ mod tests {
         let path = dir.path().join(FILE_NAME);
         migrated(&open(&storage(), &path).unwrap(), "state", FORMAT + 1).unwrap();
         let error = open(&storage(), &path).unwrap_err();
-        assert!(matches!(error, StateError::Newer { found: 2, known: 1, .. }));
+        assert!(matches!(error, StateError::Newer { found: 3, known: 2, .. }));
         assert!(error.to_string().contains("run the newer milepost"), "{error}");
     }
 
@@ -348,19 +369,42 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(FILE_NAME);
         fs::write(&path, [7; 10_000]).unwrap();
-        assert!(matches!(open(&storage(), &path), Err(StateError::Database(_))));
+        let error = open(&storage(), &path).unwrap_err();
+        assert!(matches!(error, StateError::Damaged { .. }), "{error}");
+        assert!(error.to_string().contains("milepost restore"), "{error}");
     }
 
     #[test]
-    fn a_directory_has_one_owner_at_a_time() {
+    fn a_damaged_database_is_said_to_be_so() {
         let dir = tempfile::tempdir().unwrap();
-        let dir = dir.path().join("data");
-        let lock = DirLock::take(&dir).unwrap();
-        let error = DirLock::take(&dir).unwrap_err();
-        assert!(
-            matches!(error, StateError::Locked { by: Some(pid), .. } if pid == std::process::id())
-        );
-        drop(lock);
-        DirLock::take(&dir).unwrap();
+        let path = dir.path().join(FILE_NAME);
+        drop(open(&storage(), &path).unwrap());
+        let whole = fs::read(&path).unwrap();
+        for len in [1, 100, 4096, whole.len() / 2] {
+            fs::write(&path, &whole[..len]).unwrap();
+            let error = open(&storage(), &path).unwrap_err();
+            assert!(matches!(error, StateError::Damaged { .. }), "{len} bytes: {error}");
+        }
+        fs::write(&path, vec![0; whole.len()]).unwrap();
+        let error = open(&storage(), &path).unwrap_err();
+        assert!(matches!(error, StateError::Damaged { .. }), "zeros: {error}");
+    }
+
+    #[test]
+    fn a_database_that_is_gone_is_not_made_anew_beside_a_journal() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE_NAME);
+        let lane = dir.path().join("journal/bulk");
+        fs::create_dir_all(&lane).unwrap();
+        drop(open(&storage(), &path).unwrap());
+        fs::write(lane.join("00000000000000000000.seg"), "frames").unwrap();
+        drop(open(&storage(), &path).unwrap());
+        fs::write(&path, "").unwrap();
+        let error = open(&storage(), &path).unwrap_err().to_string();
+        assert!(error.contains("state.redb is empty"), "{error}");
+        fs::remove_file(&path).unwrap();
+        let error = open(&storage(), &path).unwrap_err().to_string();
+        assert!(error.contains("state.redb is missing") && error.contains("restore"), "{error}");
+        assert!(!path.exists());
     }
 }

@@ -259,3 +259,51 @@ fn what_is_not_there_is_not_made_by_looking() {
         answer(dir.path(), &["--data-dir", "elsewhere", "devices", "list"]).contains("1 device\n")
     );
 }
+
+#[test]
+fn a_backup_is_made_checked_and_restored_without_an_agent() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    answer(dir, &["devices", "add", "a", "b", "--keys", "keys.ndjson"]);
+    let said = answer(dir, &["backup", "copy.tar"]);
+    assert!(said.contains("backup made: ") && said.contains("not in it: registry.key"), "{said}");
+    assert!(answer(dir, &["backup", "verify", "copy.tar"]).starts_with("ok: copy.tar\n"));
+    answer(dir, &["devices", "add", "c", "--keys", "keys.ndjson"]);
+    let said = refusal(dir, 1, &["restore", "copy.tar"]);
+    assert!(said.contains("not empty") && said.contains("--replace"), "{said}");
+    let said = answer(dir, &["restore", "copy.tar", "--replace"]);
+    assert!(
+        said.contains("kept in place: registry.key") && said.contains("Start the agent"),
+        "{said}"
+    );
+    let listed = answer(dir, &["devices", "list", "--json"]);
+    assert_eq!(listed.lines().count(), 2, "{listed}");
+    // Elsewhere, without the key: it is said what is missing, and nothing opens without it.
+    let said = answer(dir, &["restore", "copy.tar", "--to", "other"]);
+    assert!(said.contains("other/registry.key"), "{said}");
+    let said = refusal(dir, 1, &["devices", "list", "--data-dir", "other"]);
+    assert!(said.contains("registry.key is missing"), "{said}");
+    assert!(refusal(dir, 1, &["reload"]).contains("no agent runs"));
+    assert!(
+        refusal(dir, 1, &["backup", "none", "--data-dir", "nowhere"]).contains("no data directory")
+    );
+    refusal(dir, 2, &["backup"]);
+}
+
+#[test]
+fn a_running_agent_reloads_when_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let agent = Agent::start(dir);
+    assert!(answer(dir, &["reload"]).contains("nothing has changed"));
+    let path = dir.join("milepost.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let more = "journal.segment_mib = 32\nlog.level = \"debug\"\n";
+    std::fs::write(&path, format!("{text}{more}")).unwrap();
+    let said = answer(dir, &["reload"]);
+    assert!(said.contains("applied: log.level\nneeds a restart: journal.segment_mib\n"), "{said}");
+    std::fs::write(&path, "listen.adress = 7\n").unwrap();
+    let said = refusal(dir, 1, &["reload"]);
+    assert!(said.contains("nothing was changed") && said.contains("did you mean"), "{said}");
+    drop(agent);
+}

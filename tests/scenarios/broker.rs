@@ -137,13 +137,13 @@ fn a_broker_that_drops_what_it_has_no_room_for_loses_nothing() {
     if !has_mosquitto() {
         return;
     }
-    let mut world = World::synthetic(10, 63, "");
+    let mut world = World::synthetic_for(Duration::from_mins(5), 5, 63, "");
     // It says PUBACK to the devices and forgets the message: the very thing to be safe from.
-    let broker = open_broker(&mut world, "max_queued_messages 3\nmax_inflight_messages 2\n");
+    let broker = open_broker(&mut world, "max_queued_messages 10\n");
     let broker = broker.start().unwrap();
-    world.configure("in_flight_max = 2\n");
+    world.configure("in_flight_max = 4\n");
     let agent = world.home.start().unwrap();
-    world.drive(&["--speed", "max"]);
+    world.drive(&["--speed", "max", "--frame-bytes", "256", "--drain-for", "150s"]);
     assert!(world.home.metric("agent_frame_ahead_total").unwrap() > 0.0, "nothing was dropped");
     finish(&world, agent);
     broker.kill().unwrap();

@@ -23,3 +23,4 @@ mod simulator;
 mod tls;
 mod broker;
 mod broker_acl;
+mod operation;

@@ -60,8 +60,13 @@ impl World {
 
     /// A synthetic fleet.
     pub fn synthetic(vehicles: u32, seed: u64, extra_config: &str) -> Self {
+        Self::synthetic_for(DRIVE, vehicles, seed, extra_config)
+    }
+
+    /// A synthetic fleet on longer drives, for `--speed max`.
+    pub fn synthetic_for(drive: Duration, vehicles: u32, seed: u64, extra_config: &str) -> Self {
         Self::with(extra_config, |dir| {
-            Fleet::synthetic(binaries(), &dir.join("fleet"), vehicles, seed, DRIVE).unwrap()
+            Fleet::synthetic(binaries(), &dir.join("fleet"), vehicles, seed, drive).unwrap()
         })
     }
 
@@ -80,6 +85,24 @@ impl World {
         let mut text = std::fs::read_to_string(&self.home.config).unwrap();
         text.push_str(lines);
         std::fs::write(&self.home.config, text).unwrap();
+    }
+
+    /// What an older release left, with its fleet in the midst of a recording: an archive of
+    /// `agent`, `out`, `fleet` and the recording.
+    pub fn left_by(archive: &Path, recording: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let unpacked = std::process::Command::new("tar")
+            .arg("-xzf")
+            .arg(archive)
+            .current_dir(dir.path())
+            .status()
+            .unwrap();
+        assert!(unpacked.success(), "{}", archive.display());
+        let home = AgentHome::new(binaries(), dir.path(), "").unwrap();
+        let files = vec![dir.path().join(recording)];
+        let fleet = Fleet::replay(binaries(), &dir.path().join("fleet"), &files, None).unwrap();
+        let connect = home.listen.to_string();
+        Self { home, fleet, connect, dir }
     }
 
     pub fn path(&self) -> &Path {

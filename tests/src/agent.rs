@@ -53,15 +53,23 @@ const PORTS: u32 = 20_000;
 impl AgentHome {
     /// A home under `dir`, with a file sink in `dir/out`, and `extra` lines of configuration.
     pub fn new(binaries: &Binaries, dir: &Path, extra: &str) -> Result<Self> {
+        let sink = dir.join("out");
+        let sinks = format!(
+            "[[sink]]\nname = \"file\"\ntype = \"file\"\npath = \"{}\"\n\n{extra}",
+            sink.display()
+        );
+        Self::with_sinks(binaries, dir, &sinks)
+    }
+
+    /// A home under `dir`, with these sinks, and whatever else is configured.
+    pub fn with_sinks(binaries: &Binaries, dir: &Path, sinks: &str) -> Result<Self> {
         let (listen, http) = (free_address()?, free_address()?);
         let data = dir.join("agent");
         let config = dir.join("milepost.toml");
-        let sink = dir.join("out");
         let text = format!(
             "[agent]\ndata_dir = \"{}\"\n\n[listen]\naddress = \"{listen}\"\n\n[http]\naddress = \"{http}\"\n\n\
-             [[sink]]\nname = \"file\"\ntype = \"file\"\npath = \"{}\"\n\n{extra}\n",
+             {sinks}\n",
             data.display(),
-            sink.display(),
         );
         std::fs::create_dir_all(dir)?;
         std::fs::write(&config, text)?;
@@ -135,14 +143,18 @@ impl AgentHome {
         Ok(serde_json::from_slice(&self.call(&["ledger", "--json"])?.stdout)?)
     }
 
-    /// Waits until the journal is empty of what the file sink has not.
+    /// Waits until every sink has everything: nothing is left in the journal, and nothing waits for a
+    /// catalogue.
     pub fn wait_delivered(&self, at_most: Duration) -> Result<()> {
-        until("delivery to the file sink", at_most, || {
+        until("delivery to all sinks", at_most, || {
             let ledger = self.ledger()?;
-            let buffered = |unit: &str| {
-                ledger.pointer(&format!("/sinks/0/buffered/{unit}")).and_then(Value::as_u64)
+            let sinks = ledger.get("sinks").and_then(Value::as_array).context("no sinks")?;
+            let is_none = |sink: &Value, what: &str| {
+                let count = |unit| sink.pointer(&format!("/{what}/{unit}"))?.as_u64();
+                count("samples") == Some(0) && count("events") == Some(0)
             };
-            Ok(buffered("samples") == Some(0) && buffered("events") == Some(0))
+            let has_all = |sink| is_none(sink, "buffered") && is_none(sink, "quarantined");
+            Ok(!sinks.is_empty() && sinks.iter().all(has_all))
         })
     }
 

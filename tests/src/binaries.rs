@@ -20,6 +20,20 @@ pub fn root() -> PathBuf {
     manifest.parent().unwrap_or(manifest).to_owned()
 }
 
+/// `cargo` in the checkout's root, as if from a shell: what an outer cargo says about the package that
+/// it runs would let build scripts that look at it run again, and all that depends on them.
+pub fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(name.as_ref());
+        }
+    }
+    command
+}
+
 /// The recorded traffic: `MILEPOST_DATA`, or `shared/data` beside the checkout. None if it is not
 /// there.
 pub fn recordings() -> Option<PathBuf> {
@@ -70,8 +84,8 @@ pub fn built(what: &[&str], name: &str) -> Result<PathBuf> {
 
 /// Runs cargo; gives its messages.
 fn build(what: &[&str]) -> Result<String> {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(root()).args(["build", "--quiet", "--message-format=json"]).args(what);
+    let mut cargo = cargo();
+    cargo.args(["build", "--quiet", "--message-format=json"]).args(what);
     let output = cargo.stderr(std::process::Stdio::inherit()).output().context("running cargo")?;
     if !output.status.success() {
         bail!("building the binaries failed");

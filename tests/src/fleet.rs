@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use crate::agent::AgentHome;
 use crate::binaries::Binaries;
 use crate::process::Process;
 
@@ -161,6 +162,19 @@ impl Fleet {
             .stderr(Stdio::piped())
             .output()
             .context("running milepost-sim")
+    }
+
+    /// Holds a sink of this agent's against what was admitted: a file sink's directory, or `store`.
+    pub fn verify_sink(&self, home: &AgentHome, sink: &Path, ledger: &Path) -> Result<Output> {
+        let mut command = self.command("verify");
+        command.args(self.verify_flag).arg("--sink").arg(sink).arg("--json");
+        command.arg("--state").arg(self.state());
+        command.arg("--ledger").arg(ledger);
+        if sink == Path::new("store") {
+            command.args(["--ledger-sink", "store", "--config"]).arg(&home.config);
+            command.arg("--milepost").arg(&self.binaries.agent);
+        }
+        command.output().context("running milepost-sim")
     }
 
     fn command(&self, verb: &str) -> Command {

@@ -48,9 +48,15 @@ impl Process {
 
     /// Asks it to stop (SIGTERM).
     pub fn terminate(&self) -> Result<()> {
-        let status = Command::new("kill").arg(self.child.id().to_string()).status()?;
+        self.signal("TERM")
+    }
+
+    /// Sends it a signal by name: `HUP`, `STOP`, `CONT`.
+    pub fn signal(&self, name: &str) -> Result<()> {
+        let id = self.child.id().to_string();
+        let status = Command::new("kill").args(["-s", name, &id]).status()?;
         if !status.success() {
-            bail!("{} is not there to be stopped", self.name);
+            bail!("{} is not there to be told", self.name);
         }
         Ok(())
     }

@@ -73,7 +73,7 @@ enum Chore {
 
 #[derive(Subcommand)]
 enum Bench {
-    /// Simulator, MQTT, agent, fsync, file sink on one machine; every sample verified afterwards.
+    /// Simulator, MQTT, agent, fsync, sink on one machine; every sample verified afterwards.
     Ingest {
         /// Where the recordings are; default: ../shared/data, or `MILEPOST_DATA`.
         #[arg(long, num_args = 1..)]
@@ -90,6 +90,21 @@ enum Bench {
         /// Samples a second that the fleet offers; 0 for as many as it can.
         #[arg(long, default_value_t = 500_000)]
         rate: u32,
+        /// Which sink the agent has.
+        #[arg(long, value_enum, default_value_t = bench::SinkKind::Store)]
+        sink: bench::SinkKind,
+        /// Afterwards the same samples as JSON, through rumqttc and Mosquitto into a file.
+        #[arg(long)]
+        peers: bool,
+    },
+    /// Bytes that the local store takes for the recordings, per set.
+    Store {
+        /// Where the recordings are; default: ../shared/data, or `MILEPOST_DATA`.
+        #[arg(long, num_args = 1..)]
+        data: Vec<PathBuf>,
+        /// One JSON object per line.
+        #[arg(long)]
+        json: bool,
     },
     /// The local store, asked: a made-up fleet's day, medians in milliseconds.
     Query {
@@ -123,16 +138,31 @@ fn run(chore: Chore) -> Result<()> {
         Chore::Test { all } => {
             test::run(all || std::env::var_os("CI").is_some_and(|ci| ci == "true"))
         }
-        Chore::Bench { bench: Bench::Ingest { data, json, load_for, vehicles, rate } } => {
-            bench::ingest(&bench::Ingest { data, json, load_for, vehicles, rate })
-        }
-        Chore::Bench { bench: Bench::Query { samples, vehicles, json } } => {
-            bench::query(&bench::Query { samples, vehicles, json })
-        }
+        Chore::Bench { bench } => measure(bench),
         Chore::Torture { kills, seed, data, keep } => {
             torture::run(&torture::Torture { kills, seed, data, keep })
         }
         Chore::Ci => ci::run(),
+    }
+}
+
+fn measure(bench: Bench) -> Result<()> {
+    match bench {
+        Bench::Ingest { data, json, load_for, vehicles, rate, sink, peers } => {
+            bench::ingest::run(&bench::ingest::Ingest {
+                data,
+                json,
+                load_for,
+                vehicles,
+                rate,
+                sink,
+                peers,
+            })
+        }
+        Bench::Store { data, json } => bench::store::run(&bench::store::Store { data, json }),
+        Bench::Query { samples, vehicles, json } => {
+            bench::query::query(&bench::query::Query { samples, vehicles, json })
+        }
     }
 }
 

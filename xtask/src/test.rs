@@ -3,7 +3,8 @@
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
-use world::binaries::{recordings, root};
+pub use world::binaries::cargo;
+use world::binaries::recordings;
 
 pub fn run(all: bool) -> Result<()> {
     if recordings().is_none() {
@@ -21,13 +22,6 @@ pub fn run(all: bool) -> Result<()> {
         tests.env("CI", "true");
     }
     step("tests", &mut tests)
-}
-
-/// `cargo`, in the checkout's root.
-pub fn cargo() -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(root());
-    command
 }
 
 /// Runs one step; fails if it does.

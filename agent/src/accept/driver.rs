@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Acceptor, Blocked};
 use crate::intake::Inbound;
 use crate::journal::{AppendError, Positions};
+use crate::notify::Pulse;
 use crate::telemetry::Gauge;
 
 /// Messages taken before a commit, at most: bounds what a crash lets devices send again.
@@ -49,6 +50,7 @@ pub enum Control {
 pub struct AcceptStatus {
     blocked: Arc<Mutex<Option<String>>>,
     journal_bytes: Gauge,
+    pulse: Pulse,
 }
 
 impl AcceptStatus {
@@ -60,6 +62,11 @@ impl AcceptStatus {
     /// Bytes of the journal's files.
     pub fn journal_bytes(&self) -> u64 {
         self.journal_bytes.get()
+    }
+
+    /// Whether its thread moves.
+    pub fn pulse(&self) -> &Pulse {
+        &self.pulse
     }
 
     fn set(&self, reason: Option<String>) {
@@ -106,6 +113,7 @@ async fn drive(mut acceptor: Acceptor, mut ports: Ports) -> Acceptor {
     // What the last life took may not be in its checkpoint.
     let mut moved = true;
     loop {
+        ports.status.pulse.beat();
         tokio::select! {
             inbound = ports.inbound.recv(), if held.is_none() => match inbound {
                 Some(inbound) => {
@@ -139,6 +147,7 @@ async fn drive(mut acceptor: Acceptor, mut ports: Ports) -> Acceptor {
     }
     commit(&mut acceptor, &ports.status, false);
     checkpoint(&mut acceptor);
+    ports.status.pulse.rest();
     acceptor
 }
 

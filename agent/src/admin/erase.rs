@@ -102,7 +102,7 @@ impl Admin {
             self.hooks.shut_out(*device);
         }
         let swept = self.hooks.erase(devices).unwrap_or_else(|why| {
-            let sinks = vec![SinkErased::failed("all", why)];
+            let sinks = vec![SinkErased::failed("all", &why)];
             vec![Swept { sinks, ..Swept::default() }; devices.len()]
         });
         let mut proofs = Vec::with_capacity(devices.len());

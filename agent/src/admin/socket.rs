@@ -11,16 +11,21 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixListener;
-use tokio::sync::Semaphore;
+use tokio::net::unix::OwnedWriteHalf;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{Admin, CONNECTIONS_MAX, LINE_LEN_MAX, Request, Response, SILENCE_MAX};
+use crate::backup::Progress;
 use crate::registry::OsEntropy;
 
 const NAME: &str = "admin.sock";
 /// How long a client waits for an answer.
 const ANSWER_MAX: Duration = Duration::from_mins(2);
+/// How often something that takes its time says how far it has come.
+const PROGRESS_EVERY: Duration = Duration::from_millis(250);
 /// After a failed accept: most likely we are out of file descriptors.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
@@ -147,19 +152,41 @@ async fn converse(
             return Ok(());
         }
         let response = match serde_json::from_slice::<Request>(&line) {
-            Ok(request) => answer(admin.clone(), request).await?,
+            Ok(request) => answer(admin.clone(), request, &mut writer).await?,
             Err(error) => Response::Refused { reason: format!("not understood: {error}") },
         };
-        let mut answer = serde_json::to_vec(&response)?;
-        answer.push(b'\n');
-        tokio::time::timeout(SILENCE_MAX, writer.write_all(&answer)).await??;
+        say(&mut writer, &response).await?;
     }
 }
 
-async fn answer(admin: Admin, request: Request) -> io::Result<Response> {
-    let answering =
-        tokio::task::spawn_blocking(move || admin.answer(request, now_ms(), &mut OsEntropy));
-    answering.await.map_err(io::Error::other)
+async fn say(writer: &mut OwnedWriteHalf, response: &Response) -> io::Result<()> {
+    let mut line = serde_json::to_vec(response)?;
+    line.push(b'\n');
+    tokio::time::timeout(SILENCE_MAX, writer.write_all(&line)).await?
+}
+
+/// Answers, and says meanwhile how far it has come. Nobody there to hear it ends the work.
+async fn answer(
+    admin: Admin,
+    request: Request,
+    writer: &mut OwnedWriteHalf,
+) -> io::Result<Response> {
+    let (told, mut progress) = watch::channel(Progress::default());
+    let mut answering = tokio::task::spawn_blocking(move || {
+        let mut watch = |progress| told.send(progress).is_ok();
+        admin.answer_slowly(request, now_ms(), &mut OsEntropy, &mut watch)
+    });
+    let mut tick = tokio::time::interval_at(Instant::now() + PROGRESS_EVERY, PROGRESS_EVERY);
+    loop {
+        tokio::select! {
+            answered = &mut answering => return answered.map_err(io::Error::other),
+            _ = tick.tick() => {
+                let progress = progress.borrow_and_update().clone();
+                // Said again if nothing has changed: it shows that somebody still listens.
+                say(writer, &Response::Progress { progress }).await?;
+            }
+        }
+    }
 }
 
 /// Now, in Unix milliseconds.
@@ -192,10 +219,33 @@ impl Client {
 
     /// Asks and waits for the answer.
     pub fn ask(&mut self, request: &Request) -> Result<Response, SocketError> {
+        self.ask_slowly(request, &mut |_| ())
+    }
+
+    /// Asks, hears how far it has come, and waits for the answer.
+    pub fn ask_slowly(
+        &mut self,
+        request: &Request,
+        watch: &mut dyn FnMut(Progress),
+    ) -> Result<Response, SocketError> {
+        self.send(request)?;
+        loop {
+            match self.receive()? {
+                Response::Progress { progress } => watch(progress),
+                response => return Ok(response),
+            }
+        }
+    }
+
+    fn send(&mut self, request: &Request) -> Result<(), SocketError> {
         let mut line = serde_json::to_vec(request)?;
         line.push(b'\n');
         self.reader.get_mut().write_all(&line)?;
-        line.clear();
+        Ok(())
+    }
+
+    fn receive(&mut self) -> Result<Response, SocketError> {
+        let mut line = Vec::new();
         if self.reader.read_until(b'\n', &mut line)? == 0 {
             return Err(SocketError::Broken(io::ErrorKind::UnexpectedEof.into()));
         }

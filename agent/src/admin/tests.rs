@@ -3,6 +3,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +18,7 @@ struct Agent {
     buffered: Mutex<Vec<Buffered>>,
     /// Why nothing can be erased, if it cannot.
     stuck: Mutex<Option<String>>,
+    cancelled: AtomicBool,
 }
 
 impl Hooks for Agent {
@@ -41,6 +43,24 @@ impl Hooks for Agent {
 
     fn ledger(&self) -> Result<Ledger, String> {
         Ok(Ledger::new(1, Vec::new()))
+    }
+
+    fn reload(&self) -> Result<ReloadReport, String> {
+        Ok(ReloadReport { applied: vec!["log.level".to_owned()], ..ReloadReport::default() })
+    }
+
+    fn backup(
+        &self,
+        _: &Plan,
+        _: i64,
+        watch: &mut dyn FnMut(Progress) -> bool,
+    ) -> Result<BackupReport, String> {
+        // As slow as it takes for whoever asked to be gone.
+        while watch(Progress { done: 1, total: 2 }) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.cancelled.store(true, Ordering::Release);
+        Err("cancelled".to_owned())
     }
 }
 
@@ -268,4 +288,33 @@ fn with_a_vehicle_go_the_devices_that_sat_in_no_other() {
     let vehicle = "van".parse().unwrap();
     assert!(reason(ask(&admin, Request::VehiclesErase { vehicle })).contains("no vehicle van"));
     assert!(reason(ask(&admin, Request::DevicesErase { device: id("x") })).contains("no device x"));
+}
+
+#[tokio::test]
+async fn what_takes_its_time_is_told_of_and_ends_when_nobody_listens() {
+    let dir = tempfile::tempdir().unwrap();
+    let agent = Arc::new(Agent::default());
+    let server = Server::bind(dir.path()).unwrap();
+    let stop = CancellationToken::new();
+    let serving = tokio::spawn(server.serve(admin(dir.path(), Arc::clone(&agent)), stop.clone()));
+    let path = dir.path().join("admin.sock");
+    tokio::task::spawn_blocking(move || {
+        let mut stream = UnixStream::connect(&path).unwrap();
+        let plan = Plan { to: "/nowhere".into(), with_key: false };
+        let mut line = serde_json::to_vec(&Request::Backup { plan }).unwrap();
+        line.push(b'\n');
+        stream.write_all(&line).unwrap();
+        let mut said = [0; 64];
+        let read = stream.read(&mut said).unwrap();
+        let said = String::from_utf8_lossy(&said[..read]).into_owned();
+        assert!(said.starts_with(r#"{"response":"progress""#), "{said}");
+    })
+    .await
+    .unwrap();
+    // The connection is gone by now: the work ends by itself, or this never returns.
+    while !agent.cancelled.load(Ordering::Acquire) {
+        tokio::task::yield_now().await;
+    }
+    stop.cancel();
+    serving.await.unwrap();
 }

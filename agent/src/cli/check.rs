@@ -3,12 +3,17 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Args;
 use serde::Serialize;
 
 use super::write_json;
+use crate::catalogues::Catalogues;
 use crate::config::{Config, ConfigError};
+use crate::lock::{DirLock, Owner};
+use crate::storage::{Disk, SharedStorage};
+use crate::{privacy, state};
 
 #[derive(Args, Debug)]
 pub(super) struct Check {
@@ -26,6 +31,28 @@ struct Mistake<'a> {
     column: Option<usize>,
     what: &'a str,
     meant: Option<&'a str>,
+}
+
+/// Drop rules that match nothing in the catalogues that were learnt; none if none were, or if they
+/// cannot be read now, because an agent runs.
+fn idle_rules(config: &Config) -> Vec<&str> {
+    let drop = &config.privacy.drop;
+    let database = config.agent.data_dir.join(state::FILE_NAME);
+    if drop.is_empty() || !database.exists() {
+        return Vec::new();
+    }
+    let known = || -> anyhow::Result<Vec<String>> {
+        let _lock = DirLock::take(&config.agent.data_dir, Owner::Agent)?;
+        let storage: SharedStorage = Arc::new(Disk);
+        Ok(Catalogues::open(state::open_existing(&storage, &database)?)?.paths())
+    };
+    let Ok(known) = known() else { return Vec::new() };
+    let is_idle = |glob: &&str| !known.iter().any(|path| privacy::matches(glob, path));
+    if known.is_empty() {
+        Vec::new()
+    } else {
+        drop.iter().map(String::as_str).filter(is_idle).collect()
+    }
 }
 
 impl Check {
@@ -46,6 +73,13 @@ impl Check {
                             path.display()
                         )?,
                         None => writeln!(out, "ok: no configuration file, all defaults")?,
+                    }
+                    for glob in idle_rules(&loaded.config) {
+                        writeln!(
+                            out,
+                            "hint: drop rule `{glob}` matches no signal that devices have told of \
+                             so far"
+                        )?;
                     }
                 }
                 return Ok(ExitCode::SUCCESS);

@@ -12,11 +12,14 @@ use crate::admin::{Admin, Buffered, Client, Hooks, Request, Response};
 use crate::config::Config;
 use crate::erasure::Swept;
 use crate::ledger::Ledger;
+use crate::lock::{DirLock, LockError, Owner};
 use crate::registry::{OsEntropy, Registry};
+use crate::reload::ReloadReport;
 use crate::rings::Rings;
 use crate::run;
-use crate::state::{self, DirLock, State, StateError};
+use crate::state::{self, State};
 use crate::storage::{Disk, SharedStorage};
+use crate::{backup, upgrade};
 
 /// An agent that starts, or another command, holds the directory for a moment without answering.
 const ATTEMPTS: u32 = 100;
@@ -46,27 +49,13 @@ pub(super) enum Missing {
 impl Agent {
     /// Gets at the configured data directory.
     pub fn reach(config: &Config, missing: Missing) -> anyhow::Result<Self> {
-        let dir = &config.agent.data_dir;
-        if missing == Missing::Refuse && !dir.exists() {
-            bail!(
-                "there is no data directory {}: run the agent or add devices first, or name \
-                 another one with --data-dir",
-                dir.display()
-            );
-        }
-        let mut last = None;
-        for _ in 0..ATTEMPTS {
-            match DirLock::take(dir) {
-                Ok(lock) => return Ok(Self::Resting(Box::new(resting(config)?), lock)),
-                Err(locked @ StateError::Locked { .. }) => match Client::connect(dir) {
-                    Ok(client) => return Ok(Self::Running(client)),
-                    Err(error) => last = Some(anyhow::Error::new(error).context(locked)),
-                },
-                Err(error) => return Err(error.into()),
+        Ok(match own_or_connect(&config.agent.data_dir, missing)? {
+            Place::Owned(lock) => {
+                upgrade::bring_up(&config.agent.data_dir)?;
+                Self::Resting(Box::new(resting(config)?), lock)
             }
-            std::thread::sleep(ATTEMPT_PAUSE);
-        }
-        Err(last.unwrap_or_else(|| anyhow::anyhow!("no attempt was made")))
+            Place::Running(client) => Self::Running(client),
+        })
     }
 
     /// Asks, and takes a refusal for an error.
@@ -80,6 +69,38 @@ impl Agent {
             response => Ok(response),
         }
     }
+}
+
+/// Whose a data directory is.
+pub(super) enum Place {
+    /// Ours: no agent runs on it.
+    Owned(DirLock),
+    /// The agent's that runs on it.
+    Running(Client),
+}
+
+/// Takes a data directory, or finds the agent that has it.
+pub(super) fn own_or_connect(dir: &Path, missing: Missing) -> anyhow::Result<Place> {
+    if missing == Missing::Refuse && !dir.exists() {
+        bail!(
+            "there is no data directory {}: run the agent or add devices first, or name \
+             another one with --data-dir",
+            dir.display()
+        );
+    }
+    let mut last = None;
+    for _ in 0..ATTEMPTS {
+        match DirLock::take(dir, Owner::Agent) {
+            Ok(lock) => return Ok(Place::Owned(lock)),
+            Err(locked @ LockError::Held { .. }) => match Client::connect(dir) {
+                Ok(client) => return Ok(Place::Running(client)),
+                Err(error) => last = Some(anyhow::Error::new(error).context(locked)),
+            },
+            Err(error) => return Err(error.into()),
+        }
+        std::thread::sleep(ATTEMPT_PAUSE);
+    }
+    Err(last.unwrap_or_else(|| anyhow::anyhow!("no attempt was made")))
 }
 
 fn resting(config: &Config) -> anyhow::Result<Admin> {
@@ -123,9 +144,23 @@ impl Hooks for Resting {
     fn ledger(&self) -> Result<Ledger, String> {
         run::ledger_at_rest(&self.config).map_err(|error| format!("{error:#}"))
     }
+
+    fn reload(&self) -> Result<ReloadReport, String> {
+        Err("no agent runs here".to_owned())
+    }
+
+    fn backup(
+        &self,
+        _: &backup::Plan,
+        _: i64,
+        _: &mut dyn FnMut(backup::Progress) -> bool,
+    ) -> Result<backup::Report, String> {
+        // The command makes it itself, without the registry's key.
+        Err("no agent runs here".to_owned())
+    }
 }
 
-fn now_ms() -> i64 {
+pub(super) fn now_ms() -> i64 {
     #[allow(clippy::disallowed_methods, reason = "driver: the command line's one clock")]
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)

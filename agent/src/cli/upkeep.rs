@@ -12,7 +12,7 @@ use clap::Args;
 
 use super::write_json;
 use crate::config::{Config, SinkKind};
-use crate::sink::{DirLock, LockError};
+use crate::lock::{DirLock, LockError, Owner};
 use crate::storage::{Disk, SharedStorage};
 use crate::store::check::{self, Checked, Finding};
 use crate::store::rebuild::{self, Rebuilt};
@@ -148,9 +148,9 @@ fn lock(dir: &Path) -> anyhow::Result<DirLock> {
     if !dir.is_dir() {
         bail!("there is no store in {}", dir.display());
     }
-    match DirLock::take(dir) {
+    match DirLock::take(dir, Owner::Sink) {
         Ok(lock) => Ok(lock),
-        Err(LockError::Held(dir)) => {
+        Err(LockError::Held { dir, .. }) => {
             bail!("an agent has the store in {} open: stop it first", dir.display())
         }
         Err(error) => Err(error.into()),

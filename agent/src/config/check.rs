@@ -36,6 +36,7 @@ pub(super) fn consistency(config: &Config, notes: &Notes) {
             notes.wrong_at("listen.tls", "TLS for a port that is off", None);
         }
     }
+    sink_places(config, notes);
     let journal = &config.journal;
     if journal.bytes_max < journal.segment_bytes.saturating_mul(SEGMENTS_MIN) {
         let given = notes.span("journal.size_max_gib").is_some();
@@ -50,6 +51,49 @@ pub(super) fn consistency(config: &Config, notes: &Notes) {
 pub(super) fn is_name(name: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     (1..=NAME_LEN_MAX).contains(&name.len()) && name.bytes().all(allowed)
+}
+
+/// What the agent itself keeps in its data directory.
+const OWN: [&str; 6] = ["journal", "cursors", "dead-letters", "parked", "store", "state.redb"];
+
+/// Sinks that would write among the agent's own files, or around them.
+fn sink_places(config: &Config, notes: &Notes) {
+    let data_dir = plain(&config.agent.data_dir);
+    for (index, sink) in config.sinks.0.iter().enumerate() {
+        let (path, is_store) = match &sink.kind {
+            SinkKind::File { path, .. } => (path, false),
+            SinkKind::Store { path, .. } => (path, true),
+            SinkKind::Stdout => continue,
+        };
+        let place = plain(&data_dir.join(path));
+        let is_own =
+            |own: &&str| place.starts_with(data_dir.join(own)) && !(is_store && *own == "store");
+        let what = if data_dir.starts_with(&place) {
+            "the data directory itself lies there"
+        } else if OWN.iter().any(|own| is_own(&own)) {
+            "the agent keeps its own files there"
+        } else {
+            continue;
+        };
+        let keys = [format!("sink[{index}].path"), format!("sink[{index}].name")];
+        let at = keys.iter().find(|key| notes.span(key).is_some());
+        let what = format!("sink `{}` can't write to {}: {what}", sink.name, path.display());
+        let meant = r#"a folder of its own, like path = "documents""#.to_owned();
+        notes.wrong_at(at.map_or("sink", String::as_str), what, Some(meant));
+    }
+}
+
+/// A path without `.` and `..`, as far as its text tells.
+fn plain(path: &Path) -> PathBuf {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let mut plain = PathBuf::new();
+    for part in absolute.components() {
+        match part {
+            std::path::Component::ParentDir => drop(plain.pop()),
+            part => plain.push(part),
+        }
+    }
+    plain
 }
 
 /// What the sinks seen so far have taken: names and places to write to.

@@ -10,7 +10,7 @@ use super::report::{Problem, Report};
 use super::{
     Agent, Config, Http, Journal, Keep, Listen, MIB, OnFull, Registry, Sink, SinkKind, Sinks,
 };
-use super::{check, links, privacy};
+use super::{check, links, log, privacy};
 
 /// Reads all there is; what is wrong goes into the report, and has its default here.
 pub(super) fn read(text: &str, report: &mut Report) -> (Config, Notes) {
@@ -40,6 +40,7 @@ pub(super) fn read(text: &str, report: &mut Report) -> (Config, Notes) {
         journal: journal(root.section("journal")),
         sinks: sinks(&mut root),
         privacy: privacy::read(root.section("privacy"), &notes),
+        log: log::read(root.section("log")),
     };
     root.finish();
     check::consistency(&config, &notes);

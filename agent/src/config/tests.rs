@@ -44,10 +44,7 @@ fn the_example_has_every_key() {
     assert!(absent.contains(&"sink".to_owned()), "{absent:?}");
 }
 
-#[test]
-fn every_value_can_be_set() {
-    let config = parse(
-        r#"
+const EVERYTHING: &str = r#"
         agent.data_dir = "/var/lib/milepost"
         registry.key_file = "/etc/k"
         http.address = "off"
@@ -92,9 +89,14 @@ fn every_value_can_be_set() {
         pseudonym.key_file = "p"
         pseudonym.key_id = 3
         pseudonym.fields = ["actor"]
-        "#,
-    );
+        "#;
+
+#[test]
+fn every_value_can_be_set() {
+    let config = parse(EVERYTHING);
     let file = SinkKind::File { path: "b".into(), rotate_bytes: MIB };
+    let fields = vec!["actor".to_owned()];
+    let pseudonym = Pseudonym { key_file: "p".into(), key_id: 3, fields };
     assert_eq!(
         config,
         Config {
@@ -138,16 +140,20 @@ fn every_value_can_be_set() {
             privacy: Privacy {
                 drop: ["Vehicle.*", "*.Latitude", "V?.x"].map(str::to_owned).to_vec(),
                 location: Some(Location { resolution: 9 }),
-                pseudonym: Some(Pseudonym {
-                    key_file: "p".into(),
-                    key_id: 3,
-                    fields: vec!["actor".to_owned()],
-                }),
+                pseudonym: Some(pseudonym),
                 drop_vehicle: true,
             },
+            log: Log::default(),
         }
     );
     assert_eq!(config.key_file(), Path::new("/etc/k"));
+}
+
+#[test]
+fn the_log_can_be_set() {
+    let config = parse("[log]\nlevel = \"warn,agent::forward=trace\"\nformat = \"json\"");
+    let level = "warn,agent::forward=trace".to_owned();
+    assert_eq!(config.log, Log { level, json: true });
 }
 
 #[test]
@@ -225,6 +231,11 @@ const MISTAKES: &[(&str, usize, &str)] = &[
         6,
         "same place",
     ),
+    ("[[sink]]\nname = \"a\"\ntype = \"file\"\npath = \"journal\"", 4, "keeps its own files there"),
+    ("[[sink]]\nname = \"a\"\ntype = \"file\"\npath = \"x/../cursors/b\"", 4, "keeps its own"),
+    ("[[sink]]\nname = \"a\"\ntype = \"file\"\npath = \"..\"", 4, "data directory itself"),
+    ("[[sink]]\nname = \"a\"\ntype = \"file\"\npath = \".\"", 4, "data directory itself"),
+    ("[[sink]]\nname = \"parked\"\ntype = \"file\"", 2, "keeps its own files there"),
     ("[privacy]\ndrop = [\n\"ok\",\n\"a b\"]", 4, "matches no signal"),
     ("[privacy]\ndrop = \"a\"", 2, "must be an array of strings"),
     ("[privacy]\ndrop = [1]", 2, "expected a string"),
@@ -233,6 +244,8 @@ const MISTAKES: &[(&str, usize, &str)] = &[
     ("[privacy.pseudonym]\nkey_id = 3", 1, "`key_file` is missing"),
     ("[privacy.pseudonym]\nkey_file = \"k\"\nkey_id = 10000", 3, "out of range"),
     ("[privacy.pseudonym]\nkey_file = \"k\"\nfield = []", 3, "unknown key `field`"),
+    ("[log]\nlevel = \"agent=loud\"", 2, "is no level"),
+    ("[log]\nformat = \"xml\"", 2, "can't be `xml`"),
     ("listen = 3", 1, "must be a table"),
     ("[sink]\nname = \"a\"", 1, "array of tables"),
     ("[listen\naddress = 3", 1, "not TOML"),

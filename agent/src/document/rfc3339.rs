@@ -70,14 +70,12 @@ pub fn parse(text: &str) -> Option<i64> {
         return day.checked_mul(86_400_000);
     }
     let rest = rest.strip_prefix(['T', 't', ' '])?;
-    let (clock, offset_minutes) = match rest.strip_suffix(['Z', 'z']) {
-        Some(clock) => (clock, 0),
-        None => {
-            let at = rest.rfind(['+', '-'])?;
-            let (clock, offset) = rest.split_at_checked(at)?;
-            let minutes = parse_hours_minutes(offset.get(1..)?)?;
-            (clock, if offset.starts_with('-') { -minutes } else { minutes })
-        }
+    let (clock, offset_minutes) = if let Some(clock) = rest.strip_suffix(['Z', 'z']) {
+        (clock, 0)
+    } else {
+        let (clock, offset) = rest.split_at_checked(rest.rfind(['+', '-'])?)?;
+        let minutes = parse_hours_minutes(offset.get(1..)?)?;
+        (clock, if offset.starts_with('-') { -minutes } else { minutes })
     };
     let (hours_minutes, seconds) = clock.split_at_checked(5)?;
     let minutes = parse_hours_minutes(hours_minutes)?;

@@ -16,9 +16,12 @@ use protocol::{Counts, RingId, Seq};
 use serde::{Deserialize, Serialize};
 
 use crate::journal::JournalCursor;
+use crate::sink::refuse_newer;
 use crate::storage::SharedStorage;
 
 const MAGIC: [u8; 4] = *b"MPr1";
+/// What every version's magic begins with; the last byte is the version.
+const FAMILY: [u8; 3] = *b"MPr";
 
 /// One ring, as far as it was forwarded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -177,7 +180,8 @@ impl Snapshots {
         self.storage.sync_dir(dir)
     }
 
-    /// Reads the file; nothing if there is none or it is damaged.
+    /// Reads the file; nothing if there is none or it is damaged. One of a newer version is an
+    /// error.
     pub fn read(&self) -> io::Result<Option<(Continuity, JournalCursor)>> {
         let file = match self.storage.open(&self.path, false) {
             Ok(file) => file,
@@ -187,6 +191,9 @@ impl Snapshots {
         let mut bytes = vec![0; usize::try_from(file.len()?).unwrap_or(0)];
         let read = file.read_at(0, &mut bytes)?;
         bytes.truncate(read);
+        refuse_newer(&bytes, FAMILY, MAGIC).map_err(|error| {
+            io::Error::new(error.kind(), format!("{} has {error}", self.path.display()))
+        })?;
         Ok(decode(&bytes))
     }
 }
@@ -279,7 +286,11 @@ mod tests {
         assert_eq!((back.rings, kept_at), (continuity.rings, at));
         let mut bytes = std::fs::read(&path).unwrap();
         bytes[20] ^= 1;
-        std::fs::write(&path, bytes).unwrap();
+        std::fs::write(&path, &bytes).unwrap();
         assert!(snapshots.read().unwrap().is_none());
+        bytes[3] = b'2';
+        std::fs::write(&path, &bytes).unwrap();
+        let error = snapshots.read().unwrap_err().to_string();
+        assert!(error.contains("files.rings has format 2"), "{error}");
     }
 }

@@ -1,12 +1,12 @@
 //! A forwarder on a thread of its own.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::{CatalogueSource, Condition, Forwarder, ForwarderStatus, OpenFrame, Step};
+use super::{CatalogueSource, Change, Condition, Forwarder, ForwarderStatus, OpenFrame, Step};
 
 /// How often a stop looks whether it is over.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -17,6 +17,7 @@ pub struct ForwarderHandle {
     status: Arc<ForwarderStatus>,
     finish: Arc<AtomicBool>,
     give_up: Arc<AtomicBool>,
+    change: Arc<Mutex<Option<Change>>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -30,15 +31,27 @@ impl ForwarderHandle {
         let status = forwarder.status();
         let (finish, give_up) =
             (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let change: Arc<Mutex<Option<Change>>> = Arc::default();
+        let changes = Arc::clone(&change);
+        let pulse = status.pulse().clone();
         let (asked, dropped) = (Arc::clone(&finish), Arc::clone(&give_up));
         let name = format!("forward {}", status.name());
         let thread = thread::Builder::new().name(name).spawn(move || {
             #[allow(clippy::disallowed_methods, reason = "driver: the forwarder's clock")]
             let origin = Instant::now();
             while !dropped.load(Ordering::Acquire) {
+                pulse.beat();
+                if forwarder.is_between_batches()
+                    && let Some(change) = lock(&changes).take()
+                {
+                    forwarder.change(change);
+                }
                 match forwarder.step(origin.elapsed(), asked.load(Ordering::Acquire)) {
                     Step::Again => {}
-                    Step::Wait(wait) => thread::park_timeout(wait),
+                    Step::Wait(wait) => {
+                        pulse.rest();
+                        thread::park_timeout(wait);
+                    }
                     Step::Ended => break,
                 }
             }
@@ -48,13 +61,20 @@ impl ForwarderHandle {
                 Condition::Stopped(reason) => reason,
             };
             forwarder.end(reason.as_deref());
+            pulse.rest();
         })?;
-        Ok(Self { status, finish, give_up, thread: Some(thread) })
+        Ok(Self { status, finish, give_up, change, thread: Some(thread) })
     }
 
     /// What the outside may know of it.
     pub fn status(&self) -> Arc<ForwarderStatus> {
         Arc::clone(&self.status)
+    }
+
+    /// From the next batch on, other rules apply.
+    pub fn change(&self, change: Change) {
+        *lock(&self.change) = Some(change);
+        self.wake();
     }
 
     /// From now on it ends as soon as all that is durable in the journal has been forwarded.
@@ -95,4 +115,8 @@ impl ForwarderHandle {
             thread.thread().unpark();
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

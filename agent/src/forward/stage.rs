@@ -125,6 +125,14 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
         }
     }
 
+    /// From the next frame on other rules apply; the batch must be empty.
+    pub fn set_policy(&mut self, policy: Policy) {
+        debug_assert!(self.batch.documents() == 0, "a batch is cleared by one policy");
+        self.parts.policy = policy;
+        // They tell what the old rules make of each signal.
+        self.lenses.clear();
+    }
+
     /// The batch so far.
     pub fn batch(&self) -> &Cleared {
         &self.batch
@@ -230,8 +238,7 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
         let first = loss.map_or(entry.seq, |loss| loss.first.min(entry.seq));
         let reason = loss.map_or(LossReason::Unexplained, |loss| loss.reason);
         let advance = advance(entry, first);
-        let is_erased = self.parts.opener.is_erased(entry.device, entry.received_ms);
-        let is_erased = is_erased.map_err(|error| Held::Opener(error.to_string()))?;
+        let is_erased = is_erased(&mut self.parts.opener, entry)?;
         match self.parts.continuity.judge(&advance) {
             Verdict::Repeat if self.tallies.recounts => self.tally_loss(reason, entry.adds),
             Verdict::Repeat => self.tallies.before += entry.adds,
@@ -459,13 +466,21 @@ fn open<'a>(
     let (head, content) = match opener.open(entry.device, entry.ring, lane, scratch) {
         Ok(parts) => parts,
         Err(Unopened::Unavailable(why)) => return Err(Held::Opener(why)),
-        Err(Unopened::Unopenable(why)) => return Ok(Err(Unread::Dead(why))),
-        Err(Unopened::Erased) => return Ok(Err(Unread::Erased)),
+        Err(Unopened::Unopenable(why)) => {
+            let is_erased = is_erased(opener, entry)?;
+            return Ok(Err(if is_erased { Unread::Erased } else { Unread::Dead(why) }));
+        }
     };
     if head.seq != entry.seq {
         return Ok(Err(Unread::Dead("another number than it was journaled under".to_owned())));
     }
     Ok(Body::read(head.kind, content).map_err(|error| Unread::Dead(error.to_string())))
+}
+
+/// Whether nothing of an entry may leave any more.
+fn is_erased(opener: &mut impl OpenFrame, entry: &Entry<'_>) -> Result<bool, Held> {
+    let is_erased = opener.is_erased(entry.device, entry.received_ms);
+    is_erased.map_err(|error| Held::Opener(error.to_string()))
 }
 
 fn advance(entry: &Entry<'_>, first: protocol::Seq) -> Advance {

@@ -122,39 +122,39 @@ fn by_identity(
     );
     let mut state = CursorState::default();
     let mut continuity = Continuity::default();
-    let has_cursor = cursor.is_some();
     // Of what is there already: as far as somebody counted it.
-    let counted = cursor.as_ref().map(|cursor| cursor.tallies.clone().carried_over());
-    if let Some(cursor) = cursor {
-        (state.dead_letters, state.parked) = (cursor.dead_letters, cursor.parked);
-        if let Some((known, at)) = kept
-            && precedes(&at, cursor.journal)
-        {
-            continuity = known;
-        }
-    } else {
-        // Nothing tells where these end: they stay as they are, and go on in a new file.
-        let dir = &config.data_dir;
-        state.dead_letters =
-            after_last(storage, &dir.join("dead-letters"), &config.name, "ndjson")?;
-        state.parked = after_last(storage, &dir.join("parked"), &config.name, "log")?;
+    let counted = cursor.as_ref().map(|cursor| cursor.tallies.clone());
+    // Where nothing tells where these end, or they are older than what does, because they were
+    // restored, they stay as they are, and go on in a new file.
+    let (letters, parked) = (dead_letters(&config.data_dir, &config.name), parked_log(config));
+    let kept_ends = cursor.as_ref().map(|cursor| (cursor.dead_letters, cursor.parked));
+    let (letters_end, parked_end) = kept_ends.unzip();
+    state.dead_letters = end_or_next(storage, &letters, letters_end)?;
+    state.parked = end_or_next(storage, &parked, parked_end)?;
+    if let Some(cursor) = cursor
+        && let Some((known, at)) = kept
+        && precedes(&at, cursor.journal)
+    {
+        continuity = known;
     }
     for (ring, last) in &delivered {
         continuity.delivered(*ring, *last);
     }
     let mut start = Start::new(storage, config, tail, snapshots, state, continuity)?;
-    if !has_cursor {
-        for (ring, last) in &delivered {
-            start.parked.forget_through(ring, *last);
-        }
+    for (ring, last) in &delivered {
+        // What waited and has gone on since: it must not go on again.
+        start.parked.forget_through(ring, *last);
     }
     for (ring, last) in start.parked.rings() {
         start.continuity.delivered(ring, last);
     }
-    start.state.tallies = counted.unwrap_or_else(|| {
-        let quarantined = start.parked.counts();
-        Tallies { quarantined, elsewhere: quarantined, recounts: true, ..Tallies::default() }
-    });
+    let quarantined = start.parked.counts();
+    start.state.tallies = match counted {
+        Some(tallies) => Tallies { quarantined, ..tallies }.carried_over(),
+        None => {
+            Tallies { quarantined, elsewhere: quarantined, recounts: true, ..Tallies::default() }
+        }
+    };
     start.reconciled = true;
     if is_behind {
         start.holes = LossReason::Overrun;
@@ -215,13 +215,36 @@ fn reread(
     Ok(reread)
 }
 
-fn after_last(
+fn dead_letters(data_dir: &Path, name: &str) -> Naming {
+    Naming { dir: data_dir.join("dead-letters"), stem: name.to_owned(), suffix: "ndjson" }
+}
+
+fn parked_log(config: &ForwarderConfig) -> Naming {
+    Naming { dir: config.data_dir.join("parked"), stem: config.name.clone(), suffix: "log" }
+}
+
+/// The end of a log, if its files reach there; otherwise a new file's beginning, behind all others.
+fn end_or_next(
     storage: &SharedStorage,
-    dir: &Path,
-    stem: &str,
-    suffix: &'static str,
+    naming: &Naming,
+    end: Option<LogEnd>,
 ) -> io::Result<LogEnd> {
-    let naming = Naming { dir: dir.to_owned(), stem: stem.to_owned(), suffix };
     let last = naming.numbers(storage)?.last().copied().unwrap_or_default();
-    Ok(LogEnd { file: last.saturating_add(1), len: 0 })
+    let next = LogEnd { file: last.saturating_add(1), len: 0 };
+    let Some(end) = end else { return Ok(next) };
+    if last > end.file.saturating_add(1) {
+        return Ok(next);
+    }
+    let reaches = match storage.open(&naming.path(end.file), false) {
+        Ok(file) => file.len()? >= end.len,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => end.len == 0,
+        Err(error) => return Err(error),
+    };
+    if !reaches {
+        tracing::warn!(
+            dir = %naming.dir.display(), name = %naming.stem,
+            "what was set aside is older than the sink's cursor: it goes on in a new file"
+        );
+    }
+    Ok(if reaches { end } else { LogEnd { file: last.max(end.file).saturating_add(1), len: 0 } })
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::journal::{Ends, Positions};
 use crate::ledger::LedgerReport;
+use crate::notify::Pulse;
 use crate::sink::CursorState;
 
 /// The longest reason kept, in characters.
@@ -29,6 +30,7 @@ pub enum Condition {
 pub struct ForwarderStatus {
     name: String,
     inner: Mutex<Snapshot>,
+    pulse: Pulse,
 }
 
 /// One moment of it.
@@ -76,6 +78,7 @@ impl ForwarderStatus {
     ) -> Self {
         Self {
             name: name.to_owned(),
+            pulse: Pulse::default(),
             inner: Mutex::new(Snapshot {
                 condition: Condition::Running,
                 cursor,
@@ -88,6 +91,11 @@ impl ForwarderStatus {
                 rings: 0,
             }),
         }
+    }
+
+    /// Whether its thread moves.
+    pub fn pulse(&self) -> &Pulse {
+        &self.pulse
     }
 
     /// The sink's name.

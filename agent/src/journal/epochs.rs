@@ -114,7 +114,7 @@ impl Epochs {
     }
 }
 
-fn path_of(journal: &Path) -> PathBuf {
+pub(super) fn path_of(journal: &Path) -> PathBuf {
     journal.join("epochs")
 }
 

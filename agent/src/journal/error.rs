@@ -25,7 +25,10 @@ pub enum JournalError {
         source: io::Error,
     },
     /// Written by another version of the agent.
-    #[error("{} has format version {found}, this agent knows {known}", path.display())]
+    #[error(
+        "{} has format {found}, and this milepost ({}) knows {known}: run the newer milepost that \
+         wrote it; nothing was changed", path.display(), env!("CARGO_PKG_VERSION")
+    )]
     Version {
         /// Which segment.
         path: PathBuf,

@@ -119,6 +119,7 @@ mod recovery;
 mod lane;
 mod reader;
 mod verify;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 
@@ -126,7 +127,8 @@ pub use cursor::{Ends, Epoch, JournalCursor, Point, Position, Positions};
 pub use error::{AppendError, CommitError, JournalError};
 pub use reader::{Damage, Item, JournalTail, ReadError, Reader};
 pub use record::{Entry, EntryKind};
-pub use verify::{LaneReport, Report, verify};
+pub use snapshot::{Snapshot, SnapshotFile};
+pub use verify::{LaneReport, Report, peek, verify};
 
 use cursor::{Identity, PerLane};
 use error::is_no_space;
@@ -368,6 +370,16 @@ impl Journal {
     pub fn usage_bytes(&self) -> u64 {
         self.usage_bytes
     }
+}
+
+/// Whether the journal in `dir` has anything in it.
+pub fn has_segments(storage: &dyn Storage, dir: &Path) -> io::Result<bool> {
+    for lane in Lane::ALL {
+        if !segment::list(storage, &segment::lane_dir(dir, lane))?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Makes the directories, and takes away what an earlier life began and did not finish.

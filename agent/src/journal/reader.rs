@@ -121,6 +121,16 @@ impl JournalTail {
         self.extent(lane).2
     }
 
+    /// The journal's directory.
+    pub(super) fn dir(&self) -> &std::path::Path {
+        &self.shared.dir
+    }
+
+    /// Where a lane's segments begin, in order.
+    pub(super) fn bases(&self, lane: Lane) -> Vec<Position> {
+        self.shared.segments().get(lane).iter().map(|segment| segment.base.at).collect()
+    }
+
     /// How many segments a lane has, the bytes of their files, and where the first begins.
     pub(super) fn extent(&self, lane: Lane) -> (usize, u64, Position) {
         let segments = self.shared.segments();

@@ -12,6 +12,8 @@ use crate::storage::{File, SharedStorage, Storage};
 const MAGIC: [u8; 8] = *b"MPJSEG\r\n";
 /// The format this version writes, and the only one it reads.
 pub(super) const FORMAT_VERSION: u16 = 1;
+/// More than there will ever be: a greater number is damage.
+const FORMAT_VERSIONS_MAX: u16 = 255;
 /// The header stands twice, each copy in a sector of its own.
 const COPY_LEN: usize = 512;
 /// What the copies take; records follow.
@@ -91,8 +93,19 @@ impl Header {
             HeaderRead::Valid(header) => header.lane == lane && header.base.at == base,
             HeaderRead::Version(_) | HeaderRead::Damaged => true,
         });
-        Ok(read.unwrap_or(HeaderRead::Damaged))
+        let start = bytes.get(..len).unwrap_or_default();
+        Ok(read.or_else(|| newer(start)).unwrap_or(HeaderRead::Damaged))
     }
+}
+
+/// A header that does not read as ours, of a version that may have another shape: the magic and
+/// what follows it never change. Taken for damage, its segment would be cut off.
+fn newer(start: &[u8]) -> Option<HeaderRead> {
+    let mut fields = Fields(start);
+    let is_ours = fields.array()? == MAGIC;
+    let version = fields.u16()?;
+    let is_version = version > FORMAT_VERSION && version <= FORMAT_VERSIONS_MAX;
+    (is_ours && is_version).then_some(HeaderRead::Version(version))
 }
 
 /// A segment as the list of its lane knows it.

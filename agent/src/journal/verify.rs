@@ -71,6 +71,15 @@ pub fn verify(storage: &SharedStorage, dir: &Path) -> Result<Option<Report>, Jou
     Ok(Some(Report { journal, epoch: survey.latest, lanes: lanes.0 }))
 }
 
+/// The id, the last life and the ends of the journal in `dir`, without reading through it.
+pub fn peek(
+    storage: &SharedStorage,
+    dir: &Path,
+) -> Result<Option<([u8; 16], Epoch, Ends)>, JournalError> {
+    let survey = Survey::read(&**storage, dir)?;
+    Ok(survey.journal.map(|journal| (journal, survey.latest, survey.ends())))
+}
+
 fn walk(tail: &JournalTail, lane: Lane, ends: Ends) -> Result<LaneReport, super::ReadError> {
     let (segments, bytes, begin) = tail.extent(lane);
     let mut report =

@@ -166,7 +166,7 @@ fn envelope<'a>(device: &'a DeviceId, ring: RingId, sample: &'a RingSample) -> E
         lane: sample.lane,
         received_ms: sample.run.received_ms,
         origin: sample.run.origin.as_ref(),
-        // Blocks do not say where a device sat.
+        // Blocks keep the device; the vehicles' registry says where it sat.
         seat: None,
     }
 }

@@ -55,6 +55,11 @@ impl Record {
         encoded.unwrap_or_default()
     }
 
+    /// The version of a record that only a later milepost reads.
+    pub fn newer(bytes: &[u8]) -> Option<u8> {
+        bytes.first().copied().filter(|version| *version > VERSION)
+    }
+
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         match bytes.split_first()? {
             (&VERSION, record) => postcard::from_bytes(record).ok(),

@@ -180,7 +180,7 @@ fn associated(device: &DeviceId, generation: Generation) -> Vec<u8> {
 }
 
 /// Lower-case hexadecimal digits, two a byte.
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         // Writing to a String never fails.

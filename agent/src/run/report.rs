@@ -1,6 +1,7 @@
 //! What the agent says about itself: metrics, health, the ledger.
 
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -11,21 +12,26 @@ use tokio_util::sync::CancellationToken;
 
 use super::Controls;
 use super::intakes;
+use super::operation::{BackupPort, Reloader};
 use super::rest::{buffered, swept};
 use super::sinks::Sinks;
 use crate::accept::AcceptCounters;
 use crate::accept::driver::{AcceptStatus, Control};
 use crate::activity::{self, Activity};
 use crate::admin::{Buffered, Hooks};
+use crate::backup;
 use crate::config::Config;
+use crate::document::Rfc3339;
 use crate::erasure::{self, Swept};
 use crate::forward::Condition;
 use crate::http::{Health, HealthReport, JournalStatus, Snapshot, Status, Totals};
 use crate::intake::broker::{BrokerConfig, BrokerGauges};
 use crate::intake::listen::ListenGauges;
-use crate::journal::{JournalTail, Position, Positions, RecoveryReport};
+use crate::journal::{Ends, Journal, JournalTail, Position, Positions, RecoveryReport};
 use crate::ledger::Ledger;
+use crate::notify::Pulse;
 use crate::registry::Registry;
+use crate::reload::ReloadReport;
 use crate::telemetry::{self, Counter, Metric};
 use crate::tls::ServerTls;
 
@@ -46,6 +52,8 @@ pub struct Reporter {
     pub sinks: Arc<Sinks>,
     pub control: Controls,
     pub started_ms: i64,
+    pub backups: BackupPort,
+    pub reloader: Reloader,
 }
 
 impl Reporter {
@@ -68,6 +76,29 @@ impl Reporter {
         if let Err(error) = written {
             tracing::debug!(%error, "cannot keep the ledger for later");
         }
+    }
+
+    /// The threads that must move.
+    pub fn pulses(&self) -> Vec<(String, Pulse)> {
+        let mut pulses = vec![("accept".to_owned(), self.accepting.pulse().clone())];
+        pulses.extend(self.sinks.pulses());
+        pulses
+    }
+
+    /// How it is going, in a line.
+    pub fn status_line(&self) -> String {
+        let ill: Vec<String> = self
+            .health()
+            .into_iter()
+            .filter(|health| !health.ok)
+            .map(|health| format!("{}: {}", health.component, health.reason))
+            .collect();
+        if !ill.is_empty() {
+            return ill.join("; ");
+        }
+        let devices = self.listening.connections.load(std::sync::atomic::Ordering::Relaxed);
+        let mib = self.accepting.journal_bytes() / (1024 * 1024);
+        format!("{devices} devices connected, journal {mib} MiB")
     }
 
     fn sink_health(&self) -> impl Iterator<Item = Health> {
@@ -150,6 +181,9 @@ impl Snapshot for Reporter {
         let reason = blocked.unwrap_or_else(|| "committing".to_owned());
         health.push(Health { component: "journal".to_owned(), ok, reason });
         health.extend(self.sink_health());
+        if let Some(reason) = self.reloader.problem() {
+            health.push(Health { component: "configuration".to_owned(), ok: false, reason });
+        }
         if telemetry::panics() > 0 {
             let reason = "something panicked; see the log, and restart".to_owned();
             health.push(Health { component: "agent".to_owned(), ok: false, reason });
@@ -243,6 +277,19 @@ impl Hooks for Reporter {
         let declared = asked.ok().and_then(|()| sums.blocking_recv().ok()).flatten();
         Ok(self.books(declared.map(|(declared, _)| declared)))
     }
+
+    fn reload(&self) -> Result<ReloadReport, String> {
+        self.reloader.reload()
+    }
+
+    fn backup(
+        &self,
+        plan: &backup::Plan,
+        now_ms: i64,
+        watch: &mut dyn FnMut(backup::Progress) -> bool,
+    ) -> Result<backup::Report, String> {
+        self.backups.take(plan, now_ms, watch).map_err(|error| error.to_string())
+    }
 }
 
 impl Reporter {
@@ -302,6 +349,34 @@ pub fn journal_opened(report: &RecoveryReport, is_old_copy: bool) {
     if torn > 0 {
         tracing::info!(bytes = torn, "cut off what a crash left of a group that was not committed");
     }
+}
+
+/// Says so if nothing of the journal can be read.
+pub fn registry_opened(registry: &Registry, journal: &Journal) -> anyhow::Result<()> {
+    if registry.count()? == 0 && journal.ends() != Ends::default() {
+        tracing::error!(
+            "the journal has frames and the registry no devices: without the devices' secrets \
+             nothing of this can be read; if state.redb is another one, bring the right one back"
+        );
+    }
+    Ok(())
+}
+
+/// Says, at the first start on a restored directory, what that means.
+pub fn restored(data_dir: &Path) -> anyhow::Result<()> {
+    let restored = backup::mark_started(data_dir, unix_ms()).context("cannot note the start")?;
+    if let Some(restored) = restored {
+        let mut made = Vec::new();
+        Rfc3339::default().write(&mut made, restored.made_ms);
+        let backup = String::from_utf8_lossy(&made);
+        tracing::warn!(
+            %backup,
+            "restored from a backup: devices send again what they still have; what they were \
+             acknowledged since the backup and no longer have is named, device by device, and sinks \
+             that hold it keep it"
+        );
+    }
+    Ok(())
 }
 
 fn resident_bytes() -> Option<u64> {

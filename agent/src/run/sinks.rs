@@ -16,19 +16,22 @@ use crate::document::OwnedCatalogue;
 use crate::erasure::SinkErased;
 use crate::forward::aside;
 use crate::forward::{
-    CatalogueSource, Forwarder, ForwarderConfig, ForwarderHandle, ForwarderStatus, OpenFrame,
-    Unopened,
+    CatalogueSource, Change, Forwarder, ForwarderConfig, ForwarderHandle, ForwarderStatus,
+    OpenFrame, Unopened,
 };
 use crate::journal::{JournalTail, Positions};
+use crate::lock::{DirLock, Owner};
+use crate::notify::Pulse;
 use crate::open::{OpenError, Opener, Purpose};
-use crate::privacy::{LocationConfig, Policy, PrivacyConfig, PseudonymConfig};
-use crate::registry::Registry;
+use crate::privacy::{LocationConfig, Policy, PolicyError, PrivacyConfig, PseudonymConfig};
+use crate::registry::{Registry, RegistryError};
 use crate::sink::{
-    AnySink, DirLock, FileSink, FileSinkConfig, Resume, Sink as _, SinkError, StdoutSink,
-    StoreSink, StoreSinkConfig,
+    AnySink, FileSink, FileSinkConfig, Resume, Sink as _, SinkError, StdoutSink, StoreSink,
+    StoreSinkConfig,
 };
 use crate::storage::SharedStorage;
 use crate::store::Retention;
+use crate::vehicles::Standing;
 
 /// How long to wait before a sink that did not open is tried again.
 const REOPEN: Duration = Duration::from_secs(2);
@@ -46,6 +49,37 @@ const DAY_MS: i64 = 86_400_000;
 #[derive(Debug)]
 pub struct Sinks {
     slots: Vec<Arc<Slot>>,
+    live: Arc<Live>,
+}
+
+/// What of the configuration may change while sinks run.
+#[derive(Debug)]
+struct Live(Mutex<LiveSettings>);
+
+#[derive(Clone, Debug)]
+struct LiveSettings {
+    privacy: PrivacyConfig,
+    sinks: Vec<Sink>,
+}
+
+impl Live {
+    fn new(config: &Config) -> Self {
+        let (privacy, sinks) = (privacy_config(config), config.sinks.0.clone());
+        Self(Mutex::new(LiveSettings { privacy, sinks }))
+    }
+
+    fn get(&self) -> MutexGuard<'_, LiveSettings> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn rotate_bytes(&self, name: &str) -> Option<u64> {
+        let settings = self.get();
+        let sink = settings.sinks.iter().find(|sink| sink.name == name)?;
+        match sink.kind {
+            SinkKind::File { rotate_bytes, .. } => Some(rotate_bytes),
+            SinkKind::Stdout | SinkKind::Store { .. } => None,
+        }
+    }
 }
 
 /// One sink.
@@ -53,6 +87,8 @@ pub struct Sinks {
 pub struct Slot {
     making: Making,
     on_full: OnFull,
+    /// What writes to standard output waits for whoever reads it, for as long as that takes.
+    may_hang: bool,
     state: Mutex<State>,
     opening: Mutex<Option<JoinHandle<()>>>,
     /// Held by whoever opens the sink: it is not opened while something is erased in it.
@@ -85,7 +121,7 @@ pub struct Making {
     tail: JournalTail,
     registry: Registry,
     catalogues: Catalogues,
-    privacy: PrivacyConfig,
+    live: Arc<Live>,
 }
 
 impl Sinks {
@@ -99,9 +135,11 @@ impl Sinks {
     ) -> anyhow::Result<Arc<Self>> {
         // A policy that cannot be is the operator's to mend, not to be tried again.
         Policy::from_config(&privacy_config(config))?;
-        let makings = Making::all(storage, config, tail, registry, catalogues);
+        let live = Arc::new(Live::new(config));
+        let makings =
+            Making::all_with(Arc::clone(&live), storage, config, tail, registry, catalogues);
         let slots: io::Result<Vec<Arc<Slot>>> = makings.map(Slot::start).collect();
-        Ok(Arc::new(Self { slots: slots? }))
+        Ok(Arc::new(Self { slots: slots?, live }))
     }
 
     /// Takes devices out of every sink and of what was set aside for it; per device, one a sink.
@@ -126,6 +164,30 @@ impl Sinks {
         self.slots.iter().map(|slot| (slot.name(), slot.status()))
     }
 
+    /// Takes up other rules and sizes, from each sink's next batch on. On an error nothing changes.
+    pub fn change(&self, config: &Config) -> Result<(), PolicyError> {
+        let privacy = privacy_config(config);
+        Policy::from_config(&privacy)?;
+        *self.live.get() = LiveSettings { privacy, sinks: config.sinks.0.clone() };
+        for slot in &self.slots {
+            if let State::Forwarding(forwarder) = &*slot.state() {
+                forwarder.change(slot.making.change()?);
+            }
+        }
+        Ok(())
+    }
+
+    /// The threads that must not stand still while they have work.
+    pub fn pulses(&self) -> Vec<(String, Pulse)> {
+        let watched = self.slots.iter().filter(|slot| !slot.may_hang);
+        watched
+            .filter_map(|slot| {
+                let status = slot.status().ok()?;
+                Some((format!("forward {}", slot.name()), status.pulse().clone()))
+            })
+            .collect()
+    }
+
     /// Ends all: what is in the journal goes out as far as it can within `drain`. Blocks; whether
     /// no thread panicked.
     pub fn stop(&self, drain: Duration) -> bool {
@@ -142,6 +204,7 @@ impl Slot {
     fn start(making: Making) -> io::Result<Arc<Self>> {
         let slot = Arc::new(Self {
             on_full: making.sink.on_full,
+            may_hang: making.sink.kind == SinkKind::Stdout,
             state: Mutex::new(State::Opening("not yet opened".to_owned())),
             opening: Mutex::new(None),
             door: Mutex::new(()),
@@ -208,6 +271,13 @@ impl Slot {
             Ok(forwarder) => {
                 let mut state = self.state();
                 if state.is_to_open() {
+                    // A reload may have come between.
+                    match self.making.change() {
+                        Ok(change) => forwarder.change(change),
+                        Err(error) => {
+                            tracing::warn!(sink = %self.name(), %error, "rules unchanged");
+                        }
+                    }
                     *state = State::Forwarding(forwarder);
                 }
                 true
@@ -279,7 +349,18 @@ impl Making {
         registry: &Registry,
         catalogues: &Catalogues,
     ) -> impl Iterator<Item = Self> {
-        let privacy = privacy_config(config);
+        let live = Arc::new(Live::new(config));
+        Self::all_with(live, storage, config, tail, registry, catalogues)
+    }
+
+    fn all_with(
+        live: Arc<Live>,
+        storage: &SharedStorage,
+        config: &Config,
+        tail: &JournalTail,
+        registry: &Registry,
+        catalogues: &Catalogues,
+    ) -> impl Iterator<Item = Self> {
         config.sinks.0.iter().map(move |sink| Self {
             storage: Arc::clone(storage),
             config: config.clone(),
@@ -287,8 +368,19 @@ impl Making {
             tail: tail.clone(),
             registry: registry.clone(),
             catalogues: catalogues.clone(),
-            privacy: privacy.clone(),
+            live: Arc::clone(&live),
         })
+    }
+
+    fn policy(&self) -> Result<Policy, PolicyError> {
+        let policy = Policy::from_config(&self.live.get().privacy)?;
+        Ok(policy.with_vehicles(self.registry.vehicles().clone()))
+    }
+
+    /// What may have changed since it was opened.
+    fn change(&self) -> Result<Change, PolicyError> {
+        let rotate_bytes = self.live.rotate_bytes(&self.sink.name);
+        Ok(Change { policy: Some(self.policy()?), rotate_bytes })
     }
 
     /// The sink's name, and up to where in the journal it has everything; nothing forwards to it.
@@ -306,7 +398,7 @@ impl Making {
     pub fn erase(&self, devices: &[DeviceId]) -> Vec<SinkErased> {
         let name = &self.sink.name;
         let data_dir = &self.config.agent.data_dir;
-        let policy = Policy::from_config(&self.privacy).map_err(|error| error.to_string());
+        let policy = self.policy().map_err(|error| error.to_string());
         let mut sink = self.sink().map_err(|error| error.to_string());
         let mut erase = |device: &DeviceId| {
             let aside = aside::erase(&self.storage, data_dir, name, *device);
@@ -317,15 +409,14 @@ impl Making {
             Ok(SinkErased { sink: name.clone(), erased, ..SinkErased::default() }.with(aside))
         };
         let or_failed = |device: &DeviceId| {
-            erase(device).unwrap_or_else(|why: String| SinkErased::failed(name, why))
+            erase(device).unwrap_or_else(|why: String| SinkErased::failed(name, &why))
         };
         devices.iter().map(or_failed).collect()
     }
 
     fn open(&self) -> Result<ForwarderHandle, String> {
         let sink = self.sink().map_err(|error| error.to_string())?;
-        let policy = Policy::from_config(&self.privacy).map_err(|error| error.to_string())?;
-        let policy = policy.with_vehicles(self.registry.vehicles().clone());
+        let policy = self.policy().map_err(|error| error.to_string())?;
         let registry = self.registry.clone();
         let opener =
             ForwardOpener { opener: Opener::new(registry.clone(), Purpose::Forward), registry };
@@ -349,7 +440,8 @@ impl Making {
                 self.storage
                     .create_dir_all(&dir)
                     .map_err(|error| failed(format!("{}: {error}", dir.display())))?;
-                let lock = DirLock::take(&dir).map_err(|error| failed(error.to_string()))?;
+                let lock =
+                    DirLock::take(&dir, Owner::Sink).map_err(|error| failed(error.to_string()))?;
                 let config = FileSinkConfig { dir, rotate_bytes: *rotate_bytes };
                 let (sink, resume) =
                     FileSink::open(&self.storage, &config, Some(lock), &self.tail)?;
@@ -363,7 +455,8 @@ impl Making {
                 self.storage
                     .create_dir_all(&config.dir)
                     .map_err(|error| failed(format!("{}: {error}", config.dir.display())))?;
-                let lock = DirLock::take(&config.dir).map_err(|error| failed(error.to_string()))?;
+                let lock = DirLock::take(&config.dir, Owner::Sink)
+                    .map_err(|error| failed(error.to_string()))?;
                 let (mut sink, resume) =
                     StoreSink::open(&self.storage, &config, Some(lock), &self.tail)?;
                 sink.compact(&self.storage, &config)?;
@@ -440,21 +533,18 @@ impl OpenFrame for ForwardOpener {
         match self.opener.open(&Binding { device, ring, lane }, frame) {
             Ok((header, body)) => Ok((header, body)),
             Err(OpenError::Registry(error)) => Err(Unopened::Unavailable(error.to_string())),
-            // One that came back under its name cannot open what it sealed before either.
-            Err(error) => match erased_at(&self.registry, device)? {
-                Some(_) => Err(Unopened::Erased),
-                None => Err(Unopened::Unopenable(error.to_string())),
-            },
+            Err(error) => Err(Unopened::Unopenable(error.to_string())),
         }
     }
 
     fn is_erased(&mut self, device: DeviceId, received_ms: i64) -> Result<bool, Unopened> {
-        Ok(erased_at(&self.registry, device)?.is_some_and(|at_ms| received_ms <= at_ms))
+        let is_erased = || {
+            let Some(at_ms) = self.registry.erased_at(device)? else { return Ok(false) };
+            // One that came back under the name has a history of its own since.
+            Ok(received_ms <= at_ms || self.registry.standing(device)? == Standing::Unknown)
+        };
+        is_erased().map_err(|error: RegistryError| Unopened::Unavailable(error.to_string()))
     }
-}
-
-fn erased_at(registry: &Registry, device: DeviceId) -> Result<Option<i64>, Unopened> {
-    registry.erased_at(device).map_err(|error| Unopened::Unavailable(error.to_string()))
 }
 
 impl CatalogueSource for Catalogues {

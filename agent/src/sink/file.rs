@@ -20,12 +20,12 @@ use std::path::PathBuf;
 use protocol::{DeviceId, Lane, RingId, Seq};
 use serde::{Deserialize, Serialize};
 
-use super::lock::DirLock;
 use super::ndjson::Ndjson;
 use super::numbered::{LogEnd, Naming, NumberedLog};
 use super::slots::Slots;
 use super::{CursorState, Erased, Reconcile, Remains, Resume, Sink, SinkError, scan};
 use crate::journal::{JournalTail, Position};
+use crate::lock::DirLock;
 use crate::privacy::Cleared;
 use crate::storage::SharedStorage;
 
@@ -150,7 +150,6 @@ impl FileSink {
     }
 
     /// Begins new files after so many bytes.
-    #[cfg(test)]
     pub(crate) fn rotate_after(&mut self, bytes: u64) {
         self.rotate_bytes = bytes;
     }

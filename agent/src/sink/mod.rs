@@ -14,7 +14,6 @@ use crate::ledger::Tallies;
 use crate::privacy::Cleared;
 
 mod file;
-mod lock;
 mod ndjson;
 mod numbered;
 mod scan;
@@ -23,11 +22,12 @@ mod stdout;
 mod store;
 
 pub use file::{FileSink, FileSinkConfig};
-pub use lock::{DirLock, LockError};
 pub use ndjson::Ndjson;
 pub use numbered::{LogEnd, Naming, NumberedLog};
 pub use stdout::StdoutSink;
 pub use store::{StoreSink, StoreSinkConfig};
+
+pub(crate) use slots::refuse_newer;
 
 /// How far a sink has got, in the journal and in the files beside it.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -132,6 +132,13 @@ pub enum AnySink {
 }
 
 impl AnySink {
+    /// Begins new files after so many bytes, if it has files.
+    pub fn rotate_after(&mut self, bytes: u64) {
+        if let Self::File(sink) = self {
+            sink.rotate_after(bytes);
+        }
+    }
+
     /// Per ring, the highest sequence number that the sink itself holds documents of; nothing if it
     /// cannot be asked.
     pub fn delivered(&self) -> io::Result<HashMap<RingId, Seq>> {

@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 use crate::storage::{File, SharedStorage};
 
 const MAGIC: [u8; 4] = *b"MPc1";
+/// What every version's magic begins with; the last byte is the version.
+const FAMILY: [u8; 3] = *b"MPc";
 const HEAD_LEN: usize = 20;
 const SLOT_LEN: usize = 16 * 1024;
 const SLOT_STRIDE: u64 = 16 * 1024;
@@ -35,6 +37,8 @@ impl Slots {
     pub const RECORD_LEN_MAX: usize = SLOT_LEN - HEAD_LEN;
 
     /// Opens the file, which need not be there; with the record it holds.
+    ///
+    /// Errors: a newer version wrote it (`Unsupported`): taken for damage, it would be replaced.
     pub fn open(storage: SharedStorage, path: &Path) -> io::Result<(Self, Option<Vec<u8>>)> {
         let file = match storage.open(path, false) {
             Ok(file) => Some(file),
@@ -44,7 +48,7 @@ impl Slots {
         let mut latest = None;
         for at in [0, SLOT_STRIDE] {
             let Some(file) = &file else { break };
-            if let Some(found) = read(&**file, at)?
+            if let Some(found) = read(&**file, at).map_err(|error| with_path(path, error))?
                 && latest.as_ref().is_none_or(|(number, _)| *number < found.0)
             {
                 latest = Some(found);
@@ -111,7 +115,39 @@ fn encode(number: u64, record: &[u8]) -> io::Result<Vec<u8>> {
 fn read(file: &dyn File, at: u64) -> io::Result<Option<(u64, Vec<u8>)>> {
     let mut bytes = vec![0; SLOT_LEN];
     let len = file.read_at(at, &mut bytes)?;
-    Ok(decode(bytes.get(..len).unwrap_or_default()))
+    let slot = bytes.get(..len).unwrap_or_default();
+    refuse_newer(slot, FAMILY, MAGIC)?;
+    Ok(decode(slot))
+}
+
+/// An error if these bytes begin with a magic of the same family and a later version.
+pub(crate) fn refuse_newer(bytes: &[u8], family: [u8; 3], magic: [u8; 4]) -> io::Result<()> {
+    let [_, _, _, known] = magic;
+    match bytes.split_first_chunk::<4>() {
+        Some(([a, b, c, found], _))
+            if [*a, *b, *c] == family && found.is_ascii_digit() && *found > known =>
+        {
+            let (found, known) = (char::from(*found), char::from(known));
+            Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                format!(
+                    "format {found}, and this milepost ({}) knows {known}: run the newer milepost \
+                     that wrote it",
+                    env!("CARGO_PKG_VERSION")
+                ),
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn with_path(path: &Path, error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::Unsupported => {
+            io::Error::new(error.kind(), format!("{} has {error}", path.display()))
+        }
+        _ => error,
+    }
 }
 
 fn decode(slot: &[u8]) -> Option<(u64, Vec<u8>)> {
@@ -156,6 +192,20 @@ mod tests {
         file.write_at(0, b"x").unwrap();
         file.write_at(SLOT_STRIDE, b"x").unwrap();
         assert_eq!(Slots::open(storage, &path).unwrap().1, None);
+    }
+
+    #[test]
+    fn a_newer_version_is_refused_and_stays_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("cursor");
+        let storage: SharedStorage = Arc::new(Disk);
+        let (mut slots, _) = Slots::open(storage.clone(), &path).unwrap();
+        slots.write(b"one").unwrap();
+        storage.open(&path, false).unwrap().write_at(SLOT_STRIDE, b"MPc2").unwrap();
+        let before = std::fs::read(&path).unwrap();
+        let error = Slots::open(storage, &path).unwrap_err().to_string();
+        assert!(error.contains("cursor has format 2, and this milepost"), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), before);
     }
 
     #[test]

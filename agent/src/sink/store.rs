@@ -14,9 +14,9 @@ use std::sync::Arc;
 use protocol::{DeviceId, RingId, Seq};
 
 use super::file::{Holds, holds};
-use super::lock::DirLock;
 use super::{CursorState, Erased, Reconcile, Resume, Sink, SinkError};
 use crate::journal::JournalTail;
+use crate::lock::DirLock;
 use crate::privacy::Cleared;
 use crate::storage::SharedStorage;
 use crate::store::{CompactionHandle, Engine, Retention, Standing, StoreError, Taken};

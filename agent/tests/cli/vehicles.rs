@@ -152,8 +152,8 @@ fn what_is_exported_is_imported_from_standard_input_without_a_change() {
 fn a_large_import_goes_through_a_running_agent_in_parts() {
     let dir = tempfile::tempdir().unwrap();
     let agent = Agent::start(dir.path());
-    let rows: String =
-        (0..25_000).map(|n| format!("u-{n},v-{},2026-01-01,,north\n", n / 2)).collect();
+    let row = |n: u32| format!("u-{n},v-{},2026-01-01,,north\n", n / 2);
+    let rows = (0..25_000).map(row).collect::<Vec<_>>().concat();
     let csv = format!("device,vehicle,from,to,group\n{rows}");
     std::fs::write(dir.path().join("fleet.csv"), &csv).unwrap();
     let output = ask(dir.path(), &["vehicles", "import", "fleet.csv"]);
@@ -165,5 +165,52 @@ fn a_large_import_goes_through_a_running_agent_in_parts() {
     assert!(error.contains("fleet.csv:25002: from: device u-0 sits in vehicle v-0"), "{error}");
     let exported = vehicles(dir.path(), &["export"]);
     assert_eq!(exported.lines().count(), 25_001);
+    agent.stop();
+}
+
+fn a_device_is_taken_out_of_use_and_another_is_forgotten(dir: &Path) {
+    answer(dir, &["devices", "add", "u-1", "u-2"]);
+    vehicles(dir, &["assign", "van", "u-1"]);
+    vehicles(dir, &["assign", "van", "u-2"]);
+    let done = answer(dir, &["devices", "decommission", "u-1"]);
+    assert_eq!(done, "decommissioned u-1; it sat in van\n");
+    assert!(answer(dir, &["devices", "list"]).contains("u-1     decommissioned"));
+    assert!(refusal(dir, 1, &["devices", "rotate", "u-1"]).contains("recommission u-1"));
+    assert!(denied(dir, &["assign", "bus", "u-1"]).contains("recommission u-1"));
+    answer(dir, &["devices", "recommission", "u-1"]);
+    vehicles(dir, &["assign", "bus", "u-1"]);
+
+    let shown = json(&answer(dir, &["devices", "forget", "u-2"]));
+    assert_eq!((&shown["device"], &shown["complete"]), (&"u-2".into(), &true.into()));
+    assert_eq!(shown["registry"]["assignments"], 1);
+    assert_eq!(shown["registry"]["secrets"][0]["sha256"].as_str().unwrap().len(), 64);
+    assert!(refusal(dir, 1, &["devices", "show", "u-2"]).contains("no device u-2"));
+    assert!(refusal(dir, 1, &["devices", "forget", "u-9"]).contains("no device u-9"));
+    let kept = answer(dir, &["devices", "erasures", "--json", "--of", "u-2"]);
+    assert_eq!(json(&kept)["digest"], shown["digest"]);
+    assert!(!kept.contains("u-2"), "{kept}");
+    assert_eq!(answer(dir, &["devices", "erasures", "--of", "u-1"]).lines().count(), 1);
+    // The name is free again, and says nothing of before.
+    answer(dir, &["devices", "add", "u-2"]);
+
+    let output = ask(dir, &["vehicles", "forget", "van"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(text(&output.stderr).contains("u-1 sat in other vehicles too and stays"));
+    let proof = json(&text(&output.stdout));
+    assert_eq!(proof["vehicle"], "van");
+    assert!(denied(dir, &["show", "van"]).contains("no vehicle van"));
+    assert!(answer(dir, &["devices", "erasures"]).lines().count() == 3);
+}
+
+#[test]
+fn out_of_use_and_forgotten_without_an_agent() {
+    a_device_is_taken_out_of_use_and_another_is_forgotten(tempfile::tempdir().unwrap().path());
+}
+
+#[test]
+fn out_of_use_and_forgotten_with_an_agent() {
+    let dir = tempfile::tempdir().unwrap();
+    let agent = Agent::start(dir.path());
+    a_device_is_taken_out_of_use_and_another_is_forgotten(dir.path());
     agent.stop();
 }

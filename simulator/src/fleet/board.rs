@@ -41,7 +41,7 @@ const TX: usize = FRAME + PACKET_OVERHEAD;
 
 /// Those with more: a catalogue that fills nearly a sector, in which its record must stand.
 const SIGNALS_WIDE: usize = Catalogue::SIGNALS_MAX;
-const FRAME_WIDE: usize = 3968;
+const FRAME_WIDE: usize = 3904;
 const TX_WIDE: usize = FRAME_WIDE + PACKET_OVERHEAD;
 /// Bytes of a catalogue's encoding that the smaller core has room for in any case.
 const CATALOGUE_BYTES_SMALL: usize = FRAME_BYTES_MAX - 32;

@@ -40,7 +40,10 @@ impl Scenario {
         for outage in &self.outages {
             let when = match outage.when {
                 When::At(at) => format!("at {}", rfc3339_ms(at)),
-                When::Daily(time) => format!("daily, {} after local midnight", show_ms(time)),
+                When::Daily(time) => {
+                    let minutes = time / 60_000;
+                    format!("daily at {:02}:{:02}", minutes / 60, minutes % 60)
+                }
             };
             let length = show_ms(outage.length_ms);
             line(&mut text, format_args!("no agent {when} for {length}"));

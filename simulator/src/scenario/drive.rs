@@ -132,10 +132,16 @@ impl MadeUpCursor {
     pub fn next(&mut self, made: &MadeUp) -> Option<Reading> {
         let class = made.class()?;
         while self.ready.is_empty() {
-            if self.now_ms >= made.scenario.end_unix_ms() {
+            if self.now_ms < made.scenario.end_unix_ms() {
+                self.step(made, class);
+            } else if self.link_up {
                 return None;
+            } else {
+                // It comes home, or what it holds could never be accounted for.
+                self.link_up = true;
+                let unix_ms = made.scenario.end_unix_ms();
+                self.ready.push_back((unix_ms, Reading::Link { up: true, unix_ms }));
             }
-            self.step(made, class);
         }
         let (at_ms, reading) = self.ready.pop_front()?;
         self.last_ms = at_ms;

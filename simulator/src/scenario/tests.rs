@@ -163,7 +163,7 @@ fn an_outage_is_at_the_same_time_for_all_and_zones_are_where_they_are() {
         links.collect()
     };
     let first = links(&fleet[0]);
-    assert_eq!(first.len(), 7, "three midnights and a morning: {first:?}");
+    assert_eq!(first.len(), 8, "three midnights and a morning: {first:?}");
     assert!(fleet.iter().take(9).all(|vehicle| links(vehicle) == first));
     let long = first.chunks_exact(2).map(|pair| pair[1].0 - pair[0].0).max();
     assert_eq!(long, Some(93 * 60_000));

@@ -213,3 +213,69 @@ fn standard_output_is_given_up_when_nobody_reads_it() {
     assert_eq!(text.lines().count(), 10, "the first frame was acknowledged by its cursor");
     assert!(forwarder.status().ledger(&world.journal.ends()).balanced());
 }
+
+/// In this world everything is received at one time.
+const RECEIVED_MS: i64 = 1_795_332_600_000;
+
+#[test]
+fn of_an_erased_device_nothing_leaves_and_everything_is_counted() {
+    let mut world = World::new();
+    let (mut gone, mut stays) = (Ring::new(1, Lane::Bulk), Ring::new(2, Lane::Bulk));
+    world.samples(&mut gone, 10);
+    world.commit();
+    world.forward();
+    world.opener.erased.lock().unwrap().insert(gone.device, RECEIVED_MS);
+    // Frames that nobody can open any more, the agent's word of a gap, a hole in the journal.
+    world.samples(&mut gone, 5);
+    world.gap(&mut gone, 2, samples(7));
+    gone.next += 3;
+    gone.through += samples(20);
+    world.samples(&mut gone, 5);
+    world.samples(&mut stays, 4);
+    world.gap(&mut stays, 1, samples(2));
+    world.commit();
+    let report = world.forward();
+    assert!(report.balanced(), "{report:?}");
+    assert_eq!(report.excluded_by_rule, [("erased".to_owned(), samples(10))]);
+    assert_eq!((report.lost, report.dead_lettered), (samples(29), samples(0)));
+    assert_eq!(world.delivered(&gone).len(), 10, "what it said before is the sink's business");
+    let said: Vec<String> = world
+        .documents()
+        .into_iter()
+        .filter(|document| document["type"] == "milepost.loss")
+        .map(|document| document["source"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(said, [format!("/devices/{}", stays.device)], "no loss names the erased one");
+}
+
+#[test]
+fn one_that_came_back_under_the_name_has_its_own_dead_letters() {
+    let mut world = World::new();
+    let mut ring = Ring::new(1, Lane::Bulk);
+    world.opener.erased.lock().unwrap().insert(ring.device, RECEIVED_MS - 1);
+    world.samples(&mut ring, 5);
+    world.commit();
+    let report = world.forward();
+    assert_eq!((report.dead_lettered, report.excluded), (samples(5), samples(0)));
+}
+
+#[test]
+fn parked_frames_of_an_erased_device_are_counted_as_such() {
+    let mut world = World::new();
+    let mut ring = Ring::new(1, Lane::Bulk);
+    world.samples_of(&mut ring, LATE, 5);
+    world.samples_of(&mut ring, LATE, 6);
+    world.commit();
+    assert_eq!(world.forward().quarantined, samples(11));
+    world.opener.erased.lock().unwrap().insert(ring.device, RECEIVED_MS);
+    let (storage, data_dir) = (world.storage(), world.config.data_dir.clone());
+    let aside = super::super::aside::erase(&storage, &data_dir, "files", ring.device).unwrap();
+    assert_eq!(aside.parked, 2);
+    world.samples_of(&mut ring, LATE, 7);
+    world.commit();
+    let report = world.forward();
+    assert!(report.balanced(), "{report:?}");
+    assert_eq!((report.quarantined, report.excluded), (samples(0), samples(18)));
+    world.catalogues.learn(LATE);
+    assert_eq!(world.forward().delivered, samples(0), "no catalogue brings it back");
+}

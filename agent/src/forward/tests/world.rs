@@ -56,7 +56,7 @@ impl OpenFrame for Opener {
             return Err(Unopened::Unavailable("the registry is busy".to_owned()));
         }
         if self.erased.lock().unwrap().contains_key(&device) {
-            return Err(Unopened::Erased);
+            return Err(Unopened::Unopenable("no secret".to_owned()));
         }
         let binding = Binding { device, ring, lane };
         frame::open(&key(device, ring), &binding, frame)

@@ -20,11 +20,18 @@ use crate::intake::{
     Admission, Admit, Inbound, Message, Outbound, Replies, Reply, SessionId, SharedReplies,
 };
 
+/// Messages beyond twice the receive maximum that are taken all the same. Mosquitto oversteps it, and
+/// sends again after a reconnection all that it had sent: to hang up on it would be for ever.
+const EXCESS_MAX: usize = 64;
+
+/// Messages of one connection that wait for their PUBACK, taken or not; fewer than there are tickets.
+const WINDOW_MAX: usize = 60_000;
+
 /// Why the connection must be begun anew.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub(super) enum Broken {
-    #[error("the broker sends more at once than it was allowed")]
-    ReceiveMaximum,
+    #[error("the broker sends without end and waits for no acknowledgement")]
+    Flood,
     #[error("the registry does not answer")]
     Registry,
     /// The broker is to send again what was never said to be durable.
@@ -45,7 +52,8 @@ pub(super) struct Desk<A> {
     admit: A,
     gauges: Arc<BrokerGauges>,
     replies: SharedReplies,
-    in_flight_max: usize,
+    /// Messages on their way to the acceptor beyond which none is taken.
+    taken_max: usize,
     sessions_max: usize,
     window: Window,
     /// For the acceptor, in order.
@@ -97,7 +105,7 @@ impl<A: Admit> Desk<A> {
             admit,
             gauges,
             replies,
-            in_flight_max: usize::from(in_flight_max),
+            taken_max: usize::from(in_flight_max) * 2 + EXCESS_MAX,
             sessions_max: sessions_max.max(1),
             window: Window::default(),
             outbox: VecDeque::new(),
@@ -110,8 +118,8 @@ impl<A: Admit> Desk<A> {
     /// Takes a message in.
     pub(super) fn arrive(&mut self, arrival: Arrival<'_>) -> Result<(), Broken> {
         let Arrival { topic, payload, packet_id } = arrival;
-        if packet_id.is_some() && self.window.len() >= self.in_flight_max {
-            return Err(Broken::ReceiveMaximum);
+        if self.window.len() >= WINDOW_MAX {
+            return Err(Broken::Flood);
         }
         self.gauges.messages.fetch_add(1, Relaxed);
         self.gauges.bytes_in.fetch_add(payload.len().try_into().unwrap_or(u64::MAX), Relaxed);
@@ -218,7 +226,7 @@ impl<A: Admit> Desk<A> {
         if payload.len() > FRAME_LEN_MAX {
             return Err(Unheard::TooLarge.into());
         }
-        if packet_id.is_none() && self.outbox.len() >= self.in_flight_max {
+        if self.window.len().max(self.outbox.len()) >= self.taken_max {
             return Err(Unheard::Full.into());
         }
         self.clock += 1;

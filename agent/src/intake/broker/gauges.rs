@@ -39,7 +39,7 @@ pub enum Unheard {
     Unknown,
     /// The device was revoked, or is being shut out.
     Revoked,
-    /// More devices at once than sessions, or, at QoS 0, more messages than are taken at once.
+    /// More devices at once than sessions, or far more messages than the broker was allowed.
     Full,
 }
 

@@ -146,17 +146,35 @@ async fn what_nobody_wants_is_acknowledged_in_its_turn_and_told_to_nobody() {
 }
 
 #[test]
-fn a_broker_that_oversteps_or_a_registry_that_fails_breaks_the_connection() {
+fn a_broker_may_overstep_and_what_is_far_too_much_is_acknowledged_and_not_taken() {
     let mut office = Office::new(2, 16);
     assert_eq!(office.arrive("m0/broken/h", 1), Err(Broken::Registry));
     office.desk.disconnected();
-    office.arrive("m0/dev1/h", 1).unwrap();
-    office.arrive("m0/dev1/b", 2).unwrap();
-    assert_eq!(office.arrive("m0/dev1/b", 3), Err(Broken::ReceiveMaximum));
-    // At QoS 0 nobody bounds the broker but us.
-    office.arrive("m0/dev1/b", 0).unwrap();
-    assert_eq!(office.gauges.unheard(Unheard::Full), 1);
-    assert_eq!(office.told().len(), 3);
+    // Twice what was allowed, and some.
+    let taken = 2 * 2 + 64;
+    office.arrive("m0/dev1/b", 1).unwrap();
+    assert_eq!(office.told().len(), 2, "and the session's beginning");
+    for packet_id in 2..=taken + 3 {
+        office.arrive("m0/dev1/b", packet_id).unwrap();
+    }
+    assert_eq!(office.gauges.unheard(Unheard::Full), 3);
+    assert_eq!(office.told().len(), usize::from(taken) - 1);
+    assert!(office.pubacks().is_empty(), "in their turn");
+    for packet_id in taken + 4..=60_000 {
+        office.arrive("m0/dev1/b", packet_id).unwrap();
+    }
+    assert_eq!(office.arrive("m0/dev1/b", 60_001), Err(Broken::Flood));
+}
+
+#[test]
+fn at_qos_0_nobody_bounds_the_broker_but_us() {
+    let mut office = Office::new(2, 16);
+    for _ in 0..100 {
+        office.arrive("m0/dev1/b", 0).unwrap();
+    }
+    let taken = office.told().len();
+    assert_eq!(taken + usize::try_from(office.gauges.unheard(Unheard::Full)).unwrap(), 101);
+    assert_eq!(taken, 2 * 2 + 64);
     office.arrive("m0/dev1/b", 0).unwrap();
     assert_eq!(office.told().len(), 1);
 }

@@ -266,6 +266,23 @@ fn newer_format_is_left_alone() {
 }
 
 #[test]
+fn newer_format_of_another_shape_is_no_torn_tail() {
+    let disk = small();
+    let last = segments(&disk).pop().unwrap();
+    // Only the magic and the version are where we look for them.
+    disk.edit(&last, |content| {
+        content[10..].fill(0x5a);
+        content[8..10].copy_from_slice(&2_u16.to_le_bytes());
+    });
+    let before = disk.files();
+    let error = try_open(&disk, 9).unwrap_err();
+    assert!(matches!(error, JournalError::Version { found: 2, known: 1, .. }), "{error}");
+    let said = error.to_string();
+    assert!(said.contains(".seg has format 2, and this milepost"), "{said}");
+    assert_eq!(disk.files(), before);
+}
+
+#[test]
 fn verify_tells_and_changes_nothing() {
     assert_eq!(verify(&shared(&Faulty::default()), Path::new("journal")).unwrap(), None);
     let (disk, paths, whole) = long();

@@ -1,0 +1,249 @@
+//! Putting a backup back, and what a start does with the mark that leaves.
+//!
+//! The new directory is made beside the old one, whole and checked and synced; then two renames
+//! exchange them. What the backup does not have and the old directory does - sinks' own files, the
+//! wrapping key - moves over after that, as the mark says; a start finishes what was interrupted.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, chown};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::archive::{Found, read, sync_tree};
+use super::manifest::JournalMark;
+use super::take::{KEY_NAME, is_sink};
+use super::{BackupError, Manifest, Progress, Watcher, clear, parent, sync_dir};
+use crate::lock::{DirLock, Owner};
+
+/// The mark that a restore leaves in the data directory.
+pub const MARKER_NAME: &str = "restored.json";
+
+/// What was restored: the mark's content.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Restored {
+    /// When the backup was made, in milliseconds since 1970 UTC.
+    pub made_ms: i64,
+    /// When it was put back.
+    pub restored_ms: i64,
+    /// When an agent first ran on it; none before.
+    pub started_ms: Option<i64>,
+    /// The journal of the backup.
+    pub journal: Option<JournalMark>,
+    /// Where the directory is that was there before.
+    pub aside: Option<PathBuf>,
+    /// What moves from there.
+    pub moved: Vec<String>,
+    /// The wrapping key came with the backup, or was there.
+    pub has_key: bool,
+}
+
+/// Puts the backup at `from` back as the data directory `to`. With `replace`, one that is there is
+/// moved aside first.
+pub fn restore(
+    from: &Path,
+    to: &Path,
+    replace: bool,
+    now_ms: i64,
+    watcher: &mut Watcher<'_>,
+) -> Result<(Restored, Manifest), BackupError> {
+    let to = &real(to);
+    let lock = if to.exists() { Some(claim(to, replace)?) } else { None };
+    let fresh = beside(to, "restoring")?;
+    clear(&fresh).map_err(BackupError::file("remove", &fresh))?;
+    let unpacked = unpack(from, &fresh, watcher);
+    let manifest = match unpacked {
+        Ok(manifest) => manifest,
+        Err(error) => {
+            clear(&fresh).map_err(BackupError::file("remove", &fresh))?;
+            return Err(error);
+        }
+    };
+    let aside = match &lock {
+        Some(_) => Some(free_name(to, now_ms)?),
+        None => None,
+    };
+    let moved = match &lock {
+        Some(_) => to_move(to, &fresh).map_err(BackupError::file("list", to))?,
+        None => Vec::new(),
+    };
+    let restored = Restored {
+        made_ms: manifest.made_ms,
+        restored_ms: now_ms,
+        started_ms: None,
+        journal: manifest.journal.clone(),
+        aside: aside.clone(),
+        has_key: manifest.with_key || moved.iter().any(|name| name == KEY_NAME),
+        moved,
+    };
+    write_mark(&fresh, &restored).map_err(BackupError::file("write", &fresh))?;
+    if lock.is_some() {
+        give_to_owner_of(to, &fresh).map_err(BackupError::file("hand over", &fresh))?;
+    }
+    sync_tree(&fresh).map_err(BackupError::file("sync", &fresh))?;
+    if let Some(aside) = &aside {
+        fs::rename(to, aside).map_err(|error| match error.kind() {
+            io::ErrorKind::ResourceBusy | io::ErrorKind::CrossesDevices => {
+                BackupError::Place(format!(
+                    "{} is a mount point and cannot be moved aside: empty it, then restore without \
+                         --replace",
+                    to.display()
+                ))
+            }
+            _ => BackupError::file("move aside", to)(error),
+        })?;
+    }
+    put_in_place(&fresh, to)?;
+    finish_move(to).map_err(BackupError::file("finish", to))?;
+    drop(lock);
+    Ok((restored, manifest))
+}
+
+/// The directory itself, where a link to it is given.
+fn real(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// Takes a directory that is there; refuses one that holds something, unless it may be moved aside.
+fn claim(to: &Path, replace: bool) -> Result<DirLock, BackupError> {
+    if !to.is_dir() {
+        return Err(BackupError::Place(format!("{} is not a directory", to.display())));
+    }
+    let lock = DirLock::take(to, Owner::Agent)?;
+    let entries = fs::read_dir(to).map_err(BackupError::file("list", to))?;
+    let holds = entries.flatten().any(|entry| entry.file_name() != "lock");
+    if holds && !replace {
+        let said = format!(
+            "{} is not empty: name another directory with --to, or move this one aside with --replace",
+            to.display()
+        );
+        return Err(BackupError::Place(said));
+    }
+    Ok(lock)
+}
+
+fn beside(to: &Path, suffix: &str) -> Result<PathBuf, BackupError> {
+    let name = to.file_name().map(|name| name.to_string_lossy().into_owned());
+    let name = name.ok_or_else(|| {
+        BackupError::Place(format!("{} cannot be a data directory", to.display()))
+    })?;
+    Ok(parent(to).join(format!("{name}.{suffix}")))
+}
+
+fn free_name(to: &Path, now_ms: i64) -> Result<PathBuf, BackupError> {
+    let mut number = now_ms / 1000;
+    loop {
+        let name = beside(to, &format!("before-restore-{number}"))?;
+        if fs::symlink_metadata(&name).is_err() {
+            return Ok(name);
+        }
+        number = number.saturating_add(1);
+    }
+}
+
+/// Writes the backup's files, checked, into a new directory.
+fn unpack(from: &Path, to: &Path, watcher: &mut Watcher<'_>) -> Result<Manifest, BackupError> {
+    let mut made = fs::DirBuilder::new();
+    made.recursive(true).mode(0o700);
+    made.create(to).map_err(BackupError::file("make", to))?;
+    let mut found = Found::default();
+    let mut progress = Progress::default();
+    let manifest = read(from, &mut |name, _, content| {
+        let path = to.join(name);
+        let failed = || BackupError::file("write", &path);
+        made.create(parent(&path)).map_err(failed())?;
+        let mut options = fs::OpenOptions::new();
+        let mut file =
+            options.write(true).create_new(true).mode(0o600).open(&path).map_err(failed())?;
+        let mut write = |part: &[u8]| {
+            progress.done += u64::try_from(part.len()).unwrap_or(0);
+            file.write_all(part)?;
+            watcher(progress.clone())
+        };
+        found.take(name, content, &mut write).map_err(BackupError::file("read", from))?;
+        file.sync_all().map_err(failed())
+    })?;
+    found.check(from, &manifest)?;
+    Ok(manifest)
+}
+
+/// What the old directory has and the new one has not, and nobody else makes.
+fn to_move(old: &Path, fresh: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(old)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let is_wanted = name == KEY_NAME || is_sink(&entry.path());
+        if is_wanted && !fresh.join(&name).exists() {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn write_mark(dir: &Path, restored: &Restored) -> io::Result<()> {
+    let new = dir.join("restored.new");
+    let mut file =
+        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    file.write_all(&serde_json::to_vec(restored)?)?;
+    file.sync_all()?;
+    fs::rename(&new, dir.join(MARKER_NAME))?;
+    sync_dir(dir)
+}
+
+/// Root restores for the user that the agent runs as.
+fn give_to_owner_of(old: &Path, fresh: &Path) -> io::Result<()> {
+    let owner = fs::metadata(old)?;
+    if !rustix::process::geteuid().is_root() || owner.uid() == 0 {
+        return Ok(());
+    }
+    give(fresh, owner.uid(), owner.gid())
+}
+
+fn give(path: &Path, uid: u32, gid: u32) -> io::Result<()> {
+    if path.is_dir() {
+        for entry in fs::read_dir(path)? {
+            give(&entry?.path(), uid, gid)?;
+        }
+    }
+    chown(path, Some(uid), Some(gid))
+}
+
+fn put_in_place(fresh: &Path, to: &Path) -> Result<(), BackupError> {
+    let renamed = fs::rename(fresh, to).and_then(|()| sync_dir(parent(to)));
+    renamed.map_err(BackupError::file("put in place", to))
+}
+
+/// Moves over what the mark says and is not moved yet. Does nothing without a mark.
+pub fn finish_move(data_dir: &Path) -> io::Result<()> {
+    let Some(Restored { aside: Some(aside), moved, .. }) = read_mark(data_dir)? else {
+        return Ok(());
+    };
+    for name in moved {
+        let (from, to) = (aside.join(&name), data_dir.join(&name));
+        if from.exists() && !to.exists() {
+            fs::rename(&from, &to)?;
+        }
+    }
+    sync_dir(data_dir)
+}
+
+fn read_mark(data_dir: &Path) -> io::Result<Option<Restored>> {
+    match fs::read(data_dir.join(MARKER_NAME)) {
+        Ok(text) => Ok(serde_json::from_slice(&text).ok()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Notes that an agent runs on it; what was restored, if this is the first time.
+pub fn mark_started(data_dir: &Path, now_ms: i64) -> io::Result<Option<Restored>> {
+    let Some(restored) = read_mark(data_dir)?.filter(|restored| restored.started_ms.is_none())
+    else {
+        return Ok(None);
+    };
+    write_mark(data_dir, &Restored { started_ms: Some(now_ms), ..restored.clone() })?;
+    Ok(Some(restored))
+}
