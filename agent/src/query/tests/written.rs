@@ -21,7 +21,7 @@ fn rendered(batch: &Cleared) -> Vec<String> {
 
 fn exported(world: &World) -> Vec<String> {
     let mut out = Vec::new();
-    export::export(&world.path(), None, Stop::default(), &mut out).unwrap();
+    export::export(&world.path(), None, &Stop::default(), &mut out).unwrap();
     String::from_utf8(out).unwrap().lines().map(str::to_owned).collect()
 }
 
@@ -43,8 +43,7 @@ fn exported_documents_are_those_of_the_file_sink() {
     let samples = world.batch(&frames);
     let uptime_ms = 3_700_000;
     let unix_ms = MAY * 1000;
-    let time =
-        DeviceTime { boot: 1, uptime_ms, clock: Clock::Agent, unix_ms, ..DeviceTime::default() };
+    let time = DeviceTime { boot: 1, uptime_ms, clock: Clock::Agent, unix_ms };
     let records = world.records(&Frame::minutes(2, 6, MAY, 1), time);
     let mut want = rendered(&samples);
     want.extend(rendered(&records));
