@@ -179,14 +179,13 @@ impl Watch {
 }
 
 fn long_help() -> String {
-    let mut help = format!("{TABLES}\n\nExamples:");
-    for (what, sql) in EXAMPLES {
+    let examples = EXAMPLES.iter().map(|(what, sql)| {
         let lines: Vec<&str> = sql.lines().map(str::trim).collect();
         let sql = lines.join("\n      ");
-        help.push_str(&format!("\n  {what}:\n    milepost query \"{sql}\"\n"));
-    }
-    help.push_str("\nMore in docs/queries.md.");
-    help
+        format!("  {what}:\n    milepost query \"{sql}\"\n\n")
+    });
+    let examples: String = examples.collect();
+    format!("{TABLES}\n\nExamples:\n{examples}More in docs/queries.md.")
 }
 
 fn timeout(text: &str) -> Result<Duration, String> {

@@ -19,6 +19,9 @@ use self::ring::{Merge, Next, Ring, RingSample};
 
 mod ring;
 
+/// How the columns of a catalogue are written: `,"path":` and the number.
+type Views = Vec<(Box<[u8]>, Decimal)>;
+
 /// Bytes that are put together before they are written.
 const PART: usize = 64 * 1024;
 
@@ -26,7 +29,7 @@ const PART: usize = 64 * 1024;
 pub fn export(
     dir: &Path,
     device: Option<DeviceId>,
-    stop: Stop,
+    stop: &Stop,
     out: &mut dyn Write,
 ) -> Result<u64, QueryError> {
     let source = Source::open(dir, stop.clone())?;
@@ -44,8 +47,7 @@ pub fn export(
 struct Export<'a> {
     source: &'a Source,
     out: &'a mut dyn Write,
-    /// How the columns of each catalogue are written.
-    views: HashMap<CatalogueId, Vec<(Box<[u8]>, Decimal)>>,
+    views: HashMap<CatalogueId, Views>,
     documents: u64,
 }
 

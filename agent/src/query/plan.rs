@@ -2,37 +2,59 @@
 
 use std::ffi::c_int;
 
-use rusqlite::vtab::{DistinctMode, IndexInfo};
+use rusqlite::vtab::IndexInfo;
 
 use super::selection::{Comparison, Subject, Term};
 
-/// In which order rows are delivered. Time has its nulls first, or last if it descends.
+/// Which way an order goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Direction {
+    Ascending,
+    Descending,
+}
+
+/// In which order rows are delivered: device by device, by name; by time, within a device if that
+/// comes first. Time has its nulls first, or last if it descends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Order {
-    /// Device by device, by name.
-    pub by_device: bool,
-    pub device_descends: bool,
-    /// By time; within a device if that comes first.
-    pub by_time: bool,
-    pub time_descends: bool,
+    device: Option<Direction>,
+    time: Option<Direction>,
 }
 
 impl Order {
-    /// As a number that best-index hands to filter.
-    pub const fn number(self) -> c_int {
-        self.by_device as c_int
-            | (self.device_descends as c_int) << 1
-            | (self.by_time as c_int) << 2
-            | (self.time_descends as c_int) << 3
+    pub fn by_device(self) -> bool {
+        self.device.is_some()
     }
 
-    pub const fn from_number(number: c_int) -> Self {
-        Self {
-            by_device: number & 1 != 0,
-            device_descends: number & 2 != 0,
-            by_time: number & 4 != 0,
-            time_descends: number & 8 != 0,
-        }
+    pub fn device_descends(self) -> bool {
+        self.device == Some(Direction::Descending)
+    }
+
+    pub fn by_time(self) -> bool {
+        self.time.is_some()
+    }
+
+    pub fn time_descends(self) -> bool {
+        self.time == Some(Direction::Descending)
+    }
+
+    /// As a number that best-index hands to filter.
+    pub fn number(self) -> c_int {
+        let number = |direction| match direction {
+            None => 0,
+            Some(Direction::Ascending) => 1,
+            Some(Direction::Descending) => 3,
+        };
+        number(self.device) | number(self.time) << 2
+    }
+
+    pub fn from_number(number: c_int) -> Self {
+        let direction = |bits| match bits & 3 {
+            0 => None,
+            1 => Some(Direction::Ascending),
+            _ => Some(Direction::Descending),
+        };
+        Self { device: direction(number), time: direction(number >> 2) }
     }
 
     /// The first bit that is free for a table's own use.
@@ -103,11 +125,11 @@ impl Plan {
         };
         self.terms.iter().for_each(|term| part(&term.to_string()));
         let order = self.order;
-        if order.by_device {
-            part(if order.device_descends { "by-device-descending" } else { "by-device" });
+        if order.by_device() {
+            part(if order.device_descends() { "by-device-descending" } else { "by-device" });
         }
-        if order.by_time {
-            part(if order.time_descends { "by-time-descending" } else { "by-time" });
+        if order.by_time() {
+            part(if order.time_descends() { "by-time-descending" } else { "by-time" });
         }
         text
     }
@@ -118,11 +140,10 @@ impl Plan {
         self.terms.iter().fold(1.0, |share, term| {
             share
                 * match (term.subject, term.comparison) {
-                    (Subject::Device, C::Equal) => 0.001,
+                    (Subject::Device, C::Equal) | (Subject::Text, _) => 0.001,
                     (Subject::Device, C::In) => 0.01,
                     (Subject::Signal, C::Equal) => 0.05,
                     (Subject::Time, C::Equal) => 0.000_001,
-                    (Subject::Text, _) => 0.001,
                     (Subject::Argument(_), _) => 0.1,
                     _ => 0.2,
                 }
@@ -157,18 +178,12 @@ fn order(
     let is_constant = |subject| terms.contains(&Term { subject, comparison: Comparison::Equal });
     let mut order = Order::default();
     for by in info.order_bys() {
-        let descends = by.is_order_by_desc();
+        let direction =
+            if by.is_order_by_desc() { Direction::Descending } else { Direction::Ascending };
         match subject(by.column())? {
             constant if is_constant(constant) => {}
-            // A group of rows may come in any order: it is one that is never asked to descend.
-            Subject::Device if !order.by_device && !order.by_time => {
-                order.by_device = true;
-                order.device_descends = descends && info.distinct() != DistinctMode::Grouped;
-            }
-            Subject::Time if !order.by_time => {
-                order.by_time = true;
-                order.time_descends = descends;
-            }
+            Subject::Device if order == Order::default() => order.device = Some(direction),
+            Subject::Time if order.time.is_none() => order.time = Some(direction),
             // The other of the two columns of the same time.
             Subject::Time => {}
             _ => return None,

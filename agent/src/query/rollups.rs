@@ -105,7 +105,7 @@ unsafe impl VTab<'_> for RollupTable {
             _ => u8::try_from(column - ARGUMENT).ok().map(Subject::Argument),
         };
         let plan = Plan::make(info, subject, |order, is_one_device| {
-            !order.time_descends && (order.by_device || is_one_device)
+            !order.time_descends() && (order.by_device() || is_one_device)
         })?;
         let rows = (ROWS * plan.share()).max(1.0);
         info.set_idx_num(plan.order.number());
@@ -153,7 +153,7 @@ unsafe impl VTabCursor for RollupCursor {
             }
             Width::Argument => take_arguments(&mut selection)?,
         };
-        let descends = Order::from_number(number).device_descends;
+        let descends = Order::from_number(number).device_descends();
         self.fold = None;
         self.fold = Some(Fold::start(Arc::clone(&self.source), selection, width_ms, descends)?);
         Ok(())

@@ -336,7 +336,9 @@ mod tests {
 
     fn narrowed(terms: &[(Comparison, Value)]) -> (i64, i64) {
         let mut selection = Selection::default();
-        terms.iter().for_each(|(how, value)| selection.narrow(*how, value).unwrap());
+        for (how, value) in terms {
+            selection.narrow(*how, value).unwrap();
+        }
         (selection.from_ms, selection.to_ms)
     }
 

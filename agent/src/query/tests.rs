@@ -15,6 +15,7 @@ mod plans;
 mod properties;
 mod records;
 mod refusals;
+mod written;
 
 const SPEED: &str = "Vehicle.Speed";
 const RANGE: &str = "Vehicle.Range";

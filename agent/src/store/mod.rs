@@ -75,7 +75,7 @@ mod piece;
 mod placement;
 mod retention;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use background::CompactionHandle;
 pub use compact::{Upkeep, compact_all};

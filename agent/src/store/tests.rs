@@ -3,4 +3,4 @@ mod compacting;
 mod cutting;
 mod erasing;
 mod mending;
-mod world;
+pub(crate) mod world;

@@ -98,7 +98,9 @@ mod tests {
         let mut out = Vec::new();
         let mut json = Json::new(&mut out, layout);
         json.begin(&["a", "a", "\"b\""]).unwrap();
-        rows.iter().for_each(|row| json.row(row).unwrap());
+        for row in rows {
+            json.row(row).unwrap();
+        }
         json.end().unwrap();
         drop(json);
         String::from_utf8(out).unwrap()

@@ -62,20 +62,20 @@ impl Pages {
         columns: u64,
     ) -> rusqlite::Result<Self> {
         let mut stretches = VecDeque::new();
-        let is_overall = order.by_time && !order.by_device;
+        let is_overall = order.by_time() && !order.by_device();
         let mut devices = Vec::new();
         if selection.is_empty() {
             // Nothing.
-        } else if is_overall || (selection.devices.is_empty() && !order.by_device) {
+        } else if is_overall || (selection.devices.is_empty() && !order.by_device()) {
             devices.push(None);
         } else {
-            let named = source.devices(&selection.devices, order.device_descends)?;
+            let named = source.devices(&selection.devices, order.device_descends())?;
             devices.extend(named.into_iter().map(Some));
         }
         for device in devices {
             let is_searched = !selection.texts.is_empty();
-            let parts: &[Part] = match (selection.is_timed, order.time_descends) {
-                _ if is_searched && !order.by_time => &[Part::Found],
+            let parts: &[Part] = match (selection.is_timed, order.time_descends()) {
+                _ if is_searched && !order.by_time() => &[Part::Found],
                 (true, _) => &[Part::Timed],
                 (false, false) => &[Part::Untimed, Part::Timed],
                 (false, true) => &[Part::Timed, Part::Untimed],
@@ -89,7 +89,7 @@ impl Pages {
             definition,
             selection,
             columns,
-            descends: order.time_descends,
+            descends: order.time_descends(),
             stretches,
             stretch: None,
             page: VecDeque::new(),
@@ -192,11 +192,10 @@ impl Pages {
             Some((time, last)) if !behind.is_empty() => {
                 also(&format!("{behind}{than} (?, ?)"), &[time.clone(), last.clone()]);
             }
-            Some((_, last)) => also(&format!("{number} {than} ?"), &[last.clone()]),
+            Some((_, last)) => also(&format!("{number} {than} ?"), std::slice::from_ref(last)),
             None => {}
         }
-        sql.push_str(&format!(" ORDER BY {order} LIMIT {}", self.page_max));
-        sql
+        sql + &format!(" ORDER BY {order} LIMIT {}", self.page_max)
     }
 }
 

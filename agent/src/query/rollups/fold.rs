@@ -20,6 +20,9 @@ pub(super) struct Bucket {
     pub tally: Tally,
 }
 
+/// A unit, and what was added up.
+type Added = (Option<Arc<str>>, Tally);
+
 /// Goes through the buckets asked for, by device's name, then time, then signal.
 #[derive(Debug)]
 pub(super) struct Fold {
@@ -31,7 +34,7 @@ pub(super) struct Fold {
     device: Option<Device>,
     blocks: VecDeque<(BlockRow, Option<Vec<u8>>)>,
     /// Buckets that a later block may still add to.
-    open: BTreeMap<(i64, Arc<str>), (Option<Arc<str>>, Tally)>,
+    open: BTreeMap<(i64, Arc<str>), Added>,
     /// Buckets that none can.
     closed: VecDeque<Bucket>,
 }

@@ -66,8 +66,8 @@ impl Walk {
         let mut paths = None;
         if !selection.is_empty() {
             paths = source.paths(&selection.signals)?;
-            let devices = source.devices(&selection.devices, order.device_descends)?;
-            if order.by_time && !order.by_device {
+            let devices = source.devices(&selection.devices, order.device_descends())?;
+            if order.by_time() && !order.by_device() {
                 groups.push_back(devices);
             } else {
                 groups = devices.into_iter().map(|device| vec![device]).collect();
@@ -102,7 +102,7 @@ impl Walk {
             open.slice.advance(&self.source, &self.selection, hits_max)?;
             if open.slice.is_over() {
                 PeekMut::pop(open);
-            } else if self.order.by_time {
+            } else if self.order.by_time() {
                 open.next_ms = open.slice.time_ms();
             } else {
                 // One block alone, in its own order.
@@ -132,7 +132,7 @@ impl Walk {
 
     /// Whether a sample of a block that is not open comes before the one at hand.
     fn could_precede(&self, row: &BlockRow, head: Option<i64>) -> bool {
-        if !self.order.by_time {
+        if !self.order.by_time() {
             return false;
         }
         // Nulls come first, or last if time descends.
@@ -177,7 +177,7 @@ impl Walk {
         };
         if !slice.is_over() {
             let next_ms = slice.time_ms();
-            let descends = self.order.time_descends;
+            let descends = self.order.time_descends();
             self.open.push(Open { next_ms, descends, device, slice });
         }
         Ok(())
@@ -193,7 +193,7 @@ impl Walk {
     }
 
     fn way(&self) -> Way {
-        match (self.order.by_time, self.order.time_descends) {
+        match (self.order.by_time(), self.order.time_descends()) {
             (false, _) => Way::Identity,
             (true, false) => Way::Ascending,
             (true, true) => Way::Descending,

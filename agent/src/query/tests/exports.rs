@@ -6,7 +6,7 @@ use super::*;
 fn exported(dir: &TempDir, device: Option<&str>) -> Vec<String> {
     let mut out = Vec::new();
     let device = device.map(|name| name.parse().unwrap());
-    let count = export::export(dir.path(), device, Stop::default(), &mut out).unwrap();
+    let count = export::export(dir.path(), device, &Stop::default(), &mut out).unwrap();
     let lines: Vec<String> = String::from_utf8(out).unwrap().lines().map(str::to_owned).collect();
     assert_eq!(count, u64::try_from(lines.len()).unwrap());
     lines

@@ -198,5 +198,5 @@ fn what_retention_leaves_is_the_roll_ups() {
     let sql = "SELECT count FROM buckets('Vehicle.Cabin.DoorCount', '1h', '2008-05-18T00:00:30')";
     assert_eq!(ask(&mut query, sql), [[Value::Integer(2)]]);
     let mut out = Vec::new();
-    assert_eq!(export::export(dir.path(), None, Stop::default(), &mut out).unwrap(), 2);
+    assert_eq!(export::export(dir.path(), None, &Stop::default(), &mut out).unwrap(), 2);
 }

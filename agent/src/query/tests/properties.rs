@@ -1,5 +1,6 @@
 //! Whatever is in the store and whatever is asked: the answer is that of a list.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
@@ -23,11 +24,20 @@ struct MadeBlock {
     device: usize,
     ring: u8,
     catalogue: usize,
-    /// None on a wall clock; else where the boot is placed, if it is.
-    boot: Option<Option<i64>>,
+    clock: Ticks,
     level: u8,
     /// Tick in seconds, raw, column, and whether another frame begins.
     samples: Vec<(i64, i64, u8, bool)>,
+}
+
+/// What ticks count from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Ticks {
+    Epoch,
+    /// A boot that nobody knows the time of.
+    Boot,
+    /// A boot at this time.
+    PlacedBoot(i64),
 }
 
 const DEVICES: [&str; 3] = ["a", "b-1", "c"];
@@ -45,17 +55,17 @@ fn made_block() -> impl Strategy<Value = MadeBlock> {
             samples
         }),
     ];
-    let boot = prop_oneof![
-        4 => Just(None),
-        1 => Just(Some(None)),
-        1 => (0..20_000_i64).prop_map(|s| Some(Some((START_S + s) * 1000 + 7))),
+    let clock = prop_oneof![
+        4 => Just(Ticks::Epoch),
+        1 => Just(Ticks::Boot),
+        1 => (0..20_000_i64).prop_map(|s| Ticks::PlacedBoot((START_S + s) * 1000 + 7)),
     ];
-    (0..3_usize, 0..2_u8, 0..2_usize, boot, 0..2_u8, samples).prop_map(
-        |(device, ring, catalogue, boot, level, samples)| MadeBlock {
+    (0..3_usize, 0..2_u8, 0..2_usize, clock, 0..2_u8, samples).prop_map(
+        |(device, ring, catalogue, clock, level, samples)| MadeBlock {
             device,
             ring,
             catalogue,
-            boot,
+            clock,
             level,
             samples,
         },
@@ -75,7 +85,7 @@ fn make(blocks: &[MadeBlock]) -> (TempDir, Query, Vec<Known>) {
     for (number, block) in blocks.iter().enumerate() {
         let ring = u8::try_from(block.device).unwrap() * 2 + block.ring;
         let stream = Stream {
-            boot: block.boot.map(|_| 3),
+            boot: (block.clock != Ticks::Epoch).then_some(3),
             ..stream(DEVICES[block.device], ring, catalogues[block.catalogue], 1000)
         };
         let mut samples = Samples::default();
@@ -85,19 +95,21 @@ fn make(blocks: &[MadeBlock]) -> (TempDir, Query, Vec<Known>) {
                 seq += 1;
                 samples.runs.push(run(seq));
             }
-            let tick = if block.boot.is_none() { START_S + tick } else { *tick };
+            let tick = if block.clock == Ticks::Epoch { START_S + tick } else { *tick };
             let ordinal = u32::try_from(samples.entries.len()).unwrap();
             let run = u16::try_from(samples.runs.len() - 1).unwrap();
             samples.entries.push(Entry { tick, raw: *raw, ordinal, run, column: *column });
             let (path, tenths) = CATALOGUES[block.catalogue][usize::from(*column)];
-            let time_ms = match block.boot {
-                None => Some(tick * 1000),
-                Some(placed) => placed.map(|offset| offset + tick * 1000),
+            let time_ms = match block.clock {
+                Ticks::Epoch => Some(tick * 1000),
+                Ticks::Boot => None,
+                Ticks::PlacedBoot(offset) => Some(offset + tick * 1000),
             };
             let device = block.device;
             known.push(Known { device, signal: path, time_ms, raw: *raw, seq, ordinal, tenths });
         }
-        maker.block(&stream, &samples, block.level, block.boot.flatten()).unwrap();
+        let placed = if let Ticks::PlacedBoot(offset) = block.clock { Some(offset) } else { None };
+        maker.block(&stream, &samples, block.level, placed).unwrap();
     }
     maker.finish().unwrap();
     let query = Query::open(dir.path()).unwrap();
@@ -149,13 +161,13 @@ impl Question {
                 format!("IN ({})", names.join(", "))
             }
         };
-        let mut sql = "WHERE TRUE".to_owned();
+        let mut terms = vec!["TRUE".to_owned()];
         if let Some(devices) = &self.devices {
             let names = devices.iter().map(|device| DEVICES[*device]).collect();
-            sql.push_str(&format!(" AND device {}", quoted(names)));
+            terms.push(format!("device {}", quoted(names)));
         }
         if let Some(signals) = &self.signals {
-            sql.push_str(&format!(" AND signal {}", quoted(signals.clone())));
+            terms.push(format!("signal {}", quoted(signals.clone())));
         }
         for (bound, comparison) in [(self.from_s, ">="), (self.to_s, "<")] {
             let Some(bound) = bound else { continue };
@@ -163,13 +175,13 @@ impl Question {
             let mut text = Vec::new();
             crate::document::Rfc3339::default().write(&mut text, unix_ms);
             let text = String::from_utf8(text).unwrap();
-            sql.push_str(&if self.as_text {
-                format!(" AND time {comparison} '{text}'")
+            terms.push(if self.as_text {
+                format!("time {comparison} '{text}'")
             } else {
-                format!(" AND time_ms {comparison} {unix_ms}")
+                format!("time_ms {comparison} {unix_ms}")
             });
         }
-        sql
+        format!("WHERE {}", terms.join(" AND "))
     }
 
     fn wants(&self, known: &Known) -> bool {
@@ -284,8 +296,10 @@ proptest! {
                 Value::Real(real) => *real,
                 other => panic!("{other:?}"),
             };
-            prop_assert_eq!(real(&row[4]), values.iter().copied().fold(f64::INFINITY, f64::min));
-            prop_assert_eq!(real(&row[5]), values.iter().copied().fold(f64::NEG_INFINITY, f64::max));
+            let least = values.iter().copied().fold(f64::INFINITY, f64::min);
+            let most = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            prop_assert_eq!(real(&row[4]).total_cmp(&least), Ordering::Equal);
+            prop_assert_eq!(real(&row[5]).total_cmp(&most), Ordering::Equal);
             prop_assert!((real(&row[6]) - values.iter().sum::<f64>()).abs() < 1e-6);
         }
     }
