@@ -70,7 +70,7 @@ fn sink_places(config: &Config, notes: &Notes) {
             |own: &&str| place.starts_with(data_dir.join(own)) && !(is_store && *own == "store");
         let what = if data_dir.starts_with(&place) {
             "the data directory itself lies there"
-        } else if OWN.iter().any(|own| is_own(&own)) {
+        } else if OWN.iter().any(|own| is_own(own)) {
             "the agent keeps its own files there"
         } else {
             continue;
