@@ -130,7 +130,7 @@ impl Cli {
             Command::Ledger(ledger) => on_stdout(|out| ledger.execute(&place.load()?, out)),
             Command::Query(query) => on_stdout(|out| query.execute(&place.load()?, out)),
             Command::Store(store) => on_stdout(|out| store.execute(&place.load()?, out)),
-            Command::Reload(reload) => on_stdout(|out| reload.execute(&place.load()?, out)),
+            Command::Reload(reload) => on_stdout(|out| reload.execute(&place.data_dir()?, out)),
             Command::Backup(backup) => on_stdout(|out| backup.execute(&place.load()?, out)),
             Command::Restore(restore) => on_stdout(|out| restore.execute(&place.load()?, out)),
             Command::Version(version) => on_stdout(|out| version.execute(out)),
@@ -155,6 +155,17 @@ fn on_stdout(
 impl Place {
     fn load(&self) -> anyhow::Result<Config> {
         Ok(self.read()?.config)
+    }
+
+    /// Where the agent is, also if the rest of the file cannot be used.
+    fn data_dir(&self) -> anyhow::Result<PathBuf> {
+        match (&self.data_dir, Config::load(self.config.as_deref())) {
+            (Some(data_dir), _) => Ok(data_dir.clone()),
+            (None, Ok(loaded)) => Ok(loaded.config.agent.data_dir),
+            (None, Err(error)) => {
+                Config::data_dir_in(self.config.as_deref()).ok_or_else(|| error.into())
+            }
+        }
     }
 
     fn read(&self) -> anyhow::Result<Loaded> {

@@ -320,6 +320,15 @@ impl Config {
         report.into_result((config, notes.absent()))
     }
 
+    /// The data directory that a file names, also if it cannot be used otherwise; none if it is not
+    /// TOML, or cannot be read.
+    pub fn data_dir_in(path: Option<&Path>) -> Option<PathBuf> {
+        let (_, text) = find(path).ok()??;
+        let table: toml::Table = text.parse().ok()?;
+        let named = table.get("agent").and_then(|agent| agent.get("data_dir"));
+        Some(named.and_then(toml::Value::as_str).map_or(Agent::default().data_dir, PathBuf::from))
+    }
+
     /// The wrapping key's file.
     pub fn key_file(&self) -> PathBuf {
         let default = || self.agent.data_dir.join("registry.key");

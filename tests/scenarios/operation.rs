@@ -70,6 +70,34 @@ fn a_backup_of_a_stopped_agent_goes_on_like_the_original() {
 }
 
 #[test]
+fn a_store_goes_back_with_its_journal_and_accounts_for_all() {
+    let store = "[[sink]]\nname = \"store\"\ntype = \"store\"\n";
+    let Some(world) = World::taxis(store) else { return };
+    let agent = world.home.start().unwrap();
+    let mut fleet = world.start_fleet(&["--speed", "20000", "--for", "6s"]);
+    std::thread::sleep(Duration::from_secs(2));
+    let (copy, report) = backup(&world, "copy", &[]);
+    let files = report["manifest"]["files"].as_array().unwrap();
+    assert!(files.iter().any(|file| file["path"] == "store/store.db"), "{report}");
+    assert!(fleet.wait(Duration::from_mins(1)).unwrap().success());
+    World::stop(agent);
+    restore(&world, &copy, &["--replace"]);
+    let agent = world.home.start().unwrap();
+    world.drive(&["--speed", "max"]);
+    // The file sink kept everything, the store went back: both account for every sample.
+    world.verify();
+    let ledger = world.path().join("ledger.json");
+    let verified = world.fleet.verify_sink(&world.home, Path::new("store"), &ledger).unwrap();
+    assert!(
+        verified.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&verified.stdout),
+        String::from_utf8_lossy(&verified.stderr)
+    );
+    World::stop(agent);
+}
+
+#[test]
 fn an_interrupted_backup_leaves_nothing_under_its_name() {
     let Some(world) = World::taxis("") else { return };
     let agent = world.home.start().unwrap();

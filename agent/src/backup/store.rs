@@ -8,7 +8,7 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::FileExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
@@ -16,8 +16,6 @@ use rusqlite::{Connection, OpenFlags};
 use super::archive::Target;
 use super::{BackupError, sync_dir};
 
-/// Its directory in a data directory.
-pub(super) const DIR: &str = "store";
 /// Its index.
 const INDEX: &str = "store.db";
 /// Compactions that may get in the way.
@@ -32,24 +30,40 @@ struct Block {
     file: fs::File,
 }
 
-/// Copies the store in `dir`, by way of `workshop`. Whether there is one.
+/// The stores in a data directory, by the names of their folders.
+pub(super) fn stores(data_dir: &Path) -> io::Result<Vec<(String, PathBuf)>> {
+    let mut stores = Vec::new();
+    for entry in fs::read_dir(data_dir)? {
+        let entry = entry?;
+        if is_store(&entry.path()) {
+            stores.push((entry.file_name().to_string_lossy().into_owned(), entry.path()));
+        }
+    }
+    stores.sort();
+    Ok(stores)
+}
+
+/// Whether a folder is a store's.
+pub(super) fn is_store(dir: &Path) -> bool {
+    dir.join(INDEX).is_file()
+}
+
+/// Copies the store in `dir`, by way of `workshop`, as `name`.
 pub(super) fn copy(
+    name: &str,
     dir: &Path,
     workshop: &Path,
     into: &mut Target<'_>,
-) -> Result<bool, BackupError> {
-    if !dir.join(INDEX).exists() {
-        return Ok(false);
-    }
+) -> Result<(), BackupError> {
     let index = workshop.join(INDEX);
     for _ in 0..ATTEMPTS {
         copy_index(&dir.join(INDEX), &index)?;
         let Some(blocks) = open_blocks(dir, &index)? else { continue };
-        for Block { name, bytes, file } in blocks {
-            into.put(&format!("{DIR}/{name}"), bytes, &mut |at, part| file.read_at(part, at))?;
+        for Block { name: block, bytes, file } in blocks {
+            into.put(&format!("{name}/{block}"), bytes, &mut |at, part| file.read_at(part, at))?;
         }
-        into.put_file(&format!("{DIR}/{INDEX}"), &index)?;
-        return Ok(true);
+        into.put_file(&format!("{name}/{INDEX}"), &index)?;
+        return Ok(());
     }
     let said = format!("the block files that {} names are missing", dir.join(INDEX).display());
     Err(BackupError::Place(format!("{said}: see `milepost store check`")))

@@ -72,7 +72,10 @@ pub fn take<'w>(
     let early = read_state(origin.state)?;
     let beside = hold_open(origin)?;
     copy_dir(origin, &mut target, "cursors")?;
-    store::copy(&origin.data_dir.join(store::DIR), &workshop.0, &mut target)?;
+    let stores = store::stores(origin.data_dir);
+    for (name, dir) in stores.map_err(BackupError::file("list", origin.data_dir))? {
+        store::copy(&name, &dir, &workshop.0, &mut target)?;
+    }
     for name in BESIDE {
         copy_dir_and(origin, &mut target, name, &beside)?;
     }
@@ -137,7 +140,8 @@ fn size_of(dir: &Path) -> u64 {
 
 /// Whether a directory is a file sink's own.
 pub(super) fn is_sink(dir: &Path) -> bool {
-    dir.join(".milepost-cursor").exists() || dir.join(".milepost-lock").exists()
+    let has = |name: &str| dir.join(name).exists();
+    !store::is_store(dir) && (has(".milepost-cursor") || has(".milepost-lock"))
 }
 
 type Open = BTreeMap<PathBuf, Box<dyn File>>;
@@ -272,13 +276,14 @@ fn copy_state(
 
 /// What lies in the data directory and is not copied, and why.
 fn left_out(origin: &Origin<'_>, with_key: bool) -> io::Result<Vec<LeftOut>> {
-    let copied = ["cursors", "journal", store::DIR, state::FILE_NAME, upgrade::FILE_NAME];
+    let copied = ["cursors", "journal", state::FILE_NAME, upgrade::FILE_NAME];
     let copied = [&copied[..], &BESIDE, &["ledger.json", MANIFEST_NAME]].concat();
     let mut left_out = Vec::new();
     for entry in fs::read_dir(origin.data_dir)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if copied.contains(&name.as_str()) || PASSING.contains(&name.as_str()) {
+        let is_copied = copied.contains(&name.as_str()) || store::is_store(&entry.path());
+        if is_copied || PASSING.contains(&name.as_str()) {
             continue;
         }
         let why = match name.as_str() {

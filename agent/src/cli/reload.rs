@@ -1,6 +1,7 @@
 //! `milepost reload`.
 
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::bail;
@@ -9,7 +10,6 @@ use clap::Args;
 use super::reach::{Missing, Place, own_or_connect};
 use super::write_json;
 use crate::admin::{Request, Response};
-use crate::config::Config;
 
 #[derive(Args, Debug)]
 pub(super) struct Reload {
@@ -19,12 +19,11 @@ pub(super) struct Reload {
 }
 
 impl Reload {
-    pub fn execute(self, config: &Config, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-        let Place::Running(mut client) = own_or_connect(&config.agent.data_dir, Missing::Refuse)?
-        else {
+    pub fn execute(self, data_dir: &Path, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+        let Place::Running(mut client) = own_or_connect(data_dir, Missing::Refuse)? else {
             bail!(
                 "no agent runs on {}: it reads its configuration when it starts",
-                config.agent.data_dir.display()
+                data_dir.display()
             );
         };
         let report = match client.ask(&Request::Reload)? {
