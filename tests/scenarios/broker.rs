@@ -137,13 +137,25 @@ fn a_broker_that_drops_what_it_has_no_room_for_loses_nothing() {
     if !has_mosquitto() {
         return;
     }
-    let mut world = World::synthetic_for(Duration::from_mins(5), 5, 63, "");
+    let mut world = World::synthetic_for(Duration::from_mins(5), 20, 63, "");
     // It says PUBACK to the devices and forgets the message: the very thing to be safe from.
     let broker = open_broker(&mut world, "max_queued_messages 10\n");
     let broker = broker.start().unwrap();
     world.configure("in_flight_max = 4\n");
     let agent = world.home.start().unwrap();
-    world.drive(&["--speed", "max", "--frame-bytes", "256", "--drain-for", "150s"]);
+    let mut fleet =
+        world.start_fleet(&["--speed", "max", "--frame-bytes", "256", "--drain-for", "150s"]);
+    // While the agent takes nothing, the devices' windows are more than the broker has room for.
+    while fleet.ended().unwrap().is_none() {
+        if world.home.metric("agent_frame_ahead_total").unwrap() == 0.0 {
+            agent.signal("STOP").unwrap();
+            std::thread::sleep(Duration::from_millis(300));
+            agent.signal("CONT").unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let status = fleet.wait(Duration::from_secs(1)).unwrap();
+    assert!(status.success(), "{}", std::fs::read_to_string(world.fleet.log()).unwrap());
     assert!(world.home.metric("agent_frame_ahead_total").unwrap() > 0.0, "nothing was dropped");
     finish(&world, agent);
     broker.kill().unwrap();

@@ -87,7 +87,8 @@ fn a_store_goes_back_with_its_journal_and_accounts_for_all() {
     // The file sink kept everything, the store went back: both account for every sample.
     world.verify();
     let ledger = world.path().join("ledger.json");
-    let verified = world.fleet.verify_sink(&world.home, Path::new("store"), &ledger).unwrap();
+    let verified = world.fleet.verify_sink(&world.home, ("store", Path::new("store")), &ledger);
+    let verified = verified.unwrap();
     assert!(
         verified.status.success(),
         "{}{}",

@@ -147,7 +147,7 @@ impl Fleet {
         Process::start("milepost-sim", &mut command, &self.log())
     }
 
-    /// Holds what a sink has against what was admitted.
+    /// Holds what the file sink has against what was admitted.
     pub fn verify(&self, sink: &Path, ledger: Option<&Path>, state: bool) -> Result<Output> {
         let mut command = self.command("verify");
         command.args(self.verify_flag).arg("--sink").arg(sink).arg("--json");
@@ -155,7 +155,7 @@ impl Fleet {
             command.arg("--state").arg(self.state());
         }
         if let Some(ledger) = ledger {
-            command.arg("--ledger").arg(ledger);
+            command.args(["--ledger-sink", "file", "--ledger"]).arg(ledger);
         }
         command
             .stdout(Stdio::piped())
@@ -164,14 +164,19 @@ impl Fleet {
             .context("running milepost-sim")
     }
 
-    /// Holds a sink of this agent's against what was admitted: a file sink's directory, or `store`.
-    pub fn verify_sink(&self, home: &AgentHome, sink: &Path, ledger: &Path) -> Result<Output> {
+    /// Holds the sink of this name against what was admitted: a file sink's directory, or `store`.
+    pub fn verify_sink(
+        &self,
+        home: &AgentHome,
+        (name, sink): (&str, &Path),
+        ledger: &Path,
+    ) -> Result<Output> {
         let mut command = self.command("verify");
         command.args(self.verify_flag).arg("--sink").arg(sink).arg("--json");
         command.arg("--state").arg(self.state());
-        command.arg("--ledger").arg(ledger);
+        command.args(["--ledger-sink", name, "--ledger"]).arg(ledger);
         if sink == Path::new("store") {
-            command.args(["--ledger-sink", "store", "--config"]).arg(&home.config);
+            command.arg("--config").arg(&home.config);
             command.arg("--milepost").arg(&self.binaries.agent);
         }
         command.output().context("running milepost-sim")

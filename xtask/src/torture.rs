@@ -210,14 +210,13 @@ impl Run {
         if ledger.get("balanced") != Some(&serde_json::Value::Bool(true)) {
             bail!("the ledger does not balance; everything is in {}", self.dir.display());
         }
-        for sink in [self.home.sink(), PathBuf::from("store")] {
-            println!("verify {}:", sink.display());
-            let verdict = self.fleet.verify_sink(&self.home, &sink, &file)?;
+        for (name, sink) in [("file", self.home.sink()), ("store", PathBuf::from("store"))] {
+            println!("verify {name}:");
+            let verdict = self.fleet.verify_sink(&self.home, (name, &sink), &file)?;
             println!("{}", String::from_utf8_lossy(&verdict.stdout).trim());
             if !verdict.status.success() {
                 bail!(
-                    "{} differs from what the vehicles admitted\n{}\neverything is in {}",
-                    sink.display(),
+                    "sink {name} differs from what the vehicles admitted\n{}\neverything is in {}",
                     String::from_utf8_lossy(&verdict.stderr),
                     self.dir.display()
                 );

@@ -31,6 +31,13 @@ impl SinkKind {
         }
     }
 
+    fn name(self) -> &'static str {
+        match self {
+            Self::Store => "store",
+            Self::File => "documents",
+        }
+    }
+
     /// What `milepost-sim verify` is told of it.
     fn place(self, home: &AgentHome) -> PathBuf {
         match self {
@@ -56,7 +63,7 @@ fn fresh(dir: &Path) -> Result<()> {
 
 /// Holds the sink against what was admitted, with the agent stopped; the oracle's result.
 fn verified(fleet: &Fleet, home: &AgentHome, sink: SinkKind, ledger: &Path) -> Result<Value> {
-    let verdict = fleet.verify_sink(home, &sink.place(home), ledger)?;
+    let verdict = fleet.verify_sink(home, (sink.name(), &sink.place(home)), ledger)?;
     if !verdict.status.success() {
         bail!(
             "verification failed:\n{}{}",
