@@ -86,7 +86,7 @@ pub struct ForwarderConfig {
     pub name: String,
     /// The agent's own directory: for what is set aside and for snapshots.
     pub data_dir: PathBuf,
-    /// Bytes after which a batch is offered, 1 to 4 MiB.
+    /// Bytes after which a batch is offered, 64 KiB to 4 MiB.
     pub batch_bytes: usize,
     /// Longest time that something waits for its batch to fill.
     pub batch_age: Duration,
@@ -106,7 +106,7 @@ impl ForwarderConfig {
         Self {
             name: name.to_owned(),
             data_dir,
-            batch_bytes: 1 << 20,
+            batch_bytes: 256 << 10,
             batch_age: Duration::from_millis(200),
             backoff_max: Duration::from_secs(30),
             dead_letter_bytes_max: 64 << 20,
