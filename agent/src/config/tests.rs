@@ -316,3 +316,35 @@ fn stdout_is_added_once() {
     sinks.add_stdout();
     assert_eq!(sinks.0.len(), 2);
 }
+
+#[test]
+fn a_store_keeps_what_it_is_told_and_nothing_else_has_its_keys() {
+    let config = parse(
+        r#"
+        [[sink]]
+        name = "s"
+        type = "store"
+        file_mib = 8
+        samples_days = 1
+        rollups_days = 2
+        events_days = 3
+        logs_days = 4
+        health_days = 5
+        size_max_gib = 0.5
+        "#,
+    );
+    let keep = Keep {
+        samples_days: Some(1),
+        rollups_days: Some(2),
+        events_days: Some(3),
+        logs_days: Some(4),
+        health_days: Some(5),
+        bytes_max: Some(512 * MIB),
+    };
+    let kind = SinkKind::Store { path: "s".into(), file_bytes: 8 * MIB, keep };
+    assert_eq!(config.sinks.0[0].kind, kind);
+    let of_a_file = report("[[sink]]\nname = \"f\"\ntype = \"file\"\nlogs_days = 3");
+    assert!(of_a_file.to_string().contains("a file sink has no `logs_days`"), "{of_a_file}");
+    let of_a_store = report("[[sink]]\nname = \"s\"\ntype = \"store\"\nrotate_mib = 3");
+    assert!(of_a_store.to_string().contains("a store sink has no `rotate_mib`"), "{of_a_store}");
+}

@@ -7,7 +7,7 @@
 //! columns:  values, each column by itself
 //! ```
 //!
-//! Runs, instants and each column are coded by themselves (`coding`): who asks for one
+//! Runs, instants and each column are coded by themselves (`coding/`): who asks for one
 //! signal decodes the instants and that column. Everything is lossless for whatever is put in: an
 //! ordinal may be left out (a privacy rule took the instant), come twice or go back, a time too.
 
