@@ -2,7 +2,8 @@
 
 use protocol::{Clock, DeviceTime, Seq};
 
-use super::world::{Frame, MAY, World, all_known, count, ring};
+use super::world::{Frame, MAY, World, all_known, count, go, ring};
+use crate::store::check::check;
 use crate::store::{Standing, StoreError, schema};
 
 #[test]
@@ -20,6 +21,22 @@ fn what_is_committed_is_found_and_the_cursor_with_it() {
     let delivered = engine.delivered().unwrap();
     assert_eq!((delivered[&ring(1)], delivered[&ring(2)]), (Seq(1), Seq(7)));
     assert_eq!(world.known(), all_known(&frames));
+}
+
+#[test]
+fn a_frame_in_two_pieces_because_its_device_was_swapped_is_whole() {
+    let mut world = World::new();
+    world.swap("cab-7", (MAY + 20 * 60) * 1000);
+    let frames = [Frame::minutes(1, 1, MAY, 50), Frame::minutes(1, 2, MAY + 600, 50)];
+    let mut engine = world.open();
+    let batch = world.batch(&frames);
+    assert_eq!(batch.pieces().count(), 4);
+    engine.commit(&batch, b"one").unwrap();
+    assert_eq!(world.known(), all_known(&frames));
+    engine.seal();
+    world.compaction(&engine).round(0, &go()).unwrap();
+    assert_eq!(world.known(), all_known(&frames));
+    assert_eq!(check(&world.path(), &mut |_, _| {}).unwrap().findings, vec![]);
 }
 
 #[test]

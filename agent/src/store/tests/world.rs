@@ -17,6 +17,7 @@ use crate::storage::{Disk, SharedStorage};
 use crate::store::compact::Compaction;
 use crate::store::read::{BlockRow, StoreReader};
 use crate::store::{Engine, Standing, StoreError, schema};
+use crate::vehicles::{Assignment, Belonging, Change, Vehicles};
 
 pub const DAY: i64 = 86_400;
 /// 2008-05-18T00:00:00Z, in seconds.
@@ -100,6 +101,19 @@ impl World {
         Self { dir, storage, file_bytes: 4096, lens, policy }
     }
 
+    /// From now on a device sits in one vehicle up to a time, and then in another.
+    pub fn swap(&mut self, device: &str, at_ms: i64) {
+        let state = crate::state::open(&self.storage, &self.dir.path().join("state.redb")).unwrap();
+        let vehicles = Vehicles::open(state).unwrap();
+        for (vehicle, from_ms, to_ms) in [("one", None, Some(at_ms)), ("two", Some(at_ms), None)] {
+            let (device, vehicle) = (device.parse().unwrap(), vehicle.parse().unwrap());
+            let belonging = Belonging::default();
+            let new = Assignment { device, vehicle, from_ms, to_ms, belonging };
+            vehicles.assign(&new, &Change::default(), 1).unwrap();
+        }
+        self.policy = Policy::none().with_vehicles(vehicles);
+    }
+
     pub fn path(&self) -> PathBuf {
         self.dir.path().join("store")
     }
@@ -130,6 +144,7 @@ impl World {
             let len = encoder.finish(&mut buffer).unwrap();
             let source = source(frame);
             let lens = Arc::clone(&self.lens);
+            self.policy.turn_to(source.device).unwrap();
             self.policy.samples(&source, &header, &buffer[..len], &lens, &mut cleared).unwrap();
         }
         cleared
