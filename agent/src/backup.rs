@@ -15,8 +15,9 @@
 //! A restored journal begins a new life at its next start, with a nonce that no sink has ever seen:
 //! the cursors of newer sinks do not hold in it, and those sinks are asked what they have, ring by
 //! ring, as after any other old copy. So nothing is doubled. What devices still hold they send
-//! again. What they had freed since and only the sinks have is written into the journal as
-//! acknowledged elsewhere, with its counts.
+//! again. What they had freed since and at most the sinks have is written into the journal as gone,
+//! with its range and exact counts, as soon as its device says hello; a sink that has it passes over
+//! that, and one that has not is told.
 //!
 //! A sink's own files are no part of a backup: they are the sink's.
 

@@ -53,6 +53,38 @@ fn a_backup_restored_under_newer_sinks_doubles_nothing_and_names_what_is_gone() 
 }
 
 #[test]
+fn what_devices_freed_since_the_backup_is_named_exactly_where_it_is_missing() {
+    let store = "[[sink]]\nname = \"store\"\ntype = \"store\"\n";
+    let Some(mut world) = World::taxis(store) else { return };
+    // Sixty times the two days: many times what a flash of this size holds.
+    world.fleet = world.fleet.rounds(60);
+    let flash = ["--flash-kib", "64"];
+    let drive = |more: &[&str]| world.drive(&[&flash, more].concat());
+    let agent = world.home.start().unwrap();
+    drive(&["--speed", "20000", "--for", "2s"]);
+    let (copy, _) = backup(&world, "copy.tar", &[]);
+    drive(&["--speed", "400000", "--for", "6s"]);
+    world.home.wait_delivered(Duration::from_mins(1)).unwrap();
+    World::stop(agent);
+    restore(&world, &copy, &["--replace"]);
+    let agent = world.home.start().unwrap();
+    drive(&["--speed", "max"]);
+    // The file sink was not restored, and has all of it.
+    let verdict = world.verify();
+    assert_eq!(verdict["samples"]["lost"], 0, "{verdict}");
+    assert!(world.agent_log().contains("frames are gone from a device"), "it must be said");
+    // The store was, and is told what it does not have; the oracle knows whether that is exact.
+    let ledger = world.path().join("ledger.json");
+    let verified =
+        world.fleet.verify_sink(&world.home, ("store", Path::new("store")), &ledger).unwrap();
+    let text = String::from_utf8_lossy(&verified.stdout);
+    assert!(verified.status.success(), "{text}{}", String::from_utf8_lossy(&verified.stderr));
+    let verdict: Value = serde_json::from_str(&text).unwrap();
+    assert!(verdict["samples"]["lost"].as_u64().unwrap() > 0, "{verdict}");
+    World::stop(agent);
+}
+
+#[test]
 fn a_backup_of_a_stopped_agent_goes_on_like_the_original() {
     let Some(world) = World::taxis("") else { return };
     let agent = world.home.start().unwrap();
