@@ -11,15 +11,15 @@ use std::time::{Duration, Instant};
 
 use tracing::callsite::Identifier;
 use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::filter::{ParseError, Targets};
 use tracing_subscriber::layer::{Context, Layered, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
+use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 /// What to log, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
-    /// A level, or tracing's filter directives, comma-separated.
+    /// A level, or `target=level`, comma-separated.
     pub filter: String,
     /// One JSON object a line.
     pub json: bool,
@@ -31,11 +31,11 @@ impl From<&crate::config::Log> for Log {
     }
 }
 
-type Filtered = Layered<reload::Layer<EnvFilter, Registry>, Registry>;
+type Filtered = Layered<reload::Layer<Targets, Registry>, Registry>;
 type Format = Box<dyn Layer<Filtered> + Send + Sync>;
 
 struct Handles {
-    filter: reload::Handle<EnvFilter, Registry>,
+    filter: reload::Handle<Targets, Registry>,
     format: reload::Handle<Format, Filtered>,
 }
 
@@ -43,7 +43,7 @@ static HANDLES: OnceLock<Handles> = OnceLock::new();
 
 /// Begins to log, to standard error: standard output is for answers and documents.
 pub fn start(log: &Log) -> Result<(), ParseError> {
-    let (filter, filter_handle) = reload::Layer::new(EnvFilter::try_new(&log.filter)?);
+    let (filter, filter_handle) = reload::Layer::new(log.filter.parse::<Targets>()?);
     let (format, format_handle) = reload::Layer::new(format(log.json));
     tracing_subscriber::registry().with(filter).with(format).with(Damper::default()).init();
     // Called once, and if not, the first one's stay.
@@ -53,7 +53,7 @@ pub fn start(log: &Log) -> Result<(), ParseError> {
 
 /// Logs like this from now on.
 pub fn apply(log: &Log) -> Result<(), ParseError> {
-    let filter = EnvFilter::try_new(&log.filter)?;
+    let filter = log.filter.parse::<Targets>()?;
     let Some(handles) = HANDLES.get() else { return Ok(()) };
     let changed =
         handles.filter.reload(filter).and_then(|()| handles.format.reload(format(log.json)));
@@ -63,9 +63,9 @@ pub fn apply(log: &Log) -> Result<(), ParseError> {
     Ok(())
 }
 
-/// Whether these are filter directives.
+/// Whether this is a filter.
 pub fn check(filter: &str) -> Result<(), ParseError> {
-    EnvFilter::try_new(filter).map(drop)
+    filter.parse::<Targets>().map(drop)
 }
 
 fn format(json: bool) -> Format {

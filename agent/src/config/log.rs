@@ -6,7 +6,7 @@ use crate::logging;
 /// `[log]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
-    /// A level, or filter directives, comma-separated.
+    /// A level, or `target=level`, comma-separated.
     pub level: String,
     /// One JSON object a line.
     pub json: bool,

@@ -59,7 +59,8 @@ pub(super) async fn attend<A: Admit>(hub: Arc<Hub>, admit: A, stream: TcpStream,
     let late_at = Instant::now() + hub.config.connect_timeout;
     let (wire, names) = match &hub.tls {
         None => (Wire::Plain(stream), None),
-        Some(tls) => match secure(&hub, tls, stream, late_at).await {
+        // Boxed: a handshake is far larger than the session after it, which keeps its memory.
+        Some(tls) => match Box::pin(secure(&hub, tls, stream, late_at)).await {
             Ok(secured) => secured,
             Err(reason) => {
                 hub.gauges.count_tls_refused(reason);
@@ -88,11 +89,12 @@ pub(super) async fn attend<A: Admit>(hub: Arc<Hub>, admit: A, stream: TcpStream,
     });
     let entered = claimed.and_then(|claim| enter(&hub, &admit, &claim).map(|entry| (claim, entry)));
     match entered {
-        Ok((claim, (presence, outbound, ended))) => {
+        Ok((claim, (presence, mut outbound, mut ended))) => {
             debug!(device = %claim.device, session = presence.session.0, %peer, "session opened");
-            let desk = Desk::open(presence, greeting, &claim, unread, &mut line.out);
+            let mut desk = Desk::open(presence, greeting, &claim, unread, &mut line.out);
             drop((claim, names));
-            attend_session(desk, &mut line, outbound, ended).await;
+            let Err(end) = converse(&mut desk, &mut line, &mut outbound, &mut ended).await;
+            desk.close(end, &mut line);
         }
         Err(reason) => {
             hub.gauges.count_refused(reason);
@@ -248,22 +250,16 @@ impl Desk {
         }
         Ok(())
     }
-}
 
-/// Serves a session to its end, and leaves with the line what is still to be written.
-async fn attend_session(
-    mut desk: Desk,
-    line: &mut Line,
-    mut outbound: mpsc::Receiver<Outbound>,
-    mut ended: oneshot::Receiver<End>,
-) {
-    let Err(end) = converse(&mut desk, line, &mut outbound, &mut ended).await;
-    let Presence { hub, device, session } = &desk.presence;
-    hub.gauges.count_ended(end);
-    debug!(%device, session = session.0, reason = %end, "session ended");
-    match end.code() {
-        Some(code) => disconnect(code, &mut line.out),
-        None => line.abandon(),
+    /// Leaves with the line what is still to be written.
+    fn close(self, end: End, line: &mut Line) {
+        let Presence { hub, device, session } = &self.presence;
+        hub.gauges.count_ended(end);
+        debug!(%device, session = session.0, reason = %end, "session ended");
+        match end.code() {
+            Some(code) => disconnect(code, &mut line.out),
+            None => line.abandon(),
+        }
     }
 }
 
