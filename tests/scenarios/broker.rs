@@ -5,8 +5,8 @@ use std::time::Duration;
 use world::mosquitto::Mosquitto;
 use world::process::{Process, until};
 
-use crate::certificates::Authority;
 use crate::world_of_one::{World, has_mosquitto};
+use world::certificates::Authority;
 
 /// What keeps a broker from losing more than it must.
 const ROOMY: &str = "max_queued_messages 100000\nmax_packet_size 9216\npersistence true\n\
@@ -52,8 +52,8 @@ fn recordings_come_through_mosquitto_whole() {
 #[test]
 fn recordings_come_through_mosquitto_with_tls_and_certificates_whole() {
     let Some(mut world) = World::taxis("").filter(|_| has_mosquitto()) else { return };
-    let authority = Authority::new(&world.path().join("tls"));
-    let (port, own) = (authority.server("broker"), authority.client("milepost"));
+    let authority = Authority::new(&world.path().join("tls")).unwrap();
+    let (port, own) = (authority.server("broker").unwrap(), authority.client("milepost").unwrap());
     let lines = format!(
         "cafile {}\ncertfile {}\nkeyfile {}\nrequire_certificate true\n\
          use_identity_as_username true\n{ROOMY}",
@@ -75,7 +75,7 @@ fn recordings_come_through_mosquitto_with_tls_and_certificates_whole() {
     ));
     world.connect = format!("mqtts://{}", broker.address);
     for device in world.fleet.names().unwrap().lines() {
-        authority.client(device);
+        authority.client(device).unwrap();
     }
     let running = broker.start().unwrap();
     let agent = world.home.start().unwrap();
@@ -220,8 +220,11 @@ fn expired_certificates_are_said_and_new_ones_taken_up_without_a_restart() {
         return;
     }
     let mut world = World::synthetic(2, 64, "");
-    let authority = Authority::new(&world.path().join("tls"));
-    let (port, own) = (authority.expired_server("broker"), authority.expired_client("milepost"));
+    let authority = Authority::new(&world.path().join("tls")).unwrap();
+    let (port, own) = (
+        authority.expired_server("broker").unwrap(),
+        authority.expired_client("milepost").unwrap(),
+    );
     let lines = format!(
         "cafile {}\ncertfile {}\nkeyfile {}\nrequire_certificate true\n\
          use_identity_as_username true\n{ROOMY}",
@@ -251,13 +254,13 @@ fn expired_certificates_are_said_and_new_ones_taken_up_without_a_restart() {
     said("invalid peer certificate");
     said(r#""component":"certificate broker plant","ok":false,"reason":"expired"#);
     running.kill().unwrap();
-    authority.server("broker");
+    authority.server("broker").unwrap();
     let running = broker.start().unwrap();
     said("received fatal alert");
-    authority.client("milepost");
+    authority.client("milepost").unwrap();
     healthy(&world);
     for device in world.fleet.names().unwrap().lines() {
-        authority.client(device);
+        authority.client(device).unwrap();
     }
     let (ca, dir) = (authority.ca(), authority.dir());
     let (ca, dir) = (ca.to_str().unwrap(), dir.to_str().unwrap());

@@ -9,9 +9,9 @@ use serde_json::Value;
 use world::agent::free_address;
 use world::mosquitto::Mosquitto;
 
-use crate::certificates::Authority;
 use crate::raw_mqtt::RawClient;
 use crate::world_of_one::{World, has_mosquitto};
+use world::certificates::Authority;
 
 const PASSWORD: &str = "the agent's own";
 const NOT_AUTHORIZED: u8 = 0x87;
@@ -150,15 +150,15 @@ fn with_certificates_a_device_is_who_its_certificate_says_and_a_revoked_one_is_s
         return;
     }
     let mut world = World::synthetic(3, 72, "");
-    let authority = Authority::new(&world.path().join("tls"));
-    let (port, own) = (authority.server("broker"), authority.client("milepost"));
+    let authority = Authority::new(&world.path().join("tls")).unwrap();
+    let (port, own) = (authority.server("broker").unwrap(), authority.client("milepost").unwrap());
     let names = world.fleet.names().unwrap();
     let devices: Vec<&str> = names.lines().collect();
     // The last one comes with the certificate of another: it speaks as that one, or not at all.
     for device in &devices[..2] {
-        authority.client(device);
+        authority.client(device).unwrap();
     }
-    let stolen = authority.client("somebody-else");
+    let stolen = authority.client("somebody-else").unwrap();
     let place = |extension: &str| authority.dir().join(format!("{}.{extension}", devices[2]));
     std::fs::copy(&stolen.certificate, place("pem")).unwrap();
     std::fs::copy(&stolen.key, place("key")).unwrap();

@@ -9,7 +9,6 @@
 
 mod world_of_one;
 mod raw_mqtt;
-mod certificates;
 
 mod hostile_clients;
 mod hostile_frames;

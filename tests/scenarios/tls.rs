@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use world::process::until;
 
-use crate::certificates::{Authority, Files};
 use crate::world_of_one::World;
+use world::certificates::{Authority, Files};
 
 /// A world whose port speaks TLS with this certificate, and its authority.
 fn secured(world: &mut World, wants_certificates: bool) -> (Authority, Files) {
-    let authority = Authority::new(&world.path().join("tls"));
-    let files = authority.server("port");
+    let authority = Authority::new(&world.path().join("tls")).unwrap();
+    let files = authority.server("port").unwrap();
     world.configure(&format!(
         "\n[listen.tls]\ncertificate = \"{}\"\nkey = \"{}\"\n",
         files.certificate.display(),
@@ -26,7 +26,7 @@ fn secured(world: &mut World, wants_certificates: bool) -> (Authority, Files) {
 
 fn client_files(authority: &Authority, world: &World) {
     for device in world.fleet.names().unwrap().lines() {
-        authority.client(device);
+        authority.client(device).unwrap();
     }
 }
 
@@ -70,7 +70,7 @@ fn with_mutual_tls_a_device_needs_a_certificate_that_names_it() {
         assert!(refused(reason), "{reason}: {}", world.home.get("/metrics").unwrap().1);
     };
     try_with(&[], "no_certificate");
-    let stranger = Authority::new(&world.path().join("other")).client("stranger");
+    let stranger = Authority::new(&world.path().join("other")).unwrap().client("stranger").unwrap();
     let one = |files: &Files| {
         ["--client-cert", text(&files.certificate), "--client-key", text(&files.key)]
             .map(str::to_owned)
@@ -80,8 +80,8 @@ fn with_mutual_tls_a_device_needs_a_certificate_that_names_it() {
         try_with(&arguments.each_ref().map(String::as_str), reason);
     };
     with_one(&stranger, "untrusted");
-    with_one(&authority.client("another-device"), "other_device");
-    with_one(&authority.expired_client("too-old"), "expired");
+    with_one(&authority.client("another-device").unwrap(), "other_device");
+    with_one(&authority.expired_client("too-old").unwrap(), "expired");
     assert_eq!(world.home.ledger().unwrap()["sinks"][0]["accepted"]["samples"], 0);
 
     client_files(&authority, &world);
@@ -100,15 +100,15 @@ fn a_renewed_certificate_is_taken_up_while_devices_send() {
     let before = left();
     // A key that does not belong to the certificate: the old pair stays in use, and it is said.
     let ca = authority.ca();
-    std::fs::copy(authority.server("other").key, &files.key).unwrap();
+    std::fs::copy(authority.server("other").unwrap().key, &files.key).unwrap();
     until("word of the bad files", Duration::from_secs(40), || {
         Ok(health().contains("does not belong to the certificate"))
     })
     .unwrap();
     world.drive(&["--speed", "max", "--ca", text(&ca)]);
     // Nobody who trusts the new authority alone gets in before the swap, and everybody after it.
-    let next = Authority::new(&world.path().join("tls-next"));
-    let renewed = next.server("port");
+    let next = Authority::new(&world.path().join("tls-next")).unwrap();
+    let renewed = next.server("port").unwrap();
     let mut fleet = world.start_fleet(&[
         "--reconnect-within",
         "1s",
@@ -143,16 +143,16 @@ fn check_tells_what_is_wrong_with_certificates() {
         let (ok, said) = check();
         assert!(!ok && said.contains(word), "{word}: {said}");
     };
-    let other = authority.server("other");
+    let other = authority.server("other").unwrap();
     std::fs::copy(&other.key, &files.key).unwrap();
     says("does not belong to the certificate");
-    let expired = authority.expired_server("old");
+    let expired = authority.expired_server("old").unwrap();
     std::fs::copy(&expired.certificate, &files.certificate).unwrap();
     std::fs::copy(&expired.key, &files.key).unwrap();
     says("has expired");
     std::fs::write(&files.certificate, "not PEM").unwrap();
     says("no certificate in PEM");
-    let files = authority.server("port");
+    let files = authority.server("port").unwrap();
     std::process::Command::new("chmod").arg("644").arg(&files.key).status().unwrap();
     says("chmod 600");
     std::fs::remove_file(&files.key).unwrap();

@@ -44,6 +44,11 @@ pub fn recordings() -> Option<PathBuf> {
 
 /// Recordings below `data`: the CSV files in these folders, sorted.
 pub fn csv_files(data: &Path, folders: &[&str]) -> Result<Vec<PathBuf>> {
+    files_in(data, folders, &[".csv"])
+}
+
+/// Recordings below `data`: the files in these folders with one of these in their names, sorted.
+pub fn files_in(data: &Path, folders: &[&str], kinds: &[&str]) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for folder in folders {
         let dir = data.join(folder);
@@ -52,7 +57,7 @@ pub fn csv_files(data: &Path, folders: &[&str]) -> Result<Vec<PathBuf>> {
         for entry in entries {
             let path = entry?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if name.contains(".csv") {
+            if kinds.iter().any(|kind| name.contains(kind)) {
                 files.push(path);
             }
         }

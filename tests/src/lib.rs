@@ -1,6 +1,6 @@
 //! A world to test in: the real binaries as processes, links that can be cut, a seed for chance.
 //!
-//! Used by the scenarios beside it and by `cargo xtask demo`, `bench` and `torture`.
+//! Used by the scenarios beside it and by `cargo xtask demo`, `bench`, `replay` and `torture`.
 #![forbid(unsafe_code)]
 
 pub mod binaries;
@@ -8,6 +8,7 @@ pub mod process;
 pub mod agent;
 pub mod fleet;
 pub mod mosquitto;
+pub mod certificates;
 pub mod proxy;
 pub mod browser;
 pub mod chance;

@@ -6,12 +6,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum as _};
 
 mod bench;
 mod ci;
 mod demo;
 mod needs;
+mod replay;
 mod test;
 mod torture;
 
@@ -67,6 +68,19 @@ enum Chore {
         #[arg(long)]
         keep: bool,
     },
+    /// Replay every recording through the agent's own port and through Mosquitto, with TLS and
+    /// without, and hold file sink and store against what the devices took.
+    Replay {
+        /// Where the recordings are; default: ../shared/data, or `MILEPOST_DATA`.
+        #[arg(long)]
+        data: Option<PathBuf>,
+        /// Which ways; default: all.
+        #[arg(long, value_enum, num_args = 1..)]
+        way: Vec<replay::Way>,
+        /// One JSON object per line.
+        #[arg(long)]
+        json: bool,
+    },
     /// What CI runs: formatting, lints, licences, docs, tests, torture.
     Ci,
 }
@@ -88,7 +102,7 @@ enum Bench {
         #[arg(long, default_value_t = 1000)]
         vehicles: u32,
         /// Samples a second that the fleet offers; 0 for as many as it can.
-        #[arg(long, default_value_t = 500_000)]
+        #[arg(long, default_value_t = 510_000)]
         rate: u32,
         /// Which sink the agent has.
         #[arg(long, value_enum, default_value_t = bench::SinkKind::Store)]
@@ -141,6 +155,10 @@ fn run(chore: Chore) -> Result<()> {
         Chore::Bench { bench } => measure(bench),
         Chore::Torture { kills, seed, data, keep } => {
             torture::run(&torture::Torture { kills, seed, data, keep })
+        }
+        Chore::Replay { data, way, json } => {
+            let ways = if way.is_empty() { replay::Way::value_variants().to_vec() } else { way };
+            replay::run(&replay::Replay { data, ways, json })
         }
         Chore::Ci => ci::run(),
     }

@@ -54,6 +54,7 @@ pub fn run(bench: &Ingest) -> Result<()> {
     }
     let said: Value = serde_json::from_slice(&std::fs::read(&summary)?)
         .with_context(|| format!("reading {}", summary.display()))?;
+    let taken = of(&said, "/samples").as_u64().unwrap_or(0).max(1);
     let mut row = json!({
         "bench": "ingest",
         "sink": format!("{:?}", bench.sink).to_lowercase(),
@@ -66,14 +67,14 @@ pub fn run(bench: &Ingest) -> Result<()> {
         "bytes_per_sample": of(&said, "/bytes_per_sample"),
         "delivered_s": delivered_s,
         "agent_cpu_s": agent_cpu_s,
+        "agent_cpu_us_per_sample": agent_cpu_s * 1e6 / real(taken),
         "rss_mib": mib(load.rss_max_kib),
     });
     if bench.sink == SinkKind::Store {
         let bytes = bytes_under(&home.data.join("store"))?;
-        let samples = of(&said, "/samples").as_u64().unwrap_or(0).max(1);
         load.query_ms.sort_by(f64::total_cmp);
         let middle = load.query_ms.get(load.query_ms.len() / 2).copied();
-        add(&mut row, "store_bytes_per_sample", real(bytes) / real(samples));
+        add(&mut row, "store_bytes_per_sample", real(bytes) / real(taken));
         add(&mut row, "queries_answered", load.query_ms.len());
         add(&mut row, "query_ms_median", middle);
         add(&mut row, "query_ms_max", load.query_ms.last().copied());

@@ -67,13 +67,15 @@ pub fn run(
             .map(|(at, some)| {
                 let (client, events) = client(&format!("publisher-{at}"), port);
                 let (some, sums) = (some.to_vec(), Arc::clone(&sums));
-                (tokio::spawn(poll(events)), tokio::spawn(publish(client, some, sums, load_for)))
+                let publishing = tokio::spawn(publish(client.clone(), some, sums, load_for));
+                // Kept: without its client, an event loop ends before all is sent.
+                (tokio::spawn(poll(events)), client, publishing)
             })
             .collect();
         let mut polls = Vec::new();
-        for (poll, publish) in publishing {
+        for (poll, client, publish) in publishing {
             publish.await??;
-            polls.push(poll);
+            polls.push((poll, client));
         }
         let drained = now();
         while sums.received.load(Relaxed) < sums.published.load(Relaxed)
@@ -82,7 +84,9 @@ pub fn run(
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let seconds = start.elapsed().as_secs_f64();
-        polls.iter().for_each(tokio::task::JoinHandle::abort);
+        for (poll, _) in &polls {
+            poll.abort();
+        }
         receiving.abort();
         drop(subscriber);
         anyhow::Ok(seconds)
@@ -100,6 +104,7 @@ pub fn run(
         "load_s": seconds,
         "undelivered_samples": published.saturating_sub(received),
         "broker_cpu_s": broker_cpu_s,
+        "broker_cpu_us_per_sample": broker_cpu_s * 1e6 / real(published.max(1)),
     }))
 }
 

@@ -3,6 +3,7 @@
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use anyhow::Result;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     date_time_ymd,
@@ -17,22 +18,26 @@ pub struct Authority {
 /// A certificate and its key, as files.
 #[derive(Clone, Debug)]
 pub struct Files {
+    /// PEM.
     pub certificate: PathBuf,
+    /// PEM, for its owner alone.
     pub key: PathBuf,
 }
 
 impl Authority {
-    pub fn new(dir: &Path) -> Self {
-        std::fs::create_dir_all(dir).unwrap();
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
+    /// A new authority, in this folder.
+    pub fn new(dir: &Path) -> Result<Self> {
+        std::fs::create_dir_all(dir)?;
+        let key = KeyPair::generate()?;
+        let mut params = CertificateParams::new(Vec::new())?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, "An authority of the tests");
-        let own = params.self_signed(&key).unwrap();
-        std::fs::write(dir.join("ca.pem"), own.pem()).unwrap();
-        Self { dir: dir.to_owned(), issuer: Issuer::new(params, key) }
+        let own = params.self_signed(&key)?;
+        std::fs::write(dir.join("ca.pem"), own.pem())?;
+        Ok(Self { dir: dir.to_owned(), issuer: Issuer::new(params, key) })
     }
 
+    /// Its folder.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
@@ -43,29 +48,30 @@ impl Authority {
     }
 
     /// For a server on this machine.
-    pub fn server(&self, name: &str) -> Files {
+    pub fn server(&self, name: &str) -> Result<Files> {
         self.make(name, "localhost", Some("127.0.0.1"), 2100)
     }
 
     /// One that expired long ago.
-    pub fn expired_server(&self, name: &str) -> Files {
+    pub fn expired_server(&self, name: &str) -> Result<Files> {
         self.make(name, "localhost", Some("127.0.0.1"), 2001)
     }
 
     /// For a client with this name.
-    pub fn client(&self, name: &str) -> Files {
+    pub fn client(&self, name: &str) -> Result<Files> {
         self.make(name, name, None, 2100)
     }
 
-    pub fn expired_client(&self, name: &str) -> Files {
+    /// One for a client that expired long ago.
+    pub fn expired_client(&self, name: &str) -> Result<Files> {
         self.make(name, name, None, 2001)
     }
 
     /// Writes `file.pem` and `file.key`, over what is there.
-    fn make(&self, file: &str, name: &str, address: Option<&str>, until: i32) -> Files {
-        let key = KeyPair::generate().unwrap();
+    fn make(&self, file: &str, name: &str, address: Option<&str>, until: i32) -> Result<Files> {
+        let key = KeyPair::generate()?;
         let names: Vec<String> = address.into_iter().map(str::to_owned).collect();
-        let mut params = CertificateParams::new(names).unwrap();
+        let mut params = CertificateParams::new(names)?;
         params.distinguished_name.push(DnType::CommonName, name);
         params.not_before = date_time_ymd(2000, 1, 1);
         params.not_after = date_time_ymd(until, 1, 1);
@@ -74,16 +80,16 @@ impl Authority {
             None => ExtendedKeyUsagePurpose::ClientAuth,
         };
         params.extended_key_usages = vec![usage];
-        let made = params.signed_by(&key, &self.issuer).unwrap();
+        let made = params.signed_by(&key, &self.issuer)?;
         let files = Files {
             certificate: self.dir.join(format!("{file}.pem")),
             key: self.dir.join(format!("{file}.key")),
         };
-        std::fs::write(&files.certificate, made.pem()).unwrap();
+        std::fs::write(&files.certificate, made.pem())?;
         let mut options = std::fs::OpenOptions::new();
         let mut private =
-            options.write(true).create(true).truncate(true).mode(0o600).open(&files.key).unwrap();
-        std::io::Write::write_all(&mut private, key.serialize_pem().as_bytes()).unwrap();
-        files
+            options.write(true).create(true).truncate(true).mode(0o600).open(&files.key)?;
+        std::io::Write::write_all(&mut private, key.serialize_pem().as_bytes())?;
+        Ok(files)
     }
 }
