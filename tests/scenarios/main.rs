@@ -23,3 +23,4 @@ mod tls;
 mod broker;
 mod broker_acl;
 mod operation;
+mod host_clock;

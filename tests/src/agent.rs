@@ -28,6 +28,8 @@ pub struct AgentHome {
     pub http: SocketAddr,
     /// Keep writes in the process's memory until they are synced, so that a kill loses them.
     pub hold_unsynced: bool,
+    /// What its process has in its environment besides.
+    pub environment: Vec<(String, String)>,
 }
 
 /// A loopback address nobody listens on, never the same one twice in a process.
@@ -73,7 +75,7 @@ impl AgentHome {
         );
         std::fs::create_dir_all(dir)?;
         std::fs::write(&config, text)?;
-        Ok(Self { binaries: binaries.clone(), data, config, listen, http, hold_unsynced: false })
+        Ok(Self { binaries: binaries.clone(), data, config, listen, http, hold_unsynced: false, environment: Vec::new() })
     }
 
     /// The file sink's directory.
@@ -135,6 +137,7 @@ impl AgentHome {
         if self.hold_unsynced {
             command.arg("--hold-unsynced-writes");
         }
+        command.envs(self.environment.iter().cloned());
         Process::start("milepost", &mut command, &self.log())
     }
 

@@ -6,8 +6,12 @@ use std::process::{Command, Stdio};
 use anyhow::{Result, bail};
 
 /// Programs, and the Debian packages that bring them.
-const NEEDS: [(&str, &str); 3] =
-    [("mosquitto", "mosquitto"), ("chromium", "chromium"), ("chromedriver", "chromium-driver")];
+const NEEDS: [(&str, &str); 4] = [
+    ("mosquitto", "mosquitto"),
+    ("chromium", "chromium"),
+    ("chromedriver", "chromium-driver"),
+    ("faketime", "faketime"),
+];
 
 /// Installs what is missing, if this is root on Debian. What cannot be installed is said; if
 /// nothing may be skipped, it is an error.

@@ -4,24 +4,24 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::compact::Compaction;
 use super::error::StoreError;
 use super::files::Numbers;
-use super::retention::Retention;
+use super::retention::{PASS_MS, Retention};
 use crate::storage::SharedStorage;
 
 /// How often it looks whether there is something to do.
 const LOOK: Duration = Duration::from_secs(1);
 /// Rounds are at least this far apart.
-const ROUND_MS: i64 = 10_000;
+const ROUND: Duration = Duration::from_secs(10);
 /// Fragments from which the file that commits go to is wanted too.
 const FRAGMENTS_MAX: i64 = 20_000;
 /// After this time it is wanted in any case.
-const FRAGMENT_AGE_MS: i64 = 3_600_000;
+const FRAGMENT_AGE: Duration = Duration::from_hours(1);
 /// How often retention is looked after.
-const RETENTION_MS: i64 = 600_000;
+const RETENTION: Duration = Duration::from_millis(PASS_MS.unsigned_abs());
 
 /// A running compaction. Ends when this is dropped.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ impl CompactionHandle {
         // What does not open now is said by whoever opens the store.
         let first = open()?;
         let body = move || {
-            let mut turn = Turn::begin(now_ms());
+            let mut turn = Turn::begin(uptime());
             let mut compaction = Some(first);
             while !watched.stop.load(Ordering::Relaxed) {
                 turn.take(&mut compaction, &retention, &watched, &open);
@@ -83,17 +83,17 @@ impl Drop for CompactionHandle {
     }
 }
 
-/// When what was done last.
+/// When what was done last, by a clock that nobody sets.
 struct Turn {
-    round_ms: i64,
-    seal_ms: i64,
-    retention_ms: Option<i64>,
+    round: Instant,
+    seal: Instant,
+    retention: Option<Instant>,
     failure: Option<String>,
 }
 
 impl Turn {
-    fn begin(now_ms: i64) -> Self {
-        Self { round_ms: now_ms, seal_ms: now_ms, retention_ms: None, failure: None }
+    fn begin(now: Instant) -> Self {
+        Self { round: now, seal: now, retention: None, failure: None }
     }
 
     fn take(
@@ -103,14 +103,13 @@ impl Turn {
         shared: &Shared,
         open: &dyn Fn() -> Result<Compaction, StoreError>,
     ) {
-        let now_ms = now_ms();
-        // The host's clock may jump: then it is simply time.
-        if (now_ms - self.round_ms).unsigned_abs() < ROUND_MS.unsigned_abs() {
+        let now = uptime();
+        if now.duration_since(self.round) < ROUND {
             return;
         }
-        self.round_ms = now_ms;
+        self.round = now;
         let worked = match compaction {
-            Some(compaction) => self.work(compaction, retention, shared, now_ms),
+            Some(compaction) => self.work(compaction, retention, shared, now),
             None => open().map(|opened| *compaction = Some(opened)),
         };
         match worked {
@@ -131,22 +130,29 @@ impl Turn {
         compaction: &mut Compaction,
         retention: &Retention,
         shared: &Shared,
-        now_ms: i64,
+        now: Instant,
     ) -> Result<(), StoreError> {
+        let now_ms = now_ms();
         compaction.round(now_ms, &shared.stop)?;
         let left = compaction.fragments()?;
-        let is_old = (now_ms - self.seal_ms).unsigned_abs() >= FRAGMENT_AGE_MS.unsigned_abs();
+        let is_old = now.duration_since(self.seal) >= FRAGMENT_AGE;
         if left >= FRAGMENTS_MAX || (is_old && left > 0) {
-            self.seal_ms = now_ms;
+            self.seal = now;
             shared.seal.store(true, Ordering::Relaxed);
         }
-        let is_due = |last: i64| (now_ms - last).unsigned_abs() >= RETENTION_MS.unsigned_abs();
-        if self.retention_ms.is_none_or(is_due) && !shared.stop.load(Ordering::Relaxed) {
-            self.retention_ms = Some(now_ms);
-            compaction.retire(retention, now_ms)?;
+        let is_due = |last: Instant| now.duration_since(last) >= RETENTION;
+        if self.retention.is_none_or(is_due) && !shared.stop.load(Ordering::Relaxed) {
+            self.retention = Some(now);
+            let trusted_ms = compaction.trusted_now(now_ms)?;
+            compaction.retire(retention, trusted_ms)?;
         }
         Ok(())
     }
+}
+
+#[allow(clippy::disallowed_methods, reason = "driver: what is due is told by the host's uptime")]
+fn uptime() -> Instant {
+    Instant::now()
 }
 
 #[allow(clippy::disallowed_methods, reason = "driver: ages are told by the host's clock")]

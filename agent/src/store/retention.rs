@@ -19,6 +19,16 @@ use crate::store::chapter::kind_number;
 /// Rows that go in one transaction.
 const STEP: i64 = 256;
 
+/// How often there is a pass, in milliseconds.
+pub const PASS_MS: i64 = 600_000;
+/// Passes for which a host's clock that leapt ahead must stand before it is believed: a day.
+const LEAP_PASSES: i64 = 86_400_000 / PASS_MS;
+/// What counts as a leap, in milliseconds between two passes.
+const LEAP_MS: i64 = 3_600_000;
+/// In `meta`: the time that the last pass went by, and the passes since the clock leapt.
+const TRUSTED: &str = "retention_ms";
+const LEAPT: &str = "retention_leapt";
+
 /// What is kept for how long, in milliseconds; without a number, for ever.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Retention {
@@ -48,6 +58,29 @@ pub struct Retired {
 }
 
 impl Compaction {
+    /// The time that a pass goes by: the host's, unless it leapt ahead since the last one. A clock
+    /// that is set wrong would have everything let go; so one that leapt is believed only after a
+    /// day, and until then time goes on as it did.
+    pub fn trusted_now(&mut self, now_ms: i64) -> Result<i64, StoreError> {
+        let last: Option<i64> = index::meta(&self.db, TRUSTED)?;
+        let passes: i64 = index::meta(&self.db, LEAPT)?.unwrap_or(0);
+        let (trusted, leapt) = match last {
+            Some(last) if now_ms.saturating_sub(last) > LEAP_MS && passes < LEAP_PASSES => {
+                if passes == 0 {
+                    tracing::warn!(
+                        "the host's clock leapt ahead, or the agent was away: retention goes on as \
+                         before, and by the new time from a day on"
+                    );
+                }
+                (last.saturating_add(PASS_MS), passes + 1)
+            }
+            _ => (now_ms, 0),
+        };
+        index::set_meta(&self.db, TRUSTED, trusted)?;
+        index::set_meta(&self.db, LEAPT, leapt)?;
+        Ok(trusted)
+    }
+
     /// One pass over all classes, then over the size.
     pub fn retire(&mut self, retention: &Retention, now_ms: i64) -> Result<Retired, StoreError> {
         let mut retired = Retired::default();

@@ -206,3 +206,35 @@ fn a_size_is_kept() {
     let retention = Retention { bytes_max: Some(1), ..Retention::default() };
     assert_eq!(compaction.retire(&retention, 0).unwrap().samples, 5760);
 }
+
+#[test]
+fn a_clock_that_leaps_ahead_is_believed_after_a_day() {
+    const PASS_MS: i64 = 600_000;
+    let mut world = World::new();
+    let mut engine = world.open();
+    engine.commit(&world.batch(&three_days(1)), b"on").unwrap();
+    let mut compaction = world.compaction(&engine);
+    let (now, decade) = (MAY * 1000, 10 * 365 * DAY * 1000);
+    assert_eq!(compaction.trusted_now(now).unwrap(), now);
+    assert_eq!(compaction.trusted_now(now + PASS_MS).unwrap(), now + PASS_MS);
+    // For an hour it is ten years later; then it is mended.
+    for pass in 2..8 {
+        let trusted = compaction.trusted_now(now + decade + pass * PASS_MS).unwrap();
+        assert_eq!(trusted, now + pass * PASS_MS);
+    }
+    assert_eq!(compaction.trusted_now(now + 8 * PASS_MS).unwrap(), now + 8 * PASS_MS);
+    // It goes back for a while: nothing is let go that would not have been.
+    assert_eq!(compaction.trusted_now(now - decade).unwrap(), now - decade);
+    // This time it stays, over a restart of the compaction too.
+    let mut believed = None;
+    for pass in 0..200 {
+        if pass == 50 {
+            compaction = world.compaction(&engine);
+        }
+        let at = now + pass * PASS_MS;
+        if compaction.trusted_now(at).unwrap() == at && believed.is_none() {
+            believed = Some(pass);
+        }
+    }
+    assert_eq!(believed, Some(144));
+}
