@@ -16,9 +16,8 @@ fn library() -> Option<PathBuf> {
         let below = std::fs::read_dir(root).into_iter().flatten().flatten();
         below.map(|entry| entry.path()).chain([root.clone()]).collect::<Vec<_>>()
     });
-    let found = dirs
-        .map(|dir| dir.join("faketime/libfaketimeMT.so.1"))
-        .find(|library| library.is_file());
+    let found =
+        dirs.map(|dir| dir.join("faketime/libfaketimeMT.so.1")).find(|library| library.is_file());
     if found.is_none() {
         assert!(std::env::var_os("CI").is_none(), "CI needs faketime");
         eprintln!("skipped: faketime is not installed (apt-get install faketime)");

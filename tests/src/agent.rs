@@ -75,7 +75,15 @@ impl AgentHome {
         );
         std::fs::create_dir_all(dir)?;
         std::fs::write(&config, text)?;
-        Ok(Self { binaries: binaries.clone(), data, config, listen, http, hold_unsynced: false, environment: Vec::new() })
+        Ok(Self {
+            binaries: binaries.clone(),
+            data,
+            config,
+            listen,
+            http,
+            hold_unsynced: false,
+            environment: Vec::new(),
+        })
     }
 
     /// The file sink's directory.

@@ -9,24 +9,24 @@ use std::sync::Arc;
 
 use protocol::frame::{Body, FRAME_LEN_MAX, Origin};
 use protocol::loss::{Loss, LossReason};
-use protocol::record::{Record, Records};
 use protocol::{CatalogueId, Counts, DeviceId, Lane};
 
 use super::continuity::{Advance, Continuity, Hole, Verdict};
 use super::dead_letters::DeadLetters;
 use super::origins::Origins;
 use super::parked::Parked;
-use super::{CatalogueSource, OpenFrame, Unopened, lane_mut};
+use super::{CatalogueSource, OpenFrame, lane_mut};
 use crate::document::{Claimant, LossReport};
 use crate::journal::{Damage, Entry, EntryKind, JournalCursor, JournalTail, Position, Positions};
 use crate::ledger::Tallies;
 use crate::privacy::{Cleared, Lens, Policy, Source};
 use crate::sink::CursorState;
 
+mod content;
 mod waiting;
 
-/// The most catalogues whose views are kept; about 10 KiB each.
-const LENSES_MAX: usize = 32;
+use content::{Content, Settled, Unread, open};
+
 /// The rule that takes out what is left of a device that was erased.
 const ERASED: &str = "erased";
 
@@ -39,24 +39,6 @@ pub enum Held {
     /// Resource: the journal, or what is beside it, cannot be read.
     #[error("{0}")]
     Storage(String),
-}
-
-/// An opened frame's content, or why there is none.
-type Content<'a> = Result<(Body<'a>, Option<Origin>), Unread>;
-
-/// Why there is none.
-#[derive(Debug)]
-enum Unread {
-    /// Nobody can read it: it goes to the dead letters.
-    Dead(String),
-    /// Nobody may: its device was erased, and nothing of it leaves, not even its name.
-    Erased,
-}
-
-/// What became of a frame.
-enum Settled {
-    Done,
-    Awaits(CatalogueId),
 }
 
 /// What the stage works with; made at the start.
@@ -346,83 +328,6 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
         self.tallies.lose(reason, hole.lost);
     }
 
-    fn settle(
-        &mut self,
-        lane: Lane,
-        entry: &Entry<'_>,
-        content: Content<'_>,
-        fresh: Counts,
-    ) -> Settled {
-        match content {
-            Err(Unread::Erased) => self.tallies.exclude(ERASED, entry.adds),
-            Err(Unread::Dead(reason)) => self.dead_letter(lane, entry, entry.adds, &reason),
-            Ok((Body::Samples(header, columns), origin)) => {
-                let Some(lens) = self.lens(header.catalogue) else {
-                    return Settled::Awaits(header.catalogue);
-                };
-                let source = source(lane, entry, origin.as_ref());
-                let policy = &mut self.parts.policy;
-                match policy.samples(&source, &header, columns, &lens, &mut self.batch) {
-                    Ok(passed) => {
-                        self.tallies.delivered.samples += passed;
-                        for (rule, taken) in policy.rules().iter().zip(policy.taken()) {
-                            if *taken > 0 {
-                                self.tallies.exclude(rule, Counts { samples: *taken, events: 0 });
-                            }
-                        }
-                    }
-                    Err(error) => self.dead_letter(lane, entry, entry.adds, &error.to_string()),
-                }
-            }
-            Ok((Body::Records(records), origin)) => {
-                self.records(lane, entry, origin.as_ref(), records);
-            }
-            Ok((Body::Loss(loss), origin)) => {
-                let report = LossReport {
-                    first: loss.first,
-                    last: loss.last,
-                    lost: fresh,
-                    reason: loss.reason.name(),
-                    by: Claimant::Device(loss.time),
-                };
-                let source = source(lane, entry, origin.as_ref());
-                self.parts.policy.loss(&source, &report, &mut self.batch);
-                self.tally_loss(loss.reason, fresh);
-                self.tallies.delivered += entry.adds.since(fresh);
-            }
-        }
-        Settled::Done
-    }
-
-    fn records(
-        &mut self,
-        lane: Lane,
-        entry: &Entry<'_>,
-        origin: Option<&Origin>,
-        records: Records<'_>,
-    ) {
-        let source = source(lane, entry, origin);
-        let mut unread = Counts::ZERO;
-        for (ordinal, record) in (0..).zip(records) {
-            let Ok(record) = record else {
-                unread.events += 1;
-                continue;
-            };
-            if let Record::Boot(boot) = &record {
-                let total = |per_lane: [u32; 3]| per_lane.into_iter().map(u64::from).sum();
-                self.tallies.unsealed_max += Counts {
-                    samples: total(boot.unsealed_samples_max),
-                    events: total(boot.unsealed_events_max),
-                };
-            }
-            let counts = self.parts.policy.record(&source, ordinal, &record, &mut self.batch);
-            self.tallies.delivered += counts;
-        }
-        if !unread.is_zero() {
-            self.dead_letter(lane, entry, unread, "unknown or malformed record");
-        }
-    }
-
     fn turn_to(&mut self, device: DeviceId) -> Result<(), Held> {
         let turned = self.parts.policy.turn_to(device);
         turned.map_err(|error| Held::Storage(format!("the registry of vehicles: {error}")))
@@ -440,41 +345,6 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
         self.parts.dead_letters.add(lane, entry, counts, reason);
         self.tallies.dead_lettered += counts;
     }
-
-    fn lens(&mut self, id: CatalogueId) -> Option<Arc<Lens>> {
-        if let Some(lens) = self.lenses.get(&id) {
-            return Some(Arc::clone(lens));
-        }
-        let lens = Arc::new(self.parts.policy.lens(&self.parts.catalogues.get(id)?));
-        if self.lenses.len() >= LENSES_MAX {
-            self.lenses.clear();
-        }
-        self.lenses.insert(id, Arc::clone(&lens));
-        Some(lens)
-    }
-}
-
-/// Opens a frame in `scratch`.
-fn open<'a>(
-    opener: &mut impl OpenFrame,
-    lane: Lane,
-    entry: &Entry<'_>,
-    scratch: &'a mut Vec<u8>,
-) -> Result<Content<'a>, Held> {
-    scratch.clear();
-    scratch.extend_from_slice(entry.payload);
-    let (head, content) = match opener.open(entry.device, entry.ring, lane, scratch) {
-        Ok(parts) => parts,
-        Err(Unopened::Unavailable(why)) => return Err(Held::Opener(why)),
-        Err(Unopened::Unopenable(why)) => {
-            let is_erased = is_erased(opener, entry)?;
-            return Ok(Err(if is_erased { Unread::Erased } else { Unread::Dead(why) }));
-        }
-    };
-    if head.seq != entry.seq {
-        return Ok(Err(Unread::Dead("another number than it was journaled under".to_owned())));
-    }
-    Ok(Body::read(head.kind, content).map_err(|error| Unread::Dead(error.to_string())))
 }
 
 /// Whether nothing of an entry may leave any more.
