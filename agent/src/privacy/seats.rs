@@ -17,7 +17,7 @@ use crate::vehicles::{Assignment, Belonging, VehicleError, Vehicles};
 const DEVICES_MAX: usize = 8192;
 
 /// A vehicle in which a device sat, and what it belonged to then: as it may leave.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Seat {
     /// The vehicle's key or pseudonym; none if it may not leave.
     pub vehicle: Option<Box<str>>,

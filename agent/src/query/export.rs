@@ -11,9 +11,10 @@ use protocol::{CatalogueId, Clock, DeviceId, RingId};
 
 use super::error::QueryError;
 use super::limit::{Stop, Stopped};
-use super::selection::{Comparison, NameTerm};
+use super::selection::{Comparison, NameTerm, Selection};
 use super::source::{CELL, CELL_PATH, Source};
 use crate::document::{self, Decimal, Envelope, Writer, member};
+use crate::privacy::Seat;
 
 use self::ring::{Merge, Next, Ring, RingSample};
 
@@ -57,8 +58,8 @@ impl Export<'_> {
             comparison: Comparison::Equal,
             values: vec![rusqlite::types::Value::Text(device.to_string())],
         });
-        let terms: Vec<NameTerm> = terms.into_iter().collect();
-        for device in self.source.devices(&terms, false).map_err(QueryError::of_table)? {
+        let selection = Selection { devices: terms.into_iter().collect(), ..Selection::default() };
+        for device in self.source.devices(&selection, false).map_err(QueryError::of_table)? {
             let name: DeviceId = device.name.parse().map_err(|error| {
                 crate::store::StoreError::damaged(format!("device `{}`: {error}", device.name))
             })?;
@@ -114,9 +115,13 @@ impl Export<'_> {
                 }
                 Some(Next::Sample(sample)) => {
                     if !same {
-                        let is_same_frame = before.is_some_and(|before| before.run == sample.run);
+                        let is_same_frame = before.is_some_and(|before| {
+                            before.run == sample.run && before.seat == sample.seat
+                        });
                         if !is_same_frame {
-                            let envelope = envelope(device, ring, &sample);
+                            let seat =
+                                self.source.seat(sample.seat).map_err(QueryError::of_table)?;
+                            let envelope = envelope(device, ring, &sample, seat.as_deref());
                             writer.start_samples(&envelope, sample.run.clock, sample.run.boot);
                         }
                         let is_uptime = sample.run.clock == Clock::Uptime;
@@ -160,7 +165,12 @@ impl Export<'_> {
     }
 }
 
-fn envelope<'a>(device: &'a DeviceId, ring: RingId, sample: &'a RingSample) -> Envelope<'a> {
+fn envelope<'a>(
+    device: &'a DeviceId,
+    ring: RingId,
+    sample: &'a RingSample,
+    seat: Option<&'a Seat>,
+) -> Envelope<'a> {
     Envelope {
         device,
         ring,
@@ -168,7 +178,6 @@ fn envelope<'a>(device: &'a DeviceId, ring: RingId, sample: &'a RingSample) -> E
         lane: sample.lane,
         received_ms: sample.run.received_ms,
         origin: sample.run.origin.as_ref(),
-        // Blocks keep the device; the vehicles' registry says where it sat.
-        seat: None,
+        seat,
     }
 }

@@ -9,11 +9,13 @@ use protocol::{Catalogue, CatalogueId, Seq};
 use rusqlite::{Connection, params};
 
 use crate::document::OwnedCatalogue;
+use crate::privacy::Seat;
 use crate::store::StoreError;
 use crate::store::block::{self, Samples, Stream};
-use crate::store::engine::append_catalogue;
 use crate::store::facts::{Facts, Packed};
-use crate::store::index::{self, Names, NewBlock, Place};
+use crate::store::index::{self, Names, NewBlock, Owner, Place};
+use crate::store::preface::append_catalogue;
+use crate::store::seat::{self, SeatNumber};
 use crate::store::{files, schema};
 
 /// A block file is begun anew at this length.
@@ -30,6 +32,7 @@ pub struct Maker {
     number: u32,
     len: u64,
     catalogues: Vec<(CatalogueId, Vec<u8>)>,
+    seats: Vec<(SeatNumber, Seat)>,
     bytes: Vec<u8>,
 }
 
@@ -66,6 +69,7 @@ impl Maker {
             number: 1,
             len: 0,
             catalogues: Vec::new(),
+            seats: Vec::new(),
             bytes: Vec::new(),
         })
     }
@@ -82,6 +86,17 @@ impl Maker {
         self.write()?;
         self.catalogues.push((id, encoded));
         Ok(id)
+    }
+
+    /// Makes a seat known.
+    pub fn seat(&mut self, seat: &Seat) -> Result<SeatNumber, StoreError> {
+        let number = SeatNumber::draw()?;
+        seat::put(&self.index, number, seat)?;
+        self.bytes.clear();
+        seat::append(&mut self.bytes, number, seat)?;
+        self.write()?;
+        self.seats.push((number, seat.clone()));
+        Ok(number)
     }
 
     /// Writes a block of any level; `offset_ms` places one that counts from a boot. One of level 0,
@@ -122,7 +137,7 @@ impl Maker {
 
     /// Writes a record.
     pub fn record(&mut self, record: &Record<'_>) -> Result<(), StoreError> {
-        let (device, ring) = self.owner(record.stream)?;
+        let Owner { device, ring, .. } = self.owner(record.stream)?;
         self.index.execute(
             "INSERT INTO records(kind, device, time_ms, boot, uptime_ms, clock, ring, seq, ordinal, \
              received_ms, chapter, document) VALUES(?1, ?2, ?3, 1, NULL, 3, ?4, ?5, ?6, 0, 0, ?7)",
@@ -152,11 +167,9 @@ impl Maker {
         Ok(())
     }
 
-    /// The numbers of a stream's device and ring.
-    fn owner(&mut self, stream: &Stream) -> Result<(i64, i64), StoreError> {
-        let device = self.names.device(&self.index, stream.device)?;
-        let ring = (stream.ring, device, stream.lane);
-        Ok((device, self.names.ring(&self.index, ring, Seq::ZERO)?))
+    /// The numbers of a stream's device, ring and seat.
+    fn owner(&mut self, stream: &Stream) -> Result<Owner, StoreError> {
+        Ok(self.names.owner(&self.index, stream, Seq::ZERO)?)
     }
 
     fn next_file(&mut self) -> Result<(), StoreError> {
@@ -166,6 +179,9 @@ impl Maker {
         self.bytes.clear();
         for (id, encoded) in &self.catalogues {
             append_catalogue(&mut self.bytes, *id, encoded)?;
+        }
+        for (number, seat) in &self.seats {
+            seat::append(&mut self.bytes, *number, seat)?;
         }
         self.write()
     }

@@ -4,7 +4,7 @@ use std::ffi::c_int;
 
 use rusqlite::vtab::IndexInfo;
 
-use super::selection::{Comparison, Subject, Term};
+use super::selection::{Comparison, SeatColumn, Subject, Term};
 
 /// Which way an order goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -92,7 +92,7 @@ impl Plan {
         let mut terms = Vec::new();
         for (at, mut term) in found {
             if info.is_in_constraint(at)? {
-                if !matches!(term.subject, Subject::Device | Subject::Signal) {
+                if !term.subject.is_name() {
                     // One filter after another, one value each.
                 } else if info.set_in_constraint(at, true)? {
                     term.comparison = Comparison::In;
@@ -140,8 +140,9 @@ impl Plan {
         self.terms.iter().fold(1.0, |share, term| {
             share
                 * match (term.subject, term.comparison) {
-                    (Subject::Device, C::Equal) | (Subject::Text, _) => 0.001,
-                    (Subject::Device, C::In) => 0.01,
+                    (Subject::Device | Subject::Seat(SeatColumn::Vehicle), C::Equal)
+                    | (Subject::Text, _) => 0.001,
+                    (Subject::Device | Subject::Seat(SeatColumn::Vehicle), C::In) => 0.01,
                     (Subject::Signal, C::Equal) => 0.05,
                     (Subject::Time, C::Equal) => 0.000_001,
                     (Subject::Argument(_), _) => 0.1,
@@ -153,7 +154,9 @@ impl Plan {
 
 fn takes(term: Term) -> bool {
     match term.subject {
-        Subject::Device | Subject::Signal => term.comparison != Comparison::Match,
+        Subject::Device | Subject::Signal | Subject::Seat(_) => {
+            term.comparison != Comparison::Match
+        }
         Subject::Time => term.comparison.is_of_time(),
         Subject::Text => term.comparison == Comparison::Match,
         Subject::Argument(_) => term.comparison == Comparison::Equal,

@@ -75,6 +75,10 @@ const AFTER: &[Column] = &[
     Column { name: "seq", sql: "r.seq" },
     Column { name: "ordinal", sql: "nullif(r.ordinal, -1)" },
     Column { name: "received", sql: "iso(r.received_ms)" },
+    Column { name: "vehicle", sql: "r.document ->> '$.vehicle'" },
+    Column { name: "vehiclegroup", sql: "r.document ->> '$.vehiclegroup'" },
+    Column { name: "tenant", sql: "r.document ->> '$.tenant'" },
+    Column { name: "region", sql: "r.document ->> '$.region'" },
     Column { name: "document", sql: "r.document" },
 ];
 

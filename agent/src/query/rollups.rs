@@ -15,7 +15,7 @@ use rusqlite::vtab::{
 use self::fold::Fold;
 use super::instant;
 use super::plan::{Order, Plan};
-use super::selection::{Comparison, NameTerm, Selection, Subject};
+use super::selection::{Comparison, NameTerm, SeatColumn, Selection, Subject};
 use super::source::Source;
 use crate::document::Rfc3339;
 
@@ -24,18 +24,20 @@ mod tally;
 
 const ROLLUP_SCHEMA: &CStr = c"CREATE TABLE rollup(
     device TEXT, signal TEXT, time TEXT, count INTEGER, min, max, mean REAL, first, last, unit TEXT,
-    sum REAL, time_ms INTEGER)";
+    sum REAL, time_ms INTEGER, vehicle TEXT, vehiclegroup TEXT, tenant TEXT, region TEXT)";
 const BUCKETS_SCHEMA: &CStr = c"CREATE TABLE buckets(
     device TEXT, signal TEXT, bucket TEXT, count INTEGER, min, max, mean REAL, first, last,
-    unit TEXT, sum REAL, bucket_ms INTEGER,
+    unit TEXT, sum REAL, bucket_ms INTEGER, vehicle TEXT, vehiclegroup TEXT, tenant TEXT, region TEXT,
     of_signal HIDDEN, width HIDDEN, from_time HIDDEN, to_time HIDDEN, of_device HIDDEN)";
 
 const DEVICE: c_int = 0;
 const SIGNAL: c_int = 1;
 const TIME: c_int = 2;
 const TIME_MS: c_int = 11;
+/// The first of four about where the device sat.
+const SEAT: c_int = 12;
 /// The first of the function's arguments.
-const ARGUMENT: c_int = 12;
+const ARGUMENT: c_int = 16;
 /// What a scan of everything is taken to give.
 const ROWS: f64 = 1e6;
 
@@ -102,7 +104,10 @@ unsafe impl VTab<'_> for RollupTable {
             DEVICE => Some(Subject::Device),
             SIGNAL => Some(Subject::Signal),
             TIME | TIME_MS => Some(Subject::Time),
-            _ => u8::try_from(column - ARGUMENT).ok().map(Subject::Argument),
+            _ => match SeatColumn::at(column, SEAT) {
+                Some(seat) => Some(Subject::Seat(seat)),
+                None => u8::try_from(column - ARGUMENT).ok().map(Subject::Argument),
+            },
         };
         let plan = Plan::make(info, subject, |order, is_one_device| {
             !order.time_descends() && (order.by_device() || is_one_device)
@@ -189,14 +194,17 @@ unsafe impl VTabCursor for RollupCursor {
             9 => context.set_result(bucket.unit.as_deref()),
             10 => context.set_result(tally.sum()),
             TIME_MS => context.set_result(bucket.start_ms),
-            _ => context.set_result(Null),
+            _ => {
+                let seat = bucket.seat.as_deref().zip(SeatColumn::at(column, SEAT));
+                context.set_result(seat.and_then(|(seat, column)| column.of(seat)))
+            }
         }
     }
 
     fn rowid(&self) -> rusqlite::Result<i64> {
         let here = self.fold.as_ref().and_then(Fold::here);
         Ok(here.map_or(0, |(device, bucket)| {
-            super::row_id(&(device.id, bucket.start_ms, &*bucket.signal))
+            super::row_id(&(device.id, bucket.start_ms, &*bucket.signal, bucket.seat_id))
         }))
     }
 }

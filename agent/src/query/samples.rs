@@ -16,7 +16,7 @@ use rusqlite::vtab::{
 use self::slice::Hit;
 use self::walk::{Here, Walk};
 use super::plan::{Order, Plan};
-use super::selection::{Selection, Subject};
+use super::selection::{SeatColumn, Selection, Subject};
 use super::source::{CELL, Signals, Source};
 use crate::document::Rfc3339;
 use crate::store::read::BlockRow;
@@ -27,7 +27,7 @@ mod walk;
 const SCHEMA: &CStr = c"CREATE TABLE samples(
     device TEXT, signal TEXT, time TEXT, value, unit TEXT, raw INTEGER, time_ms INTEGER, clock TEXT,
     placed INTEGER, boot INTEGER, uptime_ms INTEGER, lane TEXT, ring TEXT, seq INTEGER,
-    ordinal INTEGER, received TEXT)";
+    ordinal INTEGER, received TEXT, vehicle TEXT, vehiclegroup TEXT, tenant TEXT, region TEXT)";
 
 const DEVICE: c_int = 0;
 const SIGNAL: c_int = 1;
@@ -45,9 +45,11 @@ const RING: c_int = 12;
 const SEQ: c_int = 13;
 const ORDINAL: c_int = 14;
 const RECEIVED: c_int = 15;
+/// The first of four about where the device sat.
+const SEAT: c_int = 16;
 
 /// The columns that can be told without decoding anything.
-const KNOWN_UNDECODED: u64 = 1 << DEVICE | 1 << PLACED;
+const KNOWN_UNDECODED: u64 = 1 << DEVICE | 1 << PLACED | 0b1111 << SEAT;
 /// In the plan's number: samples are decoded.
 const DECODED: c_int = Order::FREE;
 /// What a scan of everything is taken to give.
@@ -90,7 +92,7 @@ unsafe impl VTab<'_> for SamplesTable {
             DEVICE => Some(Subject::Device),
             SIGNAL => Some(Subject::Signal),
             TIME | TIME_MS => Some(Subject::Time),
-            _ => None,
+            _ => SeatColumn::at(column, SEAT).map(Subject::Seat),
         };
         let plan = Plan::make(info, subject, |_, _| true)?;
         let is_decoded = info.col_used() & !KNOWN_UNDECODED != 0;
@@ -160,6 +162,10 @@ unsafe impl VTabCursor for SamplesCursor {
             DEVICE => return context.set_result(&**here.device),
             PLACED => return context.set_result(is_placed(here.slice.row())),
             _ => {}
+        }
+        if let Some(column) = SeatColumn::at(column, SEAT) {
+            let seat = here.slice.seat.as_deref();
+            return context.set_result(seat.and_then(|seat| column.of(seat)));
         }
         let Some(hit) = here.slice.hit() else { return context.set_result(Null) };
         match column {

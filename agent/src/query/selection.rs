@@ -3,6 +3,7 @@
 //! Best-index and filter speak to each other in text, so that EXPLAIN QUERY PLAN shows a person
 //! what is pushed down: `device = ?, time >= ?`.
 
+use std::ffi::c_int;
 use std::fmt;
 use std::str::FromStr;
 
@@ -11,6 +12,8 @@ use rusqlite::types::{Type, Value};
 use rusqlite::vtab::{Filters, IndexConstraintOp};
 
 use super::instant;
+use crate::privacy::Seat;
+use crate::vehicles::Name;
 
 /// What a term is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -19,12 +22,60 @@ pub(super) enum Subject {
     Device,
     /// The signal's path.
     Signal,
+    /// Where the device sat.
+    Seat(SeatColumn),
     /// The time, as text or in milliseconds since 1970.
     Time,
     /// The text that a full-text search is for.
     Text,
     /// An argument of a table-valued function, from 0.
     Argument(u8),
+}
+
+/// What is known of where a device sat.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum SeatColumn {
+    Vehicle,
+    Group,
+    Tenant,
+    Region,
+}
+
+impl SeatColumn {
+    pub const ALL: [Self; 4] = [Self::Vehicle, Self::Group, Self::Tenant, Self::Region];
+
+    /// As tables and documents call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Vehicle => "vehicle",
+            Self::Group => "vehiclegroup",
+            Self::Tenant => "tenant",
+            Self::Region => "region",
+        }
+    }
+
+    /// Of a table that has all four in a row, from `first` on.
+    pub fn at(column: c_int, first: c_int) -> Option<Self> {
+        Self::ALL.get(usize::try_from(column.checked_sub(first)?).ok()?).copied()
+    }
+
+    /// What a seat says.
+    pub fn of(self, seat: &Seat) -> Option<&str> {
+        let belonging = &seat.belonging;
+        match self {
+            Self::Vehicle => seat.vehicle.as_deref(),
+            Self::Group => belonging.group.as_ref().map(Name::as_str),
+            Self::Tenant => belonging.tenant.as_ref().map(Name::as_str),
+            Self::Region => belonging.region.as_ref().map(Name::as_str),
+        }
+    }
+}
+
+impl Subject {
+    /// Whether it is a text that is compared byte by byte.
+    pub const fn is_name(self) -> bool {
+        matches!(self, Self::Device | Self::Signal | Self::Seat(_))
+    }
 }
 
 /// How it is compared.
@@ -107,6 +158,7 @@ impl fmt::Display for Term {
         match self.subject {
             Subject::Device => f.write_str("device")?,
             Subject::Signal => f.write_str("signal")?,
+            Subject::Seat(column) => f.write_str(column.name())?,
             Subject::Time => f.write_str("time")?,
             Subject::Text => f.write_str("text")?,
             Subject::Argument(number) => write!(f, "argument{number}")?,
@@ -126,10 +178,13 @@ impl FromStr for Term {
             "signal" => Subject::Signal,
             "time" => Subject::Time,
             "text" => Subject::Text,
-            other => {
-                let number = other.strip_prefix("argument").and_then(|n| n.parse().ok());
-                Subject::Argument(number.ok_or(())?)
-            }
+            other => match SeatColumn::ALL.into_iter().find(|column| column.name() == other) {
+                Some(column) => Subject::Seat(column),
+                None => {
+                    let number = other.strip_prefix("argument").and_then(|n| n.parse().ok());
+                    Subject::Argument(number.ok_or(())?)
+                }
+            },
         };
         let comparison = Comparison::ALL.into_iter().find(|known| known.sql() == sql).ok_or(())?;
         Ok(Self { subject, comparison })
@@ -149,6 +204,9 @@ pub(super) struct NameTerm {
 pub(super) struct Selection {
     pub devices: Vec<NameTerm>,
     pub signals: Vec<NameTerm>,
+    pub seats: Vec<(SeatColumn, NameTerm)>,
+    /// The seats that those terms let through, once they are found: `seats.id`, as a JSON array.
+    pub seat_ids: Option<String>,
     /// Full-text searches, all of which must hit.
     pub texts: Vec<Value>,
     /// Arguments of a table-valued function.
@@ -166,6 +224,8 @@ impl Default for Selection {
         Self {
             devices: Vec::new(),
             signals: Vec::new(),
+            seats: Vec::new(),
+            seat_ids: None,
             texts: Vec::new(),
             arguments: Default::default(),
             from_ms: i64::MIN,
@@ -186,6 +246,9 @@ impl Selection {
             match term.subject {
                 Subject::Device => selection.devices.push(name_term(term, values, at)?),
                 Subject::Signal => selection.signals.push(name_term(term, values, at)?),
+                Subject::Seat(column) => {
+                    selection.seats.push((column, name_term(term, values, at)?));
+                }
                 Subject::Time => selection.narrow(term.comparison, &values.get(at)?)?,
                 Subject::Text => selection.texts.push(values.get(at)?),
                 Subject::Argument(number) => {
@@ -312,7 +375,9 @@ mod tests {
     #[test]
     fn terms_read_back() {
         for comparison in Comparison::ALL {
-            for subject in [Subject::Device, Subject::Signal, Subject::Time, Subject::Argument(3)] {
+            let seats = SeatColumn::ALL.map(Subject::Seat);
+            let others = [Subject::Device, Subject::Signal, Subject::Time, Subject::Argument(3)];
+            for subject in seats.into_iter().chain(others) {
                 let term = Term { subject, comparison };
                 assert_eq!(term.to_string().parse(), Ok(term));
             }

@@ -12,11 +12,12 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params, params_from_iter
 use super::limit::Stop;
 use super::selection::{NameTerm, Selection};
 use super::value::Scale;
-use crate::privacy::{Lens, Policy};
+use crate::privacy::{Lens, Policy, Seat};
 use crate::store::StoreError;
 use crate::store::block::Block;
 use crate::store::read::{BlockRow, StoreReader};
 use crate::store::schema::{FLAG_RETIRED, SPAN_MS_MAX};
+use crate::store::seat;
 
 /// The column that is no signal of a catalogue but the coarse place, and its path.
 pub(super) const CELL: u8 = Lens::CELL;
@@ -75,6 +76,7 @@ pub(super) struct Device {
 pub(super) struct Source {
     reader: Mutex<StoreReader>,
     catalogues: Mutex<HashMap<CatalogueId, Arc<Signals>>>,
+    seats: Mutex<HashMap<i64, Option<Arc<Seat>>>>,
     pub stop: Stop,
     blocks_read: AtomicU64,
 }
@@ -84,6 +86,7 @@ impl Source {
         Ok(Self {
             reader: Mutex::new(StoreReader::open(dir)?),
             catalogues: Mutex::default(),
+            seats: Mutex::default(),
             stop,
             blocks_read: AtomicU64::new(0),
         })
@@ -113,9 +116,19 @@ impl Source {
         ask(self.reader().connection())
     }
 
-    /// The devices asked for, by name.
-    pub fn devices(&self, terms: &[NameTerm], descending: bool) -> rusqlite::Result<Vec<Device>> {
-        let (condition, parameters) = conditions("device", terms);
+    /// The devices asked for, by name; those that sat where it is asked for.
+    pub fn devices(
+        &self,
+        selection: &Selection,
+        descending: bool,
+    ) -> rusqlite::Result<Vec<Device>> {
+        let (mut condition, mut parameters) = conditions("device", &selection.devices);
+        if let Some(seats) = &selection.seat_ids {
+            condition.push_str(
+                " AND id IN (SELECT device FROM seated WHERE seat IN (SELECT value FROM json_each(?)))",
+            );
+            parameters.push(Value::Text(seats.clone()));
+        }
         let direction = if descending { "DESC" } else { "ASC" };
         let sql =
             format!("SELECT id, device FROM devices WHERE {condition} ORDER BY device {direction}");
@@ -140,6 +153,25 @@ impl Source {
             let rows = statement.query_map(params_from_iter(parameters), |row| row.get(0))?;
             rows.collect::<rusqlite::Result<_>>().map(Some)
         })
+    }
+
+    /// Finds the seats asked for; from here on `selection` knows them.
+    pub fn find_seats(&self, selection: &mut Selection) -> rusqlite::Result<()> {
+        if selection.seats.is_empty() {
+            return Ok(());
+        }
+        let mut parameters = Vec::new();
+        let mut sql = "SELECT id FROM seats WHERE TRUE".to_owned();
+        for (column, term) in &selection.seats {
+            sql.push_str(" AND ");
+            sql.push_str(&term.sql(column.name(), &mut parameters));
+        }
+        let ids: Vec<i64> = self.index(|index| {
+            let mut statement = index.prepare_cached(&sql)?;
+            statement.query_map(params_from_iter(parameters), |row| row.get(0))?.collect()
+        })?;
+        selection.seat_ids = Some(serde_json::Value::from(ids).to_string());
+        Ok(())
     }
 
     /// The blocks of a device that may hold something of the time asked for: by time, those
@@ -176,26 +208,28 @@ impl Source {
         if selection.is_empty() {
             return Ok(Vec::new());
         }
+        let sat = "(?2 IS NULL OR b.seat IN (SELECT value FROM json_each(?2)))";
+        let seats = &selection.seat_ids;
         if !selection.is_timed {
             let sql = format!(
-                "SELECT {columns} FROM {tables} WHERE b.device = ?1 ORDER BY b.from_ms, b.id"
+                "SELECT {columns} FROM {tables} WHERE b.device = ?1 AND {sat} ORDER BY b.from_ms, b.id"
             );
             return self.index(|index| {
-                index.prepare_cached(&sql)?.query_map(params![device], read)?.collect()
+                index.prepare_cached(&sql)?.query_map(params![device, seats], read)?.collect()
             });
         }
         // A block of level 1 is short, so an index range finds it. The few others are looked at
         // one by one.
         let sql = format!(
-            "SELECT {columns} FROM {tables} WHERE b.device = ?1 AND b.level > 0 \
-               AND b.from_ms BETWEEN ?4 AND ?3 AND b.from_ms + b.span_ms >= ?2 \
+            "SELECT {columns} FROM {tables} WHERE b.device = ?1 AND {sat} AND b.level > 0 \
+               AND b.from_ms BETWEEN ?5 AND ?4 AND b.from_ms + b.span_ms >= ?3 \
              UNION ALL \
-             SELECT {columns} FROM {tables} WHERE b.device = ?1 AND b.level = 0 \
-               AND b.from_ms <= ?3 AND b.from_ms + b.span_ms >= ?2 \
+             SELECT {columns} FROM {tables} WHERE b.device = ?1 AND {sat} AND b.level = 0 \
+               AND b.from_ms <= ?4 AND b.from_ms + b.span_ms >= ?3 \
              ORDER BY 9, 1"
         );
         let (from, to) = (selection.from_ms, selection.to_ms);
-        let parameters = params![device, from, to, from.saturating_sub(SPAN_MS_MAX)];
+        let parameters = params![device, seats, from, to, from.saturating_sub(SPAN_MS_MAX)];
         self.index(|index| index.prepare_cached(&sql)?.query_map(parameters, read)?.collect())
     }
 
@@ -233,6 +267,22 @@ impl Source {
         let signals = Arc::new(Signals(views));
         known.insert(id, Arc::clone(&signals));
         Ok(signals)
+    }
+
+    /// What a block's seat stands for; none if there is none.
+    pub fn seat(&self, id: Option<i64>) -> rusqlite::Result<Option<Arc<Seat>>> {
+        let Some(id) = id else { return Ok(None) };
+        let mut known = self.seats.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(seat) = known.get(&id) {
+            return Ok(seat.clone());
+        }
+        let sql = format!("SELECT {} FROM seats WHERE id = ?1", seat::COLUMNS);
+        let seat = self.index(|index| {
+            index.prepare_cached(&sql)?.query_row([id], seat::read_row).optional()
+        })?;
+        let seat = seat.map(Arc::new);
+        known.insert(id, seat.clone());
+        Ok(seat)
     }
 
     /// Fails once the query is to stop: a table must ask this itself, in every loop of its own.

@@ -8,13 +8,16 @@ use tempfile::TempDir;
 
 use super::made::Maker;
 use super::*;
+use crate::privacy::Seat;
 use crate::store::block::{Entry, Run, Samples, Stream};
+use crate::vehicles::Belonging;
 
 mod exports;
 mod plans;
 mod properties;
 mod records;
 mod refusals;
+mod seats;
 mod written;
 
 const SPEED: &str = "Vehicle.Speed";
@@ -98,7 +101,14 @@ fn stream(device: &str, ring: u8, catalogue: CatalogueId, tick_ms: u32) -> Strea
         catalogue,
         tick_ms,
         boot: None,
+        seat: None,
     }
+}
+
+fn seat(vehicle: &str, group: Option<&str>, region: Option<&str>) -> Seat {
+    let name = |text: Option<&str>| text.map(|text| text.parse().unwrap());
+    let belonging = Belonging { group: name(group), tenant: None, region: name(region) };
+    Seat { vehicle: Some(vehicle.into()), belonging }
 }
 
 fn run(seq: u64) -> Run {
@@ -151,7 +161,8 @@ fn a_sample_says_all_that_is_known_of_it() {
     ];
     let runs = vec![run(17)];
     maker.block(&stream, &Samples { runs: runs.clone(), entries: wall }, 1, None).unwrap();
-    let booted = Stream { boot: Some(4), ..stream };
+    let seat = maker.seat(&seat("bus 7", Some("night"), Some("north"))).unwrap();
+    let booted = Stream { boot: Some(4), seat: Some(seat), ..stream };
     let uptime = Run { clock: Clock::Uptime, boot: 4, ..run(18) };
     let early = Samples { runs: vec![uptime], entries: vec![entry(9, 1, 0, 0)] };
     maker.block(&booted, &early, 1, None).unwrap();
@@ -178,6 +189,10 @@ fn a_sample_says_all_that_is_known_of_it() {
         Value::Integer(18),
         Value::Integer(0),
         received.clone(),
+        text("bus 7"),
+        text("night"),
+        Value::Null,
+        text("north"),
     ];
     assert_eq!(rows[0], unplaced);
     let wall = vec![
@@ -197,6 +212,10 @@ fn a_sample_says_all_that_is_known_of_it() {
         Value::Integer(17),
         Value::Integer(3),
         received,
+        Value::Null,
+        Value::Null,
+        Value::Null,
+        Value::Null,
     ];
     assert_eq!(rows[1], wall);
     assert_eq!(

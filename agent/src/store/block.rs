@@ -1,7 +1,7 @@
 //! Blocks: samples of one stream, in the order of their identity, as columns.
 //!
 //! ```text
-//! head:     device, ring, lane, catalogue, tick, boot, counts, lengths of what follows
+//! head:     device, ring, lane, catalogue, tick, boot, seat, counts, lengths of what follows
 //! runs:     one per frame: seq, received, clock, boot, origin, instants
 //! instants: ordinal, tick, which columns in which order
 //! columns:  values, each column by itself
@@ -17,6 +17,7 @@ use protocol::{CatalogueId, Clock, DeviceId, Lane, RingId, Seq};
 
 use super::error::StoreError;
 use super::piece::{self, PieceKind};
+use super::seat::SeatNumber;
 use head::Head;
 use instants::Instants;
 use values::Values;
@@ -48,6 +49,8 @@ pub struct Stream {
     pub tick_ms: u32,
     /// The boot that times count from; none on a wall clock.
     pub boot: Option<u32>,
+    /// Where the device sat, if that is known.
+    pub seat: Option<SeatNumber>,
 }
 
 /// What the samples of one frame have in common.

@@ -13,6 +13,7 @@ use super::facts::{Facts, Packed};
 use super::files;
 use super::read::{BlockRow, StoreReader};
 use super::rollup::{self, HOUR_MS, MINUTE_MS};
+use super::seat::SeatNumber;
 
 /// Findings that are kept; the rest is only counted.
 const FINDINGS_MAX: usize = 1000;
@@ -161,12 +162,16 @@ fn differences(
     };
     let stream = block.stream();
     let facts = Facts::of(stream, block.runs(), &entries);
-    let (device, ring): (String, Vec<u8>) = reader
+    let (device, ring, seat): (String, Vec<u8>, Option<i64>) = reader
         .connection()
         .prepare_cached(
-            "SELECT (SELECT device FROM devices WHERE id = ?1), (SELECT ring FROM rings WHERE id = ?2)",
+            "SELECT (SELECT device FROM devices WHERE id = ?1),
+               (SELECT ring FROM rings WHERE id = ?2), (SELECT number FROM seats WHERE id = ?3)",
         )?
-        .query_row((row.device, row.ring), |row| Ok((row.get(0)?, row.get(1)?)))?;
+        .query_row((row.device, row.ring, row.seat), |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })?;
+    let seat = seat.and_then(|number| SeatNumber::new(number.cast_unsigned()));
     let own_ms = row.uptime_ms.or(row.from_ms).unwrap_or_default();
     let says = [
         ("device", device == stream.device.as_str()),
@@ -174,6 +179,7 @@ fn differences(
         ("catalogue", row.catalogue == stream.catalogue),
         ("boot", row.boot == stream.boot),
         ("samples", row.samples as usize == facts.samples),
+        ("seat", row.seat.is_some() == stream.seat.is_some() && seat == stream.seat),
         ("first frame", row.seq_first == facts.seq_first),
         ("last frame", row.seq_last == facts.seq_last),
         ("time", own_ms == facts.own_ms && row.span_ms == facts.span_ms),

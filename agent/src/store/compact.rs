@@ -14,14 +14,14 @@ use protocol::CatalogueId;
 use rusqlite::{Connection, TransactionBehavior, params};
 
 use super::block::{self, Block, Stream};
-use super::engine::append_catalogue;
 use super::error::StoreError;
 use super::facts::{Facts, Packed};
 use super::files::{self, Appender, Numbers};
-use super::index::{self, Names, NewBlock, Place};
+use super::index::{self, Names, NewBlock, Owner, Place};
 use super::merge::{Merging, WORTH};
 use super::piece;
 use super::placement;
+use super::preface::Preface;
 use super::read::BlockRow;
 use super::schema::{self, SPAN_MS_MAX};
 use crate::storage::{File, SharedStorage};
@@ -82,25 +82,24 @@ pub struct Compaction {
 #[derive(Debug, Default)]
 struct Waiting {
     pieces: Vec<u8>,
-    catalogues: Vec<CatalogueId>,
+    prefaces: Vec<Preface>,
     /// With the offset that their roll-ups were made for.
-    blocks: Vec<(NewBlock, (i64, i64), Option<i64>)>,
+    blocks: Vec<(NewBlock, Owner, Option<i64>)>,
     merged: Vec<BlockRow>,
 }
 
 /// A stream as the index has it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Key {
-    device: i64,
-    ring: i64,
+    owner: Owner,
     catalogue: CatalogueId,
     boot: Option<u32>,
 }
 
 impl Key {
     fn of(row: &BlockRow) -> Self {
-        let BlockRow { device, ring, catalogue, boot, .. } = *row;
-        Self { device, ring, catalogue, boot }
+        let BlockRow { device, ring, seat, catalogue, boot, .. } = *row;
+        Self { owner: Owner { device, ring, seat }, catalogue, boot }
     }
 }
 
@@ -188,7 +187,7 @@ impl Compaction {
             let Some(last) = rows.last() else { return Ok(()) };
             past = last.id;
             let mut rows = rows;
-            rows.sort_by_key(|row| (row.catalogue.0, row.boot, row.seq_first));
+            rows.sort_by_key(|row| (row.catalogue.0, row.boot, row.seat, row.seq_first));
             for same in rows.chunk_by(|a, b| Key::of(a) == Key::of(b)) {
                 let mut rest = same;
                 while !rest.is_empty() && !stop.load(Ordering::Relaxed) {
@@ -238,7 +237,7 @@ impl Compaction {
         let Some(key) = fragments.first().map(Key::of) else { return Ok(()) };
         let offset = match key.boot {
             None => Some(0),
-            Some(boot) => placement::offset_ms(&self.db, key.device, boot)?,
+            Some(boot) => placement::offset_ms(&self.db, key.owner.device, boot)?,
         };
         let mut merging = Merging::default();
         let mut stream = None;
@@ -260,7 +259,7 @@ impl Compaction {
             }
             for samples in merging.into_blocks(&stream, offset.unwrap_or_default()) {
                 let rollups = offset.and_then(|offset| Packed::of(&stream, &samples, offset));
-                self.need(key.catalogue)?;
+                self.need(&stream)?;
                 let start = self.waiting.pieces.len();
                 block::append(&mut self.waiting.pieces, &stream, &samples)?;
                 let len = self.waiting.pieces.len() - start;
@@ -271,7 +270,7 @@ impl Compaction {
                     rollups,
                     level: 1,
                 };
-                self.waiting.blocks.push((block, (key.device, key.ring), offset));
+                self.waiting.blocks.push((block, key.owner, offset));
             }
         }
         self.waiting.merged.append(&mut merged);
@@ -297,12 +296,20 @@ impl Compaction {
         };
         let sql = format!(
             "SELECT {} FROM blocks AS b WHERE device = ?1 AND {place} AND level = 1 AND len > 0
-             AND ring = ?4 AND catalogue = ?5 AND boot IS ?6",
+             AND ring = ?4 AND catalogue = ?5 AND boot IS ?6 AND seat IS ?7",
             BlockRow::COLUMNS
         );
         let mut query = self.db.prepare_cached(&sql)?;
         let rows = query.query_map(
-            params![key.device, from, to, key.ring, key.catalogue.0, key.boot],
+            params![
+                key.owner.device,
+                from,
+                to,
+                key.owner.ring,
+                key.catalogue.0,
+                key.boot,
+                key.owner.seat
+            ],
             BlockRow::read,
         )?;
         let offset = offset.unwrap_or_default();
@@ -344,39 +351,36 @@ impl Compaction {
         }
     }
 
-    /// Puts a catalogue before the blocks that need it.
-    fn need(&mut self, id: CatalogueId) -> Result<(), StoreError> {
-        if self.appender.has(id) || self.waiting.catalogues.contains(&id) {
-            return Ok(());
+    /// Puts before a block what it refers to, unless the file has it.
+    fn need(&mut self, stream: &Stream) -> Result<(), StoreError> {
+        for preface in Preface::of(stream) {
+            if !self.appender.has(preface) && !self.waiting.prefaces.contains(&preface) {
+                preface.append(&self.db, &mut self.waiting.pieces)?;
+                self.waiting.prefaces.push(preface);
+            }
         }
-        let encoded: Vec<u8> = self
-            .db
-            .prepare_cached("SELECT encoded FROM catalogues WHERE id = ?")?
-            .query_row([id.0], |row| row.get(0))?;
-        append_catalogue(&mut self.waiting.pieces, id, &encoded)?;
-        self.waiting.catalogues.push(id);
         Ok(())
     }
 
     /// Writes what waits, and commits it.
     fn flush(&mut self) -> Result<(), StoreError> {
-        let Waiting { pieces, catalogues, blocks, merged } = std::mem::take(&mut self.waiting);
+        let Waiting { pieces, prefaces, blocks, merged } = std::mem::take(&mut self.waiting);
         if blocks.is_empty() {
             return Ok(());
         }
         let appended = self.appender.append(&pieces)?;
         let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut live = 0;
-        for (block, (device, ring), made_for) in &blocks {
+        for (block, owner, made_for) in &blocks {
             // The boot may have been placed, or placed anew, since the roll-ups were made.
             let offset = match block.stream.boot {
                 None => Some(0),
-                Some(boot) => placement::offset_ms(&tx, *device, boot)?,
+                Some(boot) => placement::offset_ms(&tx, owner.device, boot)?,
             };
             let offset_in_file = appended.offset + block.place.offset;
             let place = Place { file: appended.file, offset: offset_in_file, ..block.place };
             live += place.len as u64;
-            let id = index::insert_block(&tx, (block, &place), (*device, *ring), offset)?;
+            let id = index::insert_block(&tx, (block, &place), *owner, offset)?;
             if offset != *made_for {
                 tx.execute("DELETE FROM rollups WHERE block = ?", [id])?;
             }
@@ -390,7 +394,7 @@ impl Compaction {
         }
         index::extend_file(&tx, (appended.file, self.appender.level()), appended.end, live)?;
         tx.commit()?;
-        self.appender.commit(&appended, &catalogues);
+        self.appender.commit(&appended, &prefaces);
         Ok(())
     }
 }

@@ -1,10 +1,11 @@
 //! Committing batches: append and sync, then one transaction with the cursor.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use protocol::{CatalogueId, Clock, RingId, Seq};
+use protocol::{Clock, RingId, Seq};
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::block::{self, Run, SAMPLES_MAX, Samples, Stream};
@@ -13,11 +14,12 @@ use super::error::StoreError;
 use super::facts::Facts;
 use super::files::{self, Appended, Appender, Numbers};
 use super::index::{self, Names, NewBlock, Place};
-use super::piece::{self, PieceKind};
 use super::placement;
+use super::preface::{Preface, append_catalogue};
 use super::schema;
+use super::seat::{self, SeatNumber};
 use crate::document::OwnedCatalogue;
-use crate::privacy::{Cleared, ClearedFrame, ClearedSample, Piece};
+use crate::privacy::{Cleared, ClearedFrame, ClearedSample, Piece, Seat};
 use crate::storage::SharedStorage;
 
 /// The index's page cache while committing, in KiB.
@@ -45,6 +47,7 @@ pub struct Engine {
     pub(super) appender: Appender,
     numbers: Arc<Numbers>,
     pub(super) names: Names,
+    pub(super) seats: seat::Known,
 }
 
 /// A frame and its samples.
@@ -57,6 +60,7 @@ struct Draft {
     /// Offsets are from the pieces' beginning.
     blocks: Vec<NewBlock>,
     catalogues: Vec<(Arc<OwnedCatalogue>, Vec<u8>)>,
+    seats: Vec<(SeatNumber, Arc<Seat>)>,
     /// Where the chapter stands, and what is in it.
     chapter: Option<(usize, usize, Vec<Filed>)>,
 }
@@ -85,7 +89,8 @@ impl Engine {
         let appender = Appender::new(storage, dir, (0, file_bytes), &numbers);
         let standing = standing(&db)?;
         let (storage, dir) = (Arc::clone(storage), dir.to_owned());
-        Ok((Self { db, storage, dir, appender, numbers, names: Names::default() }, standing))
+        let (names, seats) = (Names::default(), seat::Known::default());
+        Ok((Self { db, storage, dir, appender, numbers, names, seats }, standing))
     }
 
     /// The numbers of block files, to share with compaction.
@@ -119,24 +124,35 @@ impl Engine {
             return Err(error.into());
         }
         if let Some(appended) = &appended {
-            let catalogues: Vec<CatalogueId> =
-                draft.catalogues.iter().map(|(catalogue, _)| catalogue.id).collect();
-            self.appender.commit(appended, &catalogues);
+            self.appender.commit(appended, &draft.prefaces());
         }
         Ok(())
     }
 
     /// Codes a batch, stream by stream.
-    fn draft(&self, batch: &Cleared) -> Result<Draft, StoreError> {
+    fn draft(&mut self, batch: &Cleared) -> Result<Draft, StoreError> {
         let mut draft = Draft::default();
         let mut streams: HashMap<Stream, usize> = HashMap::new();
         let mut frames: Vec<(Stream, Vec<Taken<'_>>)> = Vec::new();
         let mut records = Vec::new();
+        // By where they lie: a batch's frames share what they know of their seats.
+        let mut seats: HashMap<*const Seat, SeatNumber> = HashMap::new();
         for piece in batch.pieces() {
             match piece {
                 Piece::Samples(frame, samples) => {
-                    draft.need(&self.appender, frame.lens.catalogue())?;
-                    let stream = stream_of(frame);
+                    draft.catalogue(&self.appender, frame.lens.catalogue())?;
+                    let seat = match &frame.from.seat {
+                        None => None,
+                        Some(seat) => Some(match seats.entry(Arc::as_ptr(seat)) {
+                            Entry::Occupied(known) => *known.get(),
+                            Entry::Vacant(new) => {
+                                let number = self.seats.number(&self.db, seat)?;
+                                draft.seat(&self.appender, number, seat)?;
+                                *new.insert(number)
+                            }
+                        }),
+                    };
+                    let stream = Stream { seat, ..stream_of(frame) };
                     let at = *streams.entry(stream).or_insert_with(|| {
                         frames.push((stream, Vec::new()));
                         frames.len() - 1
@@ -177,20 +193,21 @@ impl Engine {
         for (catalogue, encoded) in &draft.catalogues {
             self.names.catalogue(&tx, catalogue, encoded)?;
         }
+        for (number, seat) in &draft.seats {
+            seat::put(&tx, *number, seat)?;
+        }
         if let Some(Appended { file, offset, end }) = appended {
             let mut live = 0;
             for block in &draft.blocks {
-                let Stream { device, ring, lane, boot, .. } = block.stream;
-                let device = self.names.device(&tx, device)?;
-                let ring = self.names.ring(&tx, (ring, device, lane), block.facts.seq_last)?;
-                let offset_ms = match boot {
+                let owner = self.names.owner(&tx, &block.stream, block.facts.seq_last)?;
+                let offset_ms = match block.stream.boot {
                     None => None,
-                    Some(boot) => placement::offset_ms(&tx, device, boot)?,
+                    Some(boot) => placement::offset_ms(&tx, owner.device, boot)?,
                 };
                 let place =
                     Place { file: *file, offset: offset + block.place.offset, ..block.place };
                 live += place.len as u64;
-                index::insert_block(&tx, (block, &place), (device, ring), offset_ms)?;
+                index::insert_block(&tx, (block, &place), owner, offset_ms)?;
             }
             if let Some((start, len, records)) = &draft.chapter {
                 let place = Place { file: *file, offset: offset + *start as u64, len: *len };
@@ -206,13 +223,13 @@ impl Engine {
 
 impl Draft {
     /// Puts a catalogue before the blocks that need it, unless the file has it.
-    fn need(
+    fn catalogue(
         &mut self,
         appender: &Appender,
         catalogue: &Arc<OwnedCatalogue>,
     ) -> Result<(), StoreError> {
         let is_here = |(other, _): &(Arc<OwnedCatalogue>, Vec<u8>)| other.id == catalogue.id;
-        if appender.has(catalogue.id) || self.catalogues.iter().any(is_here) {
+        if appender.has(Preface::Catalogue(catalogue.id)) || self.catalogues.iter().any(is_here) {
             return Ok(());
         }
         let encoded = index::encode(catalogue)
@@ -220,6 +237,28 @@ impl Draft {
         append_catalogue(&mut self.pieces, catalogue.id, &encoded)?;
         self.catalogues.push((Arc::clone(catalogue), encoded));
         Ok(())
+    }
+
+    /// The same for a seat.
+    fn seat(
+        &mut self,
+        appender: &Appender,
+        number: SeatNumber,
+        seat: &Arc<Seat>,
+    ) -> Result<(), StoreError> {
+        let is_here = |(other, _): &(SeatNumber, Arc<Seat>)| *other == number;
+        if appender.has(Preface::Seat(number)) || self.seats.iter().any(is_here) {
+            return Ok(());
+        }
+        seat::append(&mut self.pieces, number, seat)?;
+        self.seats.push((number, Arc::clone(seat)));
+        Ok(())
+    }
+
+    /// What stands in the pieces for blocks to refer to.
+    fn prefaces(&self) -> Vec<Preface> {
+        let catalogues = self.catalogues.iter().map(|(one, _)| Preface::Catalogue(one.id));
+        catalogues.chain(self.seats.iter().map(|(number, _)| Preface::Seat(*number))).collect()
     }
 
     /// Makes a block of what there is, and empties it.
@@ -239,18 +278,6 @@ impl Draft {
         samples.clear();
         Ok(())
     }
-}
-
-/// Appends a catalogue, as a piece.
-pub fn append_catalogue(
-    out: &mut Vec<u8>,
-    id: CatalogueId,
-    encoded: &[u8],
-) -> Result<(), StoreError> {
-    piece::append(out, PieceKind::Catalogue, |out| {
-        out.extend_from_slice(&id.0.to_be_bytes());
-        out.extend_from_slice(encoded);
-    })
 }
 
 /// Files the records of a chapter, those that are not there yet; how many. Places what a boot's clock
@@ -286,6 +313,7 @@ fn stream_of(frame: &ClearedFrame) -> Stream {
         catalogue: catalogue.id,
         tick_ms: catalogue.tick_ms,
         boot: (frame.clock == Clock::Uptime).then_some(frame.boot),
+        seat: None,
     }
 }
 

@@ -1,9 +1,12 @@
-//! Erasing a device: out of the index, and out of the block files where it stands.
+//! Erasing a device or a vehicle: out of the index, and out of the block files where it stands.
 //!
 //! First the index, in one transaction; chapters that hold others' records too are written anew
 //! without this device's. Then every piece of the device, whether the index still pointed at it or
 //! compaction had left it behind, is overwritten by a void of the same length, so that the files
-//! stay readable. Cut short, it is simply done again: pieces are found by the name in them.
+//! stay readable. So is what says of a seat what it stands for, once no device that sat there is left.
+//! Cut short, it is simply done again: pieces are found by the name in them.
+
+use std::collections::HashSet;
 
 use protocol::DeviceId;
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
@@ -15,7 +18,10 @@ use super::error::StoreError;
 use super::files::{self, Appended};
 use super::index::{self, Place};
 use super::piece::{self, HEAD_LEN, Head, PieceKind};
+use super::seat::SeatNumber;
 use crate::storage::File;
+
+mod vehicle;
 
 /// What was taken out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -28,80 +34,103 @@ pub struct Taken {
     pub bytes: u64,
 }
 
-/// Bytes of a block in which its device's name is.
-const NAME_REACH: usize = 1 + DeviceId::LEN_MAX;
+/// What block files hold of a device.
+#[derive(Debug, Default)]
+struct Own {
+    /// Its blocks, and chapters with a record of its, with the records of others in them.
+    pieces: Vec<(Place, Vec<Filed>)>,
+    /// All seats that files say something of.
+    seats: Vec<(Place, SeatNumber)>,
+    /// Those that other devices' blocks refer to.
+    kept: HashSet<SeatNumber>,
+}
 
 impl Engine {
     /// Takes out all there is of a device. Rings keep their last frame, without a name. Nobody may
     /// compact meanwhile.
     pub fn erase(&mut self, device: DeviceId) -> Result<Taken, StoreError> {
-        self.appender.seal();
-        let ids = files::list(&self.storage, &self.dir)
-            .map_err(StoreError::io("cannot list the block files"))?;
-        let mut own = Vec::new();
-        for id in ids {
-            own.extend(self.pieces_of(id, device)?);
-        }
-        let taken = self.erase_index(device, &own);
-        self.names.forget();
-        let mut taken = taken?;
-        for (place, _) in &own {
+        let mut own = Own::default();
+        self.each_piece(&mut |file, place, kind, begins| {
+            match kind {
+                PieceKind::Block => match BlockHead::stream(begins) {
+                    Ok((stream, _)) if stream.device == device => {
+                        own.pieces.push((*place, Vec::new()));
+                    }
+                    Ok((stream, _)) => own.kept.extend(stream.seat),
+                    Err(_) => {}
+                },
+                PieceKind::Chapter => {
+                    let records = read_chapter(file, place)?;
+                    if records.iter().any(|record| record.device == device) {
+                        let others = records.into_iter().filter(|record| record.device != device);
+                        own.pieces.push((*place, others.collect()));
+                    }
+                }
+                PieceKind::Seat => own.seats.extend(seat_number(begins).map(|seat| (*place, seat))),
+                PieceKind::Catalogue | PieceKind::Commit | PieceKind::Void => {}
+            }
+            Ok(())
+        })?;
+        let mut taken = self.erase_index(device, &mut own)?;
+        let seats = own.seats.iter().filter(|(_, seat)| !own.kept.contains(seat));
+        for place in own.pieces.iter().map(|(place, _)| place).chain(seats.map(|(place, _)| place))
+        {
             self.void(place)?;
             taken.bytes += place.len as u64;
         }
-        // What was deleted stands in free pages and in the log until then.
-        self.db.execute_batch(
-            "INSERT INTO log_text(log_text) VALUES('optimize');
-             VACUUM;
-             PRAGMA wal_checkpoint(TRUNCATE)",
-        )?;
+        self.sweep()?;
         Ok(taken)
     }
 
-    /// The pieces of a file in which a device is: blocks of its own, and chapters, with the records
-    /// of others in them.
-    fn pieces_of(&self, id: u32, device: DeviceId) -> Result<Vec<(Place, Vec<Filed>)>, StoreError> {
-        let failed = || StoreError::io(format!("cannot read block file {id}"));
-        let path = files::path(&self.dir, id);
-        let file = self.storage.open(&path, false).map_err(failed())?;
-        let len = file.len().map_err(failed())?;
-        let (mut at, mut found) = (0, Vec::new());
-        while at < len {
-            let mut bytes = [0; HEAD_LEN + NAME_REACH];
-            let read = file.read_at(at, &mut bytes).map_err(failed())?;
-            let bytes = bytes.get(..read).unwrap_or_default();
-            let Some(head) = Head::read(bytes) else {
-                let what = format!("block file {id} is damaged at {at}, and may hold the device");
-                return Err(StoreError::damaged(what));
-            };
-            let place = Place { file: id, offset: at, len: HEAD_LEN + head.len };
-            let content = bytes.get(HEAD_LEN..).unwrap_or_default();
-            match head.kind {
-                PieceKind::Block if BlockHead::device(content) == Some(device) => {
-                    found.push((place, Vec::new()));
-                }
-                PieceKind::Chapter => {
-                    let records = read_chapter(&*file, &place)?;
-                    if records.iter().any(|record| record.device == device) {
-                        let others = records.into_iter().filter(|record| record.device != device);
-                        found.push((place, others.collect()));
-                    }
-                }
-                _ => {}
+    /// Goes through all pieces of all files: where each stands, what it is, what its content begins
+    /// with. What comes next will stand in another file, and nothing is remembered of what was.
+    fn each_piece(
+        &mut self,
+        take: &mut dyn FnMut(&dyn File, &Place, PieceKind, &[u8]) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        self.appender.seal();
+        self.names.forget();
+        self.seats.forget();
+        let ids = files::list(&self.storage, &self.dir)
+            .map_err(StoreError::io("cannot list the block files"))?;
+        for id in ids {
+            let failed = || StoreError::io(format!("cannot read block file {id}"));
+            let path = files::path(&self.dir, id);
+            let file = self.storage.open(&path, false).map_err(failed())?;
+            let len = file.len().map_err(failed())?;
+            let mut at = 0;
+            while at < len {
+                let mut bytes = [0; HEAD_LEN + BlockHead::STREAM_REACH];
+                let read = file.read_at(at, &mut bytes).map_err(failed())?;
+                let bytes = bytes.get(..read).unwrap_or_default();
+                let Some(head) = Head::read(bytes) else {
+                    let what =
+                        format!("block file {id} is damaged at {at}, and may hold what is erased");
+                    return Err(StoreError::damaged(what));
+                };
+                let place = Place { file: id, offset: at, len: HEAD_LEN + head.len };
+                take(&*file, &place, head.kind, bytes.get(HEAD_LEN..).unwrap_or_default())?;
+                at += place.len as u64;
             }
-            at += place.len as u64;
         }
-        Ok(found)
+        Ok(())
     }
 
-    fn erase_index(
-        &mut self,
-        device: DeviceId,
-        own: &[(Place, Vec<Filed>)],
-    ) -> Result<Taken, StoreError> {
+    /// Takes out of the index's file what was deleted or changed: it stands in free pages and in the
+    /// log until then.
+    fn sweep(&self) -> Result<(), StoreError> {
+        Ok(self.db.execute_batch(
+            "INSERT INTO log_text(log_text) VALUES('optimize');
+             VACUUM;
+             PRAGMA wal_checkpoint(TRUNCATE)",
+        )?)
+    }
+
+    /// Takes a device out of the index, with the seats that only it had; notes which are kept.
+    fn erase_index(&mut self, device: DeviceId, own: &mut Own) -> Result<Taken, StoreError> {
         let mut pieces = Vec::new();
         let mut moved = Vec::new();
-        for (place, others) in own.iter().filter(|(_, others)| !others.is_empty()) {
+        for (place, others) in own.pieces.iter().filter(|(_, others)| !others.is_empty()) {
             let start = pieces.len();
             chapter::append(&mut pieces, others)?;
             moved.push((place, start, pieces.len() - start));
@@ -117,6 +146,7 @@ impl Engine {
         if let Some(id) = id {
             taken = delete_device(&tx, id)?;
         }
+        delete_seats(&tx, &mut own.kept)?;
         if let Some(appended) = &appended {
             move_chapters(&tx, appended, &moved)?;
         }
@@ -128,15 +158,25 @@ impl Engine {
     }
 
     fn void(&self, place: &Place) -> Result<(), StoreError> {
-        let failed = || StoreError::io("cannot write over what is erased");
         let mut void = Vec::new();
         piece::append(&mut void, PieceKind::Void, |out| {
             out.resize(out.len() + place.len - HEAD_LEN, 0);
         })?;
+        self.write_over(place, &void)
+    }
+
+    /// Puts another piece of the same length in the place of one.
+    fn write_over(&self, place: &Place, piece: &[u8]) -> Result<(), StoreError> {
+        let failed = || StoreError::io("cannot write over what is erased");
         let path = files::path(&self.dir, place.file);
         let file = self.storage.open(&path, false).map_err(failed())?;
-        file.write_at(place.offset, &void).and_then(|()| file.sync()).map_err(failed())
+        file.write_at(place.offset, piece).and_then(|()| file.sync()).map_err(failed())
     }
+}
+
+/// Which seat a piece is about, from its first bytes.
+fn seat_number(content: &[u8]) -> Option<SeatNumber> {
+    SeatNumber::new(u64::from_be_bytes(*content.first_chunk()?))
 }
 
 fn read_chapter(file: &dyn File, place: &Place) -> Result<Vec<Filed>, StoreError> {
@@ -167,6 +207,7 @@ fn delete_device(db: &Connection, id: i64) -> rusqlite::Result<Taken> {
          WHERE id IN (SELECT file FROM chapters WHERE records <= 0) AND ?1 = ?1",
         "DELETE FROM chapters WHERE records <= 0 AND ?1 = ?1",
         "DELETE FROM boots WHERE device = ?1",
+        "DELETE FROM seated WHERE device = ?1",
         // What was delivered of a ring stays known; whose it was does not.
         "UPDATE rings SET device = 0 WHERE device = ?1",
         "DELETE FROM devices WHERE id = ?1",
@@ -175,6 +216,26 @@ fn delete_device(db: &Connection, id: i64) -> rusqlite::Result<Taken> {
     }
     let (samples, records) = (samples.cast_unsigned(), records.cast_unsigned());
     Ok(Taken { samples, records, bytes: 0 })
+}
+
+/// Deletes the seats that nobody has any more, neither in the index nor, by `kept`, in files; adds to
+/// `kept` what the index keeps.
+fn delete_seats(db: &Connection, kept: &mut HashSet<SeatNumber>) -> rusqlite::Result<()> {
+    let mut query = db.prepare(
+        "SELECT id, number, id IN (SELECT seat FROM blocks WHERE seat IS NOT NULL) FROM seats",
+    )?;
+    let mut rows = query.query([])?;
+    while let Some(row) = rows.next()? {
+        let (id, number, is_used) = (row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get(2)?);
+        let Some(number) = SeatNumber::new(number.cast_unsigned()) else { continue };
+        if is_used {
+            kept.insert(number);
+        } else if !kept.contains(&number) {
+            db.execute("DELETE FROM seats WHERE id = ?", [id])?;
+            db.execute("DELETE FROM seated WHERE seat = ?", [id])?;
+        }
+    }
+    Ok(())
 }
 
 /// Points the index at the chapters that others' records stand in now.

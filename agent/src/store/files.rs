@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use protocol::CatalogueId;
 use rustix::fs::{FlockOperation, flock};
 
 use super::error::StoreError;
 use super::piece::{self, HEAD_LEN, PieceKind};
+use super::preface::Preface;
 use crate::storage::{File, SharedStorage};
 
 /// Bytes of the piece that stands at the front of each append: how long the rest is, and the level.
@@ -73,8 +73,8 @@ struct Open {
     file: Box<dyn File>,
     /// Where the committed part ends.
     len: u64,
-    /// Catalogues that stand in the committed part.
-    catalogues: HashSet<CatalogueId>,
+    /// What stands in the committed part for blocks to refer to.
+    prefaces: HashSet<Preface>,
 }
 
 /// What was appended, before it is committed.
@@ -108,9 +108,9 @@ impl Appender {
         self.open.as_ref().map(|open| open.id)
     }
 
-    /// Whether the file that comes next has this catalogue.
-    pub fn has(&self, catalogue: CatalogueId) -> bool {
-        self.open.as_ref().is_some_and(|open| open.catalogues.contains(&catalogue))
+    /// Whether the file that comes next has this already.
+    pub fn has(&self, preface: Preface) -> bool {
+        self.open.as_ref().is_some_and(|open| open.prefaces.contains(&preface))
     }
 
     /// Appends pieces, durably. They count for nothing until [`Appender::commit`]; after an error
@@ -142,10 +142,10 @@ impl Appender {
     }
 
     /// What was appended counts now.
-    pub fn commit(&mut self, appended: &Appended, catalogues: &[CatalogueId]) {
+    pub fn commit(&mut self, appended: &Appended, prefaces: &[Preface]) {
         if let Some(open) = &mut self.open {
             open.len = appended.end;
-            open.catalogues.extend(catalogues);
+            open.prefaces.extend(prefaces);
         }
         if appended.end >= self.file_bytes {
             self.seal();
@@ -172,7 +172,7 @@ impl Appender {
             Ok(file)
         });
         match opened {
-            Ok(file) => Ok(Open { id, file, len: 0, catalogues: HashSet::new() }),
+            Ok(file) => Ok(Open { id, file, len: 0, prefaces: HashSet::new() }),
             Err(error) => {
                 // Nothing of it counts; if it stays, the next start removes it.
                 drop(self.storage.remove(&path));

@@ -10,6 +10,7 @@ use super::block::Stream;
 use super::chapter::Filed;
 use super::facts::{Facts, Packed};
 use super::schema::FLAG_RETIRED;
+use super::seat::SeatNumber;
 use crate::document::OwnedCatalogue;
 use crate::privacy::{Lens, Policy, RecordKind};
 
@@ -34,12 +35,22 @@ pub struct NewBlock {
     pub level: u8,
 }
 
+/// Whose a block is: ids of the index.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Owner {
+    pub device: i64,
+    pub ring: i64,
+    pub seat: Option<i64>,
+}
+
 /// Ids of names. What a transaction that failed put in must be forgotten: [`Names::forget`].
 #[derive(Debug, Default)]
 pub struct Names {
     devices: HashMap<DeviceId, i64>,
     rings: HashMap<RingId, i64>,
     catalogues: HashSet<CatalogueId>,
+    /// Per device, so that each of its seats is noted once.
+    seats: HashMap<(SeatNumber, i64), i64>,
 }
 
 impl Names {
@@ -86,6 +97,40 @@ impl Names {
             self.rings.clear();
         }
         self.rings.insert(ring, id);
+        Ok(id)
+    }
+
+    /// The ids of a stream's device, ring and seat; made if need be. The ring's last frame is at least
+    /// `last`.
+    pub fn owner(
+        &mut self,
+        db: &Connection,
+        stream: &Stream,
+        last: Seq,
+    ) -> rusqlite::Result<Owner> {
+        let device = self.device(db, stream.device)?;
+        let ring = self.ring(db, (stream.ring, device, stream.lane), last)?;
+        let seat = stream.seat.map(|seat| self.seat(db, seat, device)).transpose()?;
+        Ok(Owner { device, ring, seat })
+    }
+
+    /// A seat's id; made if need be, without a name. From here on it is known that the device sat
+    /// there.
+    fn seat(&mut self, db: &Connection, seat: SeatNumber, device: i64) -> rusqlite::Result<i64> {
+        if let Some(id) = self.seats.get(&(seat, device)) {
+            return Ok(*id);
+        }
+        if self.seats.len() >= NAMES_MAX {
+            self.seats.clear();
+        }
+        let number = seat.in_index();
+        db.prepare_cached("INSERT OR IGNORE INTO seats(number) VALUES (?)")?.execute([number])?;
+        let id = db
+            .prepare_cached("SELECT id FROM seats WHERE number = ?")?
+            .query_row([number], |row| row.get(0))?;
+        db.prepare_cached("INSERT OR IGNORE INTO seated(seat, device) VALUES (?, ?)")?
+            .execute([id, device])?;
+        self.seats.insert((seat, device), id);
         Ok(id)
     }
 
@@ -154,7 +199,7 @@ pub fn encode(catalogue: &OwnedCatalogue) -> Result<Vec<u8>, CatalogueError> {
 pub fn insert_block(
     db: &Connection,
     (block, place): (&NewBlock, &Place),
-    (device, ring): (i64, i64),
+    owner: Owner,
     offset_ms: Option<i64>,
 ) -> rusqlite::Result<i64> {
     let NewBlock { place: _, stream, facts, rollups, level } = block;
@@ -164,18 +209,19 @@ pub fn insert_block(
         Some(_) => offset_ms.map(|offset| facts.own_ms.saturating_add(offset)),
     };
     db.prepare_cached(
-        "INSERT INTO blocks(file, offset, len, device, ring, catalogue, boot, from_ms, span_ms,
-           uptime_ms, seq_first, seq_last, samples, columns, flags, level)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO blocks(file, offset, len, device, ring, catalogue, boot, seat, from_ms,
+           span_ms, uptime_ms, seq_first, seq_last, samples, columns, flags, level)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )?
     .execute(params![
         place.file,
         place.offset.cast_signed(),
         signed(place.len),
-        device,
-        ring,
+        owner.device,
+        owner.ring,
         stream.catalogue.0,
         stream.boot,
+        owner.seat,
         from_ms,
         facts.span_ms,
         uptime_ms,

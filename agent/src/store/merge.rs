@@ -190,6 +190,7 @@ mod tests {
             catalogue: CatalogueId(77),
             tick_ms: 1000,
             boot: None,
+            seat: None,
         }
     }
 

@@ -23,12 +23,14 @@
 //! DIR/blocks/000001.blk     pieces, only appended to                           (piece.rs)
 //! ```
 //!
-//! A *piece* is self-describing, behind a magic, a length and a CRC32C. There are three kinds: a
-//! *catalogue*, which every file has of its own before the first block that needs it; a *block* of
-//! samples; a *chapter* of records, which are JSON documents.
+//! A *piece* is self-describing, behind a magic, a length and a CRC32C. There are four kinds: a
+//! *catalogue* and a *seat* (`seat.rs`: the vehicle in which a device sat), which every file has of its
+//! own before the first block that needs it; a *block* of samples; a *chapter* of records, which are
+//! JSON documents.
 //!
-//! A *block* (`block.rs`) holds samples of one device, ring and catalogue: all on a wall clock, or
-//! all of one boot that had none. They stand in the order of their identity, in columns
+//! A *block* (`block.rs`) holds samples of one device, ring, catalogue and seat: all on a wall clock, or
+//! all of one boot that had none. A device that is put into another vehicle begins another block, and
+//! compaction keeps them apart. They stand in the order of their identity, in columns
 //! (`columns.rs`): runs (one per frame), instants (tick and which signals), and one column of values
 //! per signal, so that a query decodes no more than it asks for. At most 65,535 samples.
 //!
@@ -60,6 +62,7 @@ pub mod block;
 pub mod rollup;
 pub mod check;
 pub mod rebuild;
+pub mod seat;
 mod background;
 mod chapter;
 mod coding;
@@ -73,6 +76,7 @@ pub(crate) mod index;
 mod merge;
 mod piece;
 mod placement;
+pub(crate) mod preface;
 mod retention;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -21,6 +21,8 @@ pub enum PieceKind {
     Commit = 4,
     /// Nothing: zeros in the place of what was erased.
     Void = 5,
+    /// A seat's number and what it stands for; before the first block of its file that needs it.
+    Seat = 6,
 }
 
 /// Bytes before the content.
@@ -38,6 +40,7 @@ impl PieceKind {
             3 => Some(Self::Chapter),
             4 => Some(Self::Commit),
             5 => Some(Self::Void),
+            6 => Some(Self::Seat),
             _ => None,
         }
     }

@@ -65,13 +65,15 @@ pub struct BlockRow {
     pub flags: i64,
     /// 0 as committed, 1 compacted.
     pub level: u8,
+    /// `seats.id`, where a vehicle is known.
+    pub seat: Option<i64>,
 }
 
 impl BlockRow {
     /// The columns that [`BlockRow::read`] takes, in its order, from `blocks AS b`.
     pub const COLUMNS: &str = "b.id, b.file, b.offset, b.len, b.device, b.ring, b.catalogue, b.boot, \
         b.from_ms, b.span_ms, b.uptime_ms, b.seq_first, b.seq_last, b.samples, b.columns, b.flags, \
-        b.level";
+        b.level, b.seat";
 
     /// Reads a row of a query for [`BlockRow::COLUMNS`].
     pub fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
@@ -93,6 +95,7 @@ impl BlockRow {
             columns: row.get::<_, i64>(14)?.cast_unsigned(),
             flags: row.get(15)?,
             level: row.get(16)?,
+            seat: row.get(17)?,
         })
     }
 

@@ -5,29 +5,29 @@
 //! named and left out. The new index takes the old one's place when it is whole. The cursor is gone
 //! with the old one: the sink then goes by identity.
 
-use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::Path;
 
-use protocol::signal::CatalogueError;
-use protocol::{Catalogue, CatalogueId, RingId, Seq};
 use rusqlite::{Connection, TransactionBehavior};
 use serde::Serialize;
 
-use super::block::{self, Block, Entry, Samples};
+use super::block::{self, Block};
 use super::chapter;
 use super::check::Finding;
-use super::engine::{append_catalogue, file_records};
 use super::error::StoreError;
-use super::facts::{Facts, Packed};
 use super::files::{self, Appender, Numbers};
-use super::index::{self, Names, NewBlock, Place};
+use super::index::{self, Place};
 use super::piece::{self, HEAD_LEN, Head, PieceKind};
-use super::placement;
-use super::schema::{self, SPAN_MS_MAX};
+use super::preface::{Preface, read_catalogue};
+use super::schema;
+use super::seat::{self, SeatNumber};
 use crate::document::OwnedCatalogue;
+use crate::privacy::Seat;
 use crate::storage::{File, SharedStorage};
+use pen::{Pen, put};
+
+mod pen;
 
 /// The index's page cache, in KiB.
 const CACHE_KIB: i64 = 16_384;
@@ -52,27 +52,6 @@ pub struct Rebuilt {
     /// What was damaged, and where.
     #[serde(skip)]
     pub findings: Vec<Finding>,
-}
-
-/// Instants that are indexed already: per ring and frame, ranges of ordinals.
-#[derive(Debug, Default)]
-struct Seen(HashMap<RingId, HashMap<Seq, Vec<(u32, u32)>>>);
-
-impl Seen {
-    fn has(&self, ring: RingId, seq: Seq, ordinal: u32) -> bool {
-        let ranges = self.0.get(&ring).and_then(|frames| frames.get(&seq));
-        ranges.is_some_and(|all| all.iter().any(|(from, to)| (*from..=*to).contains(&ordinal)))
-    }
-
-    fn add(&mut self, ring: RingId, seq: Seq, ordinal: u32) {
-        let ranges = self.0.entry(ring).or_default().entry(seq).or_default();
-        match ranges.last_mut() {
-            Some((from, to)) if (*from..=to.saturating_add(1)).contains(&ordinal) => {
-                *to = ordinal.max(*to);
-            }
-            _ => ranges.push((ordinal, ordinal)),
-        }
-    }
 }
 
 /// Rebuilds the index of the store in a directory, which nobody else may have open. `progress` is
@@ -100,7 +79,9 @@ pub fn rebuild(
         progress(done, all);
     }
     let last = ids.last().copied().unwrap_or_default();
+    rebuild.pen.name_seats(&rebuild.db)?;
     rebuild.partial_blocks(last)?;
+    rebuild.pen.miss_seats(&rebuild.db)?;
     index::set_meta(&rebuild.db, "rebuilt", "the store's index was rebuilt from its block files")?;
     let Rebuild { db, pen, .. } = rebuild;
     // Out of WAL: one file to put in place.
@@ -134,16 +115,6 @@ struct Rebuild<'a> {
     pen: Pen,
 }
 
-/// What goes into the index, and what is known of it.
-#[derive(Debug, Default)]
-struct Pen {
-    names: Names,
-    seen: Seen,
-    rebuilt: Rebuilt,
-    /// Blocks of which a part stands elsewhere.
-    partial: Vec<Place>,
-}
-
 /// What one file holds.
 #[derive(Default)]
 struct Found {
@@ -151,6 +122,7 @@ struct Found {
     end: u64,
     pieces: Vec<(PieceKind, Place)>,
     catalogues: Vec<(OwnedCatalogue, Vec<u8>)>,
+    seats: Vec<(SeatNumber, Seat)>,
 }
 
 impl Rebuild<'_> {
@@ -164,6 +136,9 @@ impl Rebuild<'_> {
         let mut live = 0;
         for (catalogue, encoded) in &found.catalogues {
             self.pen.names.catalogue(&tx, catalogue, encoded)?;
+        }
+        for (number, seat) in found.seats {
+            self.pen.seat(number, seat);
         }
         for (kind, place) in &found.pieces {
             let piece = read(&*file, place)?;
@@ -210,6 +185,12 @@ impl Rebuild<'_> {
                     _ => break,
                 },
                 PieceKind::Catalogue => found.catalogues.extend(read_catalogue(content)),
+                PieceKind::Seat => match seat::read(content) {
+                    Ok(seat) => found.seats.push(seat),
+                    Err(error) => {
+                        self.pen.note(id, at, place.len as u64, &error.to_string());
+                    }
+                },
                 PieceKind::Void => {}
                 PieceKind::Block | PieceKind::Chapter => found.pieces.push((head.kind, place)),
             }
@@ -280,14 +261,10 @@ impl Rebuild<'_> {
             if samples.entries.is_empty() {
                 continue;
             }
-            let catalogue = block.stream().catalogue;
-            let encoded: Vec<u8> = self.db.query_row(
-                "SELECT encoded FROM catalogues WHERE id = ?",
-                [catalogue.0],
-                |row| row.get(0),
-            )?;
             let mut pieces = Vec::new();
-            append_catalogue(&mut pieces, catalogue, &encoded)?;
+            for preface in Preface::of(block.stream()) {
+                preface.append(&self.db, &mut pieces)?;
+            }
             let start = pieces.len();
             block::append(&mut pieces, block.stream(), &samples)?;
             let appended = appender.append(&pieces)?;
@@ -308,106 +285,6 @@ impl Rebuild<'_> {
     }
 }
 
-impl Pen {
-    /// Files what is new of a chapter; whether anything was.
-    fn chapter(
-        &mut self,
-        db: &Connection,
-        place: &Place,
-        piece: &[u8],
-    ) -> Result<bool, StoreError> {
-        let records = chapter::read(piece)?;
-        let filed = file_records(db, &mut self.names, place, &records)?;
-        self.rebuilt.records += filed.cast_unsigned();
-        if filed == 0 {
-            db.execute("DELETE FROM chapters WHERE records = 0", [])?;
-        }
-        Ok(filed > 0)
-    }
-
-    /// Indexes a block, unless anything of it is indexed already; whether it did.
-    fn block(
-        &mut self,
-        db: &Connection,
-        (place, level): (&Place, u8),
-        block: &Block,
-    ) -> Result<bool, StoreError> {
-        let entries: Vec<Entry> = block.entries(u128::MAX).collect::<Result<_, _>>()?;
-        let ring = block.stream().ring;
-        let is_double = |entry: &&Entry| self.seen.has(ring, seq_of(block, entry), entry.ordinal);
-        let doubles = entries.iter().filter(is_double).count();
-        if doubles > 0 {
-            self.rebuilt.doubles += doubles as u64;
-            if doubles < entries.len() {
-                self.partial.push(*place);
-            }
-            return Ok(false);
-        }
-        for entry in &entries {
-            self.seen.add(ring, seq_of(block, entry), entry.ordinal);
-        }
-        let samples = Samples { runs: block.runs().to_vec(), entries };
-        self.rebuilt.blocks += 1;
-        self.rebuilt.samples += samples.entries.len() as u64;
-        put(db, &mut self.names, (place, level), block, &samples)?;
-        Ok(true)
-    }
-
-    /// What of a block is not indexed yet; from here on it is.
-    fn rest_of(&mut self, block: &Block) -> Result<Samples, StoreError> {
-        let ring = block.stream().ring;
-        let mut samples = Samples { runs: block.runs().to_vec(), entries: Vec::new() };
-        for entry in block.entries(u128::MAX) {
-            let entry = entry?;
-            if !self.seen.has(ring, seq_of(block, &entry), entry.ordinal) {
-                samples.entries.push(entry);
-            }
-        }
-        for entry in &samples.entries {
-            self.seen.add(ring, seq_of(block, entry), entry.ordinal);
-        }
-        samples.drop_empty_runs();
-        Ok(samples)
-    }
-
-    fn note(&mut self, file: u32, offset: u64, bytes: u64, what: &str) {
-        self.rebuilt.damaged_bytes += bytes;
-        let what = format!("{what} ({bytes} bytes left out)");
-        self.rebuilt.findings.push(Finding { file: Some(file), offset: Some(offset), what });
-    }
-}
-
-fn seq_of(block: &Block, entry: &Entry) -> Seq {
-    block.runs().get(usize::from(entry.run)).map_or(Seq::ZERO, |run| run.seq)
-}
-
-/// Indexes a block.
-fn put(
-    db: &Connection,
-    names: &mut Names,
-    (place, level): (&Place, u8),
-    block: &Block,
-    samples: &Samples,
-) -> rusqlite::Result<()> {
-    let stream = *block.stream();
-    let facts = Facts::of(&stream, &samples.runs, &samples.entries);
-    let device = names.device(db, stream.device)?;
-    let ring = names.ring(db, (stream.ring, device, stream.lane), facts.seq_last)?;
-    let offset = match stream.boot {
-        None => Some(0),
-        Some(boot) => placement::offset_ms(db, device, boot)?,
-    };
-    // A file of level 1 was damaged in its stamp, perhaps; the span decides then.
-    let level = if facts.span_ms < SPAN_MS_MAX { level.min(1) } else { 0 };
-    let rollups = match offset {
-        Some(offset) if level > 0 => Packed::of(&stream, samples, offset),
-        _ => None,
-    };
-    let block = NewBlock { place: *place, stream, facts, rollups, level };
-    index::insert_block(db, (&block, place), (device, ring), offset)?;
-    Ok(())
-}
-
 fn read(file: &dyn File, place: &Place) -> Result<Vec<u8>, StoreError> {
     let mut bytes = vec![0; place.len];
     let len = file
@@ -415,14 +292,4 @@ fn read(file: &dyn File, place: &Place) -> Result<Vec<u8>, StoreError> {
         .map_err(StoreError::io(format!("cannot read block file {}", place.file)))?;
     bytes.truncate(len);
     Ok(bytes)
-}
-
-fn read_catalogue(content: &[u8]) -> Option<(OwnedCatalogue, Vec<u8>)> {
-    let (id, encoded) = content.split_first_chunk::<4>()?;
-    let id = CatalogueId(u32::from_be_bytes(*id));
-    let decoded: Result<_, CatalogueError> =
-        Catalogue::decode::<{ Catalogue::SIGNALS_MAX }>(encoded);
-    let (tick_ms, signals) = decoded.ok()?;
-    let catalogue = OwnedCatalogue::new(id, &Catalogue { tick_ms, signals: &signals });
-    Some((catalogue, encoded.to_vec()))
 }

@@ -35,7 +35,12 @@ pub const SPAN_MS_MAX: i64 = 86_400_000;
 /// Times are milliseconds since 1970 UTC. `blocks.from_ms` is null for a block without a place in
 /// time; `uptime_ms` is the uptime of its earliest sample, and null for blocks on a wall clock, so
 /// `from_ms - uptime_ms` is what was added to place it. The latest sample is `span_ms` later.
-/// `columns` has a bit per signal of the catalogue, from the lowest.
+/// `columns` has a bit per signal of the catalogue, from the lowest. `seat` is null where no vehicle is
+/// known.
+///
+/// `seats` has what blocks' seats stand for, as it may leave; `number` is what the blocks themselves
+/// say. A seat whose names are all null was erased, or not found by a rebuild. `seated` says which
+/// devices have, or had, blocks of a seat.
 ///
 /// `records.kind`: 0 event, 1 log, 2 health, 3 boot, 4 fork, 5 crash, 6 loss. `time_ms` is null
 /// without a wall clock (`uptime_ms` is there then), `ordinal` -1 for what the agent itself says.
@@ -58,6 +63,12 @@ CREATE TABLE catalogue_signals(
 CREATE TABLE rings(
   id INTEGER PRIMARY KEY, ring BLOB NOT NULL UNIQUE, device INTEGER NOT NULL,
   lane INTEGER NOT NULL, last_seq INTEGER NOT NULL) STRICT;
+CREATE TABLE seats(
+  id INTEGER PRIMARY KEY, number INTEGER NOT NULL UNIQUE, vehicle TEXT, vehiclegroup TEXT,
+  tenant TEXT, region TEXT) STRICT;
+CREATE INDEX seats_vehicle ON seats(vehicle);
+CREATE TABLE seated(
+  seat INTEGER NOT NULL, device INTEGER NOT NULL, PRIMARY KEY(seat, device)) STRICT, WITHOUT ROWID;
 CREATE TABLE boots(
   device INTEGER NOT NULL, boot INTEGER NOT NULL, offset_ms INTEGER NOT NULL,
   clock INTEGER NOT NULL, PRIMARY KEY(device, boot)) STRICT, WITHOUT ROWID;
@@ -67,6 +78,7 @@ CREATE TABLE files(
 CREATE TABLE blocks(
   id INTEGER PRIMARY KEY, file INTEGER NOT NULL, offset INTEGER NOT NULL, len INTEGER NOT NULL,
   device INTEGER NOT NULL, ring INTEGER NOT NULL, catalogue INTEGER NOT NULL, boot INTEGER,
+  seat INTEGER,
   from_ms INTEGER, span_ms INTEGER NOT NULL, uptime_ms INTEGER,
   seq_first INTEGER NOT NULL, seq_last INTEGER NOT NULL, samples INTEGER NOT NULL,
   columns INTEGER NOT NULL, flags INTEGER NOT NULL, level INTEGER NOT NULL) STRICT;

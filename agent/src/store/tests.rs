@@ -3,4 +3,5 @@ mod compacting;
 mod cutting;
 mod erasing;
 mod mending;
+mod seats;
 pub(crate) mod world;

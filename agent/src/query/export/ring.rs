@@ -40,6 +40,8 @@ pub(super) struct RingSample {
     pub raw: i64,
     pub catalogue: CatalogueId,
     pub lane: Lane,
+    /// `seats.id`
+    pub seat: Option<i64>,
 }
 
 /// What comes next of a ring.
@@ -67,6 +69,7 @@ pub(super) struct Merge<'a> {
 struct Open {
     block: Block,
     id: i64,
+    seat: Option<i64>,
     samples: VecDeque<RingSample>,
     /// How many were decoded so far.
     decoded: usize,
@@ -142,6 +145,7 @@ impl<'a> Merge<'a> {
             let mut open = Open {
                 block: self.source.block(row)?,
                 id: row.id,
+                seat: row.seat,
                 samples: VecDeque::new(),
                 decoded: 0,
             };
@@ -196,6 +200,7 @@ impl Open {
                 raw: sample.raw,
                 catalogue: stream.catalogue,
                 lane: stream.lane,
+                seat: self.seat,
             });
         }
         Ok(())

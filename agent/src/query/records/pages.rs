@@ -69,7 +69,7 @@ impl Pages {
         } else if is_overall || (selection.devices.is_empty() && !order.by_device()) {
             devices.push(None);
         } else {
-            let named = source.devices(&selection.devices, order.device_descends())?;
+            let named = source.devices(&selection, order.device_descends())?;
             devices.extend(named.into_iter().map(Some));
         }
         for device in devices {

@@ -7,21 +7,29 @@ use std::sync::Arc;
 use super::super::selection::Selection;
 use super::super::source::{CELL, Columns, Device, Signals, Source, failed};
 use super::tally::{Tally, take};
+use crate::privacy::Seat;
 use crate::store::read::BlockRow;
 use crate::store::rollup::{self, HOUR_MS, MINUTE_MS, Rollup};
 use crate::store::schema::FLAG_RETIRED;
 
-/// One signal of one device in one bucket.
+/// One signal of one device in one bucket, as long as it sat in one place.
 #[derive(Debug)]
 pub(super) struct Bucket {
     pub start_ms: i64,
     pub signal: Arc<str>,
+    /// `seats.id`
+    pub seat_id: Option<i64>,
+    pub seat: Option<Arc<Seat>>,
     pub unit: Option<Arc<str>>,
     pub tally: Tally,
 }
 
+/// Where the device sat: by number, and what that stands for.
+type Sat = (Option<i64>, Option<Arc<Seat>>);
+/// A bucket's number, its signal, and where the device sat.
+type Key = (i64, Arc<str>, Option<i64>);
 /// A unit, and what was added up.
-type Added = (Option<Arc<str>>, Tally);
+type Added = (Option<Arc<str>>, Option<Arc<Seat>>, Tally);
 
 /// Goes through the buckets asked for, by device's name, then time, then signal.
 #[derive(Debug)]
@@ -34,7 +42,7 @@ pub(super) struct Fold {
     device: Option<Device>,
     blocks: VecDeque<(BlockRow, Option<Vec<u8>>)>,
     /// Buckets that a later block may still add to.
-    open: BTreeMap<(i64, Arc<str>), Added>,
+    open: BTreeMap<Key, Added>,
     /// Buckets that none can.
     closed: VecDeque<Bucket>,
 }
@@ -53,7 +61,8 @@ impl Fold {
         let mut paths = None;
         if !selection.is_empty() {
             paths = source.paths(&selection.signals)?;
-            devices = source.devices(&selection.devices, descending)?.into();
+            source.find_seats(&mut selection)?;
+            devices = source.devices(&selection, descending)?.into();
         }
         let mut fold = Self {
             source,
@@ -112,14 +121,15 @@ impl Fold {
             if number.is_some_and(|number| entry.key().0 >= number) {
                 return;
             }
-            let ((number, signal), (unit, tally)) = entry.remove_entry();
+            let ((number, signal, seat_id), (unit, seat, tally)) = entry.remove_entry();
             let start_ms = number.saturating_mul(self.width_ms);
-            self.closed.push_back(Bucket { start_ms, signal, unit, tally });
+            self.closed.push_back(Bucket { start_ms, signal, seat_id, seat, unit, tally });
         }
     }
 
     fn add(&mut self, row: &BlockRow, packed: Option<&[u8]>) -> rusqlite::Result<()> {
         let signals = self.source.signals(row.catalogue)?;
+        let sat = (row.seat, self.source.seat(row.seat)?);
         let columns = signals.columns(self.paths.as_ref()) & Columns::from(row.columns);
         if columns == 0 {
             return Ok(());
@@ -130,7 +140,7 @@ impl Fold {
             _ => 0,
         };
         let Some(packed) = packed.filter(|_| grain_ms > 0) else {
-            return self.add_samples(row, columns, &signals, |_, _| true);
+            return self.add_samples((row, &sat), columns, &signals, |_, _| true);
         };
         // What lies on an edge of the time asked for has to be looked at more closely.
         let mut cut = HashSet::new();
@@ -142,7 +152,7 @@ impl Fold {
             let (from_ms, to_ms) = (rollup.first_ms, rollup.last_ms);
             if self.selection.holds(from_ms) && self.selection.holds(to_ms) {
                 let number = self.number(rollup.bucket.saturating_mul(grain_ms));
-                self.add_rollup(number, &rollup, &signals);
+                self.add_rollup(number, &rollup, &signals, &sat);
             } else if from_ms <= self.selection.to_ms && to_ms >= self.selection.from_ms {
                 cut.insert((rollup.bucket, rollup.column));
                 cut_columns |= 1 << rollup.column;
@@ -151,7 +161,7 @@ impl Fold {
         if cut.is_empty() {
             return Ok(());
         }
-        self.add_samples(row, cut_columns, &signals, |unix_ms, column| {
+        self.add_samples((row, &sat), cut_columns, &signals, |unix_ms, column| {
             cut.contains(&(unix_ms.div_euclid(grain_ms), column))
         })
     }
@@ -159,7 +169,7 @@ impl Fold {
     /// Adds a block's samples that are asked for; none if only its roll-ups are left.
     fn add_samples(
         &mut self,
-        row: &BlockRow,
+        (row, sat): (&BlockRow, &Sat),
         columns: Columns,
         signals: &Signals,
         asked: impl Fn(i64, u8) -> bool,
@@ -179,18 +189,24 @@ impl Fold {
             }
         }
         for rollup in rollups.into_values().flatten() {
-            self.add_rollup(rollup.bucket, &rollup, signals);
+            self.add_rollup(rollup.bucket, &rollup, signals, sat);
         }
         Ok(())
     }
 
-    fn add_rollup(&mut self, number: i64, rollup: &Rollup, signals: &Signals) {
+    fn add_rollup(
+        &mut self,
+        number: i64,
+        rollup: &Rollup,
+        signals: &Signals,
+        (seat_id, seat): &Sat,
+    ) {
         let Some(signal) = signals.get(rollup.column) else { return };
         let tally = Tally::new(rollup, signal.scale);
-        let key = (number, Arc::clone(&signal.path));
+        let key = (number, Arc::clone(&signal.path), *seat_id);
         self.open
             .entry(key)
-            .and_modify(|(_, known)| known.add(&tally))
-            .or_insert_with(|| (signal.unit.clone(), tally));
+            .and_modify(|(.., known)| known.add(&tally))
+            .or_insert_with(|| (signal.unit.clone(), seat.clone(), tally));
     }
 }

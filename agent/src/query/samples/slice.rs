@@ -1,9 +1,12 @@
 //! What is asked for of one block, as much of it at once as there is room for.
 
+use std::sync::Arc;
+
 use protocol::{Lane, RingId};
 
 use super::super::selection::Selection;
 use super::super::source::{Columns, Source, failed};
+use crate::privacy::Seat;
 use crate::store::block::Run;
 use crate::store::read::BlockRow;
 
@@ -50,13 +53,15 @@ pub(super) struct Slice {
     rest: Option<Mark>,
     pub ring: RingId,
     pub lane: Lane,
+    /// Where the device sat.
+    pub seat: Option<Arc<Seat>>,
 }
 
 impl Slice {
     /// A block of which nothing is asked but how many samples it has.
-    pub fn count(row: BlockRow) -> Self {
+    pub fn count(source: &Source, row: BlockRow) -> rusqlite::Result<Self> {
         let uncounted = row.samples;
-        Self { uncounted, ..Self::empty(row, 0, Way::Identity) }
+        Ok(Self { uncounted, ..Self::empty(source, row, 0, Way::Identity)? })
     }
 
     /// The first slice of a block, of at most `hits_max` samples unless it goes by identity.
@@ -68,13 +73,14 @@ impl Slice {
         way: Way,
         hits_max: usize,
     ) -> rusqlite::Result<Self> {
-        let mut slice = Self::empty(row, columns, way);
+        let mut slice = Self::empty(source, row, columns, way)?;
         slice.fill(source, selection, None, hits_max)?;
         Ok(slice)
     }
 
-    fn empty(row: BlockRow, columns: Columns, way: Way) -> Self {
-        Self {
+    fn empty(source: &Source, row: BlockRow, columns: Columns, way: Way) -> rusqlite::Result<Self> {
+        Ok(Self {
+            seat: source.seat(row.seat)?,
             row,
             columns,
             way,
@@ -85,7 +91,7 @@ impl Slice {
             rest: None,
             ring: RingId::default(),
             lane: Lane::Bulk,
-        }
+        })
     }
 
     /// Whether there is no sample left.

@@ -58,7 +58,7 @@ impl Walk {
     /// Goes to the first sample.
     pub fn start(
         source: Arc<Source>,
-        selection: Selection,
+        mut selection: Selection,
         order: Order,
         is_decoded: bool,
     ) -> rusqlite::Result<Self> {
@@ -66,7 +66,8 @@ impl Walk {
         let mut paths = None;
         if !selection.is_empty() {
             paths = source.paths(&selection.signals)?;
-            let devices = source.devices(&selection.devices, order.device_descends())?;
+            source.find_seats(&mut selection)?;
+            let devices = source.devices(&selection, order.device_descends())?;
             if order.by_time() && !order.by_device() {
                 groups.push_back(devices);
             } else {
@@ -173,7 +174,7 @@ impl Walk {
             let hits_max = self.hits_max();
             Slice::open(&self.source, &self.selection, row, columns, self.way(), hits_max)?
         } else {
-            Slice::count(row)
+            Slice::count(&self.source, row)?
         };
         if !slice.is_over() {
             let next_ms = slice.time_ms();

@@ -86,6 +86,7 @@ fn make(blocks: &[MadeBlock]) -> (TempDir, Query, Vec<Known>) {
         let ring = u8::try_from(block.device).unwrap() * 2 + block.ring;
         let stream = Stream {
             boot: (block.clock != Ticks::Epoch).then_some(3),
+            seat: None,
             ..stream(DEVICES[block.device], ring, catalogues[block.catalogue], 1000)
         };
         let mut samples = Samples::default();

@@ -7,6 +7,7 @@ use protocol::DeviceTime;
 use super::*;
 use crate::privacy::Cleared;
 use crate::sink::Ndjson;
+use crate::store::rebuild::rebuild;
 use crate::store::tests::world::{Frame, MAY, World, go};
 
 /// The lines of a file sink.
@@ -58,6 +59,43 @@ fn exported_documents_are_those_of_the_file_sink() {
     compaction.be_thorough();
     compaction.round(0, &go()).unwrap();
     assert_eq!(exported(&world), want, "compacted");
+}
+
+#[test]
+fn exported_documents_say_the_vehicle_as_those_of_the_file_sink_do() {
+    let mut world = World::new();
+    world.swap("cab-7", (MAY + 4 * 5400 + 1800) * 1000);
+    let mut frames: Vec<Frame> = (0..9_i64)
+        .map(|at| Frame::minutes(1, at.cast_unsigned() + 1, MAY + at * 5400, 90))
+        .collect();
+    // Back in the first vehicle for a part of a frame.
+    let mut jumping = Frame::minutes(1, 10, MAY + 10 * 5400, 20);
+    jumping.samples.extend(Frame::minutes(1, 0, MAY + 7, 20).samples);
+    jumping.samples.extend(Frame::minutes(1, 0, MAY + 11 * 5400, 20).samples);
+    frames.push(jumping);
+    let samples = world.batch(&frames);
+    let time = DeviceTime { boot: 1, uptime_ms: 9, clock: Clock::Agent, unix_ms: MAY * 1000 };
+    let records = world.records(&Frame::minutes(1, 11, MAY, 1), time);
+    let want = [rendered(&samples), rendered(&records)].concat();
+    let saying = |what: &str| want.iter().filter(|line| line.contains(what)).count();
+    assert_eq!(saying("\"vehicle\":\"one\",\"data\""), 4 * 90 + 30 + 20 + 2);
+    assert_eq!(saying("\"vehicle\":\"two\",\"vehiclegroup\":\"night\",\"data\""), 4 * 90 + 60 + 40);
+
+    let mut engine = world.open();
+    engine.commit(&samples, b"one").unwrap();
+    engine.commit(&records, b"two").unwrap();
+    assert_eq!(exported(&world), want, "as committed");
+    let mut query = Query::open(&world.path()).unwrap();
+    let said = ask(&mut query, "SELECT vehicle, vehiclegroup, tenant FROM health");
+    assert_eq!(said, [[text("one"), Value::Null, Value::Null]]);
+    engine.seal();
+    let mut compaction = world.compaction(&engine);
+    compaction.be_thorough();
+    compaction.round(0, &go()).unwrap();
+    assert_eq!(exported(&world), want, "compacted");
+    drop((engine, compaction));
+    rebuild(&world.storage, &world.path(), &mut |_, _| {}).unwrap();
+    assert_eq!(exported(&world), want, "rebuilt");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use protocol::codec::CodecError;
 use protocol::varint;
 use protocol::{CatalogueId, DeviceId, Lane, RingId};
 
-use super::{COLUMNS_MAX, SAMPLES_MAX, Stream};
+use super::{COLUMNS_MAX, SAMPLES_MAX, SeatNumber, Stream};
 
 /// Whose samples, how many, and how long the parts are.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -20,7 +20,7 @@ pub struct Head {
 
 impl Head {
     pub fn write(&self, out: &mut Vec<u8>) {
-        let Stream { device, ring, lane, catalogue, tick_ms, boot } = &self.stream;
+        let Stream { device, ring, lane, catalogue, tick_ms, boot, seat } = &self.stream;
         out.push(u8::try_from(device.as_bytes().len()).unwrap_or_default());
         out.extend_from_slice(device.as_bytes());
         out.extend_from_slice(&ring.0);
@@ -28,6 +28,7 @@ impl Head {
         out.extend_from_slice(&catalogue.0.to_be_bytes());
         put(out, u64::from(*tick_ms));
         put(out, boot.map_or(0, |boot| u64::from(boot) + 1));
+        put(out, seat.map_or(0, SeatNumber::get));
         for len in [self.samples, self.runs, self.runs_len, self.instants_len, self.columns.len()] {
             put(out, len as u64);
         }
@@ -37,14 +38,11 @@ impl Head {
         }
     }
 
-    /// Whose block it is, from its first bytes.
-    pub fn device(content: &[u8]) -> Option<DeviceId> {
-        let (len, rest) = content.split_first()?;
-        str::from_utf8(rest.get(..usize::from(*len))?).ok()?.parse().ok()
-    }
+    /// Bytes in which the stream stands.
+    pub const STREAM_REACH: usize = 1 + DeviceId::LEN_MAX + 16 + 1 + 4 + 3 * varint::LEN_MAX;
 
-    /// Reads it; the parts follow.
-    pub fn read(content: &[u8]) -> Result<(Self, &[u8]), CodecError> {
+    /// Reads whose block it is and what all its samples have in common: what it begins with.
+    pub fn stream(content: &[u8]) -> Result<(Stream, &[u8]), CodecError> {
         let (len, rest) = content.split_first().ok_or(CodecError::Truncated)?;
         let (device, rest) =
             rest.split_at_checked(usize::from(*len)).ok_or(CodecError::Truncated)?;
@@ -58,15 +56,24 @@ impl Head {
             0 => None,
             boot => Some(u32::try_from(boot - 1).map_err(|_| CodecError::Malformed)?),
         };
+        let seat = SeatNumber::new(take(&mut rest)?);
+        let stream = Stream {
+            device: device.ok_or(CodecError::Malformed)?,
+            ring: RingId(*ring),
+            lane: Lane::from_index(*lane).ok_or(CodecError::Malformed)?,
+            catalogue: CatalogueId(u32::from_be_bytes(*catalogue)),
+            tick_ms,
+            boot,
+            seat,
+        };
+        Ok((stream, rest))
+    }
+
+    /// Reads it; the parts follow.
+    pub fn read(content: &[u8]) -> Result<(Self, &[u8]), CodecError> {
+        let (stream, mut rest) = Self::stream(content)?;
         let mut head = Self {
-            stream: Stream {
-                device: device.ok_or(CodecError::Malformed)?,
-                ring: RingId(*ring),
-                lane: Lane::from_index(*lane).ok_or(CodecError::Malformed)?,
-                catalogue: CatalogueId(u32::from_be_bytes(*catalogue)),
-                tick_ms,
-                boot,
-            },
+            stream,
             samples: length(&mut rest)?,
             runs: length(&mut rest)?,
             runs_len: length(&mut rest)?,

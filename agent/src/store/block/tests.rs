@@ -10,6 +10,7 @@ pub fn stream() -> Stream {
         catalogue: CatalogueId(77),
         tick_ms: 1000,
         boot: None,
+        seat: SeatNumber::new(u64::MAX),
     }
 }
 

@@ -2,14 +2,15 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use protocol::CatalogueId;
 use rusqlite::{TransactionBehavior, params};
 
 use super::{Compaction, WAITING, read_piece};
+use crate::store::block::head;
 use crate::store::error::StoreError;
 use crate::store::files::{self, ReaderLock};
 use crate::store::index;
 use crate::store::piece::{self, PieceKind};
+use crate::store::preface::Preface;
 use crate::store::read::BlockRow;
 
 /// How long a reader may keep a file that nothing refers to any more.
@@ -93,24 +94,24 @@ impl Compaction {
 
     fn copy(&mut self, rows: &[BlockRow]) -> Result<(), StoreError> {
         let mut pieces = Vec::new();
-        let mut catalogues: Vec<CatalogueId> = Vec::new();
+        let mut prefaces: Vec<Preface> = Vec::new();
         let mut copied = Vec::new();
         for row in rows {
             let read =
                 read_piece(&self.storage, &self.dir, row.file, row.offset, row.len as usize)?;
-            if piece::content(&read, PieceKind::Block).is_err() {
+            let stream = piece::content(&read, PieceKind::Block)
+                .and_then(|content| Ok(head::Head::stream(content)?.0));
+            let Ok(stream) = stream else {
                 tracing::error!(file = row.file, offset = row.offset, "a block is damaged");
                 self.spared.push(row.file);
                 self.done.damaged += 1;
                 continue;
-            }
-            if !self.appender.has(row.catalogue) && !catalogues.contains(&row.catalogue) {
-                let encoded: Vec<u8> = self
-                    .db
-                    .prepare_cached("SELECT encoded FROM catalogues WHERE id = ?")?
-                    .query_row([row.catalogue.0], |row| row.get(0))?;
-                super::append_catalogue(&mut pieces, row.catalogue, &encoded)?;
-                catalogues.push(row.catalogue);
+            };
+            for preface in Preface::of(&stream) {
+                if !self.appender.has(preface) && !prefaces.contains(&preface) {
+                    preface.append(&self.db, &mut pieces)?;
+                    prefaces.push(preface);
+                }
             }
             copied.push((*row, pieces.len() as u64));
             pieces.extend_from_slice(&read);
@@ -129,7 +130,7 @@ impl Compaction {
         }
         index::extend_file(&tx, (appended.file, 1), appended.end, live)?;
         tx.commit()?;
-        self.appender.commit(&appended, &catalogues);
+        self.appender.commit(&appended, &prefaces);
         Ok(())
     }
 

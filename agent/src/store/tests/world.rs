@@ -17,7 +17,7 @@ use crate::storage::{Disk, SharedStorage};
 use crate::store::compact::Compaction;
 use crate::store::read::{BlockRow, StoreReader};
 use crate::store::{Engine, Standing, StoreError, schema};
-use crate::vehicles::{Assignment, Belonging, Change, Vehicles};
+use crate::vehicles::{Assignment, Belonging, Change, Said, Vehicles};
 
 pub const DAY: i64 = 86_400;
 /// 2008-05-18T00:00:00Z, in seconds.
@@ -101,15 +101,28 @@ impl World {
         Self { dir, storage, file_bytes: 4096, lens, policy }
     }
 
-    /// From now on a device sits in one vehicle up to a time, and then in another.
+    /// From now on a device sits in one vehicle up to a time, and then in another, which is of the
+    /// group "night".
     pub fn swap(&mut self, device: &str, at_ms: i64) {
+        self.swap_between(&[(device, "one", "two")], at_ms);
+    }
+
+    /// The same of several devices: in which vehicle each sits, and in which from that time on.
+    pub fn swap_between(&mut self, moves: &[(&str, &str, &str)], at_ms: i64) {
         let state = crate::state::open(&self.storage, &self.dir.path().join("state.redb")).unwrap();
         let vehicles = Vehicles::open(state).unwrap();
-        for (vehicle, from_ms, to_ms) in [("one", None, Some(at_ms)), ("two", Some(at_ms), None)] {
+        let night = Some(Said(Some("night".parse().unwrap())));
+        let first = |(device, one, _)| (device, one, None, Some(at_ms), Change::default());
+        let then = |(device, _, two)| {
+            let change = Change { group: night.clone(), ..Change::default() };
+            (device, two, Some(at_ms), None, change)
+        };
+        let stays = moves.iter().copied().map(first).chain(moves.iter().copied().map(then));
+        for (device, vehicle, from_ms, to_ms, change) in stays {
             let (device, vehicle) = (device.parse().unwrap(), vehicle.parse().unwrap());
             let belonging = Belonging::default();
             let new = Assignment { device, vehicle, from_ms, to_ms, belonging };
-            vehicles.assign(&new, &Change::default(), 1).unwrap();
+            vehicles.assign(&new, &change, 1).unwrap();
         }
         self.policy = Policy::none().with_vehicles(vehicles);
     }
@@ -153,6 +166,7 @@ impl World {
     /// A heartbeat and a line of log, in one frame.
     pub fn records(&mut self, frame: &Frame, time: DeviceTime) -> Cleared {
         let mut cleared = Cleared::default();
+        self.policy.turn_to(source(frame).device).unwrap();
         let beat = Heartbeat { time, supply_mv: 12_000, ..Heartbeat::default() };
         self.policy.record(&source(frame), 0, &Record::Heartbeat(beat), &mut cleared);
         let log = Log { time, level: Level::Warning, target: "modem", message: "no carrier" };
@@ -192,6 +206,35 @@ impl World {
         }
         known.sort_unstable();
         known
+    }
+
+    /// Samples by vehicle and group, as the index has them; "-" for none.
+    pub fn by_seat(&self) -> Vec<(String, String, i64)> {
+        let reader = StoreReader::open(&self.path()).unwrap();
+        let mut query = reader
+            .connection()
+            .prepare(
+                "SELECT coalesce(vehicle, '-'), coalesce(vehiclegroup, '-'), sum(samples) FROM blocks
+                 LEFT JOIN seats ON seats.id = blocks.seat GROUP BY 1, 2 ORDER BY 1, 2",
+            )
+            .unwrap();
+        let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
+        rows.map(Result::unwrap).collect()
+    }
+
+    /// The store's files in which these bytes stand.
+    pub fn files_with(&self, wanted: &str) -> Vec<String> {
+        let blocks = std::fs::read_dir(self.path().join("blocks")).unwrap();
+        let index = std::fs::read_dir(self.path()).unwrap();
+        let paths = blocks.chain(index).map(|entry| entry.unwrap().path());
+        let has = |path: &PathBuf| {
+            path.is_file()
+                && std::fs::read(path)
+                    .unwrap()
+                    .windows(wanted.len())
+                    .any(|window| window == wanted.as_bytes())
+        };
+        paths.filter(has).map(|path| path.display().to_string()).collect()
     }
 
     pub fn block_files(&self) -> usize {
