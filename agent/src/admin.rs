@@ -12,7 +12,7 @@ use protocol::{Counts, DeviceId, Generation};
 use serde::{Deserialize, Serialize};
 
 use crate::backup::{Plan, Progress, Report as BackupReport};
-use crate::erasure::{SignedProof, Swept};
+use crate::erasure::{SignedProof, SinkErased, Swept};
 use crate::ledger::Ledger;
 use crate::registry::{Credentials, DeviceEntry, Entropy, Erasure, Login, Registry, RegistryError};
 use crate::reload::ReloadReport;
@@ -221,6 +221,9 @@ pub trait Hooks: Send + Sync + 'static {
     /// Takes devices out of everything but the registry; their secrets are gone. What was done, per
     /// device. May block for long.
     fn erase(&self, devices: &[DeviceId]) -> Result<Vec<Swept>, String>;
+    /// Takes a vehicle's name out of all sinks; the registry no longer has it. What was done, one a
+    /// sink. May block for long.
+    fn erase_vehicle(&self, vehicle: &VehicleId) -> Result<Vec<SinkErased>, String>;
     /// The ledger's report, or why there is none. May block.
     fn ledger(&self) -> Result<Ledger, String>;
     /// Reads the configuration again; what came of it, or what is wrong with the file. Blocks.

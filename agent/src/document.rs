@@ -349,6 +349,20 @@ pub fn member(path: &str) -> Box<[u8]> {
     name.into_boxed_slice()
 }
 
+/// The member of a document that names a vehicle, with the comma behind it.
+pub fn vehicle_member(vehicle: &str) -> String {
+    let mut member = b"\"vehicle\":".to_vec();
+    text_attribute(&mut member, b"", Some(vehicle));
+    String::from_utf8_lossy(&member).into_owned()
+}
+
+/// A document without this member of its own; none if it has none. What its data says is the
+/// device's word.
+pub fn without_member(document: &str, member: &str) -> Option<String> {
+    let (before, after) = document.split_once(member)?;
+    (!before.contains("\"data\":{")).then(|| [before, after].concat())
+}
+
 /// Appends an H3 cell index as a JSON string.
 pub fn cell(out: &mut Vec<u8>, index: u64) {
     out.push(b'"');

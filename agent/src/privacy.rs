@@ -19,7 +19,7 @@ use serde::Deserialize;
 
 use crate::document::{Claimant, LossReport, OwnedCatalogue, Writer};
 use crate::registry::is_exposed;
-use crate::vehicles::{VehicleError, Vehicles};
+use crate::vehicles::{VehicleError, VehicleId, Vehicles};
 
 mod cleared;
 mod glob;
@@ -228,6 +228,12 @@ impl Policy {
     /// The name under which a device leaves.
     pub fn shown(&self, device: DeviceId) -> DeviceId {
         self.names.as_ref().map_or(device, |names| names.device(&device))
+    }
+
+    /// The name under which a vehicle leaves, or left before a rule took it out.
+    pub fn shown_vehicle(&self, vehicle: &VehicleId) -> String {
+        let name = vehicle.as_str();
+        self.names.as_ref().map_or_else(|| name.to_owned(), |names| names.vehicle(name))
     }
 
     /// The rules' names, as in the ledger.

@@ -8,17 +8,37 @@ use serde_json::Value;
 
 use crate::world_of_one::World;
 
+const STORE: &str = "[[sink]]\nname = \"store\"\ntype = \"store\"\n";
+
+/// All lines of the file sink, in its order.
+fn lines(world: &World) -> Vec<String> {
+    let files = std::fs::read_dir(world.home.sink()).unwrap();
+    let mut files: Vec<_> = files.map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "ndjson"));
+    files.sort();
+    let texts = files.iter().map(|path| std::fs::read_to_string(path).unwrap());
+    texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect()
+}
+
 /// All documents of the file sink.
 fn documents(world: &World) -> Vec<Value> {
-    let mut documents = Vec::new();
-    for entry in std::fs::read_dir(world.home.sink()).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_some_and(|extension| extension == "ndjson") {
-            let text = std::fs::read_to_string(path).unwrap();
-            documents.extend(text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()));
-        }
+    lines(world).iter().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Lines by their ring, in their order.
+fn by_ring(lines: Vec<String>) -> BTreeMap<String, Vec<String>> {
+    let mut rings: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for line in lines {
+        let document: Value = serde_json::from_str(&line).unwrap();
+        let ring = document["id"].as_str().unwrap().split('/').nth(1).unwrap().to_owned();
+        rings.entry(ring).or_default().push(line);
     }
-    documents
+    rings
+}
+
+/// What the store exports.
+fn exported(world: &World) -> Vec<String> {
+    call(world, &["store", "export"]).lines().map(str::to_owned).collect()
 }
 
 fn device_of(document: &Value) -> &str {
@@ -50,7 +70,7 @@ fn two_devices_swapped_mid_way_name_the_right_vehicle_before_and_after() {
     let [one, two] = names.lines().collect::<Vec<_>>()[..] else { panic!("{names}") };
     let swap = middle(&told, one);
 
-    let world = World::synthetic(2, 17, "");
+    let world = World::synthetic(2, 17, STORE);
     // Before it ever ran, and while it runs.
     call(&world, &["vehicles", "assign", "bus 7", one, "--from", "always", "--group", "night"]);
     call(&world, &["vehicles", "assign", "spare", two, "--from", "always", "--to", &swap]);
@@ -77,7 +97,51 @@ fn two_devices_swapped_mid_way_name_the_right_vehicle_before_and_after() {
         *seen.entry((device.to_owned(), vehicle.to_owned())).or_default() += 1;
     }
     assert_eq!(seen.len(), 4, "each device before and after: {seen:?}");
+
+    // The store has the very same documents, and can be asked for them.
+    let want = by_ring(lines(&world));
+    assert_eq!(by_ring(exported(&world)), want, "beside the agent");
+    let asked =
+        "SELECT coalesce(vehicle, '-') AS v, count(*) AS n FROM samples GROUP BY 1 ORDER BY 1";
+    let answer: Value =
+        serde_json::from_str(&call(&world, &["query", "--format", "json-array", asked])).unwrap();
+    let mut samples: BTreeMap<&str, u64> = BTreeMap::new();
+    for document in documents.iter().filter(|one| one["type"] == "milepost.samples") {
+        let vehicle = document["vehicle"].as_str().unwrap_or("-");
+        *samples.entry(vehicle).or_default() += document["data"].as_object().unwrap().len() as u64;
+    }
+    let told = answer.as_array().unwrap().iter();
+    let told = told.map(|row| (row["v"].as_str().unwrap(), row["n"].as_u64().unwrap())).collect();
+    assert_eq!(samples, told);
     World::stop(agent);
+    call(&world, &["store", "compact"]);
+    assert_eq!(by_ring(exported(&world)), want, "compacted");
+    call(&world, &["store", "check"]);
+    call(&world, &["store", "rebuild"]);
+    assert_eq!(by_ring(exported(&world)), want, "rebuilt");
+
+    // A vehicle that is forgotten is nowhere in the store; the devices sat in the other one too.
+    let store = world.home.data.join("store");
+    assert!(!holds(&store, b"spare").is_empty() && !holds(&store, b"bus 7").is_empty());
+    let agent = world.home.start().unwrap();
+    let line = call(&world, &["vehicles", "forget", "bus 7"]);
+    let proofs: Vec<Value> = line.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(proofs.len(), 2, "the device that sat in no other, and the vehicle: {line}");
+    let of_vehicle = &proofs[1];
+    assert_eq!((&of_vehicle["vehicle"], &of_vehicle["complete"]), (&"bus 7".into(), &true.into()));
+    let [file, kept] = &of_vehicle["sinks"].as_array().unwrap()[..] else { panic!("{line}") };
+    assert!(file["remains"][0]["documents"].as_u64().unwrap() > 0, "the file sink names its file");
+    assert!(
+        kept["bytes"].as_u64().unwrap() > 0 && kept["remains"] == Value::Array(vec![]),
+        "{line}"
+    );
+    assert_eq!(holds(&store, b"bus 7"), Vec::<String>::new());
+    let mut rest: Vec<String> = want.into_values().flatten().collect();
+    rest.retain(|line| device_of(&serde_json::from_str(line).unwrap()) == two);
+    let rest = rest.iter().map(|line| line.replace("\"vehicle\":\"bus 7\",", "")).collect();
+    assert_eq!(by_ring(exported(&world)), by_ring(rest));
+    World::stop(agent);
+    call(&world, &["store", "check"]);
 }
 
 #[test]

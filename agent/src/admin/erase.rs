@@ -6,7 +6,14 @@ use protocol::DeviceId;
 use super::{Admin, Response};
 use crate::erasure::{Name, Proof, SignedProof, SinkErased, Swept};
 use crate::registry::{Destroyed, Erasure, RegistryError};
-use crate::vehicles::VehicleId;
+use crate::vehicles::{VehicleError, VehicleId};
+
+/// An erasure that was begun.
+struct Unfinished {
+    at_ms: i64,
+    /// What was done of it.
+    proof: Proof,
+}
 
 impl Admin {
     /// Erases a device; one that is not registered any more too, if anything of it is known.
@@ -33,9 +40,24 @@ impl Admin {
         now_ms: i64,
     ) -> Result<Response, RegistryError> {
         let vehicles = self.registry.vehicles();
-        let entry = vehicles.show(vehicle)?;
+        let subject = self.registry.subject_of_vehicle(vehicle);
+        let is_gone = matches!(vehicles.show(vehicle), Err(VehicleError::Unknown(_)));
+        let earlier = self.unfinished(&subject)?.map(|mut earlier| {
+            if !is_gone {
+                // It was only about to go.
+                earlier.proof.registry.assignments = 0;
+            }
+            earlier
+        });
+        let at_ms = earlier.as_ref().map_or(now_ms, |earlier| earlier.at_ms);
+        let assigned = if is_gone && earlier.is_some() {
+            // It went then; the sinks did not get so far.
+            Vec::new()
+        } else {
+            vehicles.show(vehicle)?.assignments
+        };
         let (mut own, mut kept) = (Vec::new(), Vec::new());
-        for device in entry.assignments.iter().map(|span| span.device) {
+        for device in assigned.iter().map(|span| span.device) {
             let timeline = vehicles.timeline(device)?;
             let sat_elsewhere = timeline.spans().iter().any(|span| span.vehicle != *vehicle);
             let list = if sat_elsewhere { &mut kept } else { &mut own };
@@ -44,21 +66,51 @@ impl Admin {
             }
         }
         let mut proofs = self.erase(&own, now_ms)?;
-        let assignments = vehicles.remove(vehicle, true)?;
-        let registry = Destroyed { assignments, ..Destroyed::default() };
-        let swept = Swept { rings: Some(0), ..Swept::default() };
-        let subject = self.registry.subject_of_vehicle(vehicle);
-        let mut proof = Proof::new(subject, now_ms, registry, swept);
-        proof.beyond.clear();
-        if !kept.is_empty() {
-            proof.beyond.push(format!(
-                "what {} devices recorded in it that sat in other vehicles too",
-                kept.len()
-            ));
+        let prove = |assignments, sinks| {
+            let registry = Destroyed { assignments, ..Destroyed::default() };
+            let swept = Swept { rings: Some(0), sinks, ..Swept::default() };
+            let proof = Proof::new(subject.clone(), at_ms, registry, swept);
+            let mut proof = proof.following(earlier.as_ref().map(|earlier| earlier.proof.clone()));
+            proof.beyond.clear();
+            if !kept.is_empty() {
+                proof.beyond.push(format!(
+                    "what {} devices recorded in it that sat in other vehicles too",
+                    kept.len()
+                ));
+            }
+            if proof.sinks.iter().any(|sink| !sink.erased.remains.is_empty()) {
+                proof.beyond.push(
+                    "its key in the sinks' files named above, and in whatever was read from them"
+                        .to_owned(),
+                );
+            }
+            proof.beyond.push("copies of the data directory made before".to_owned());
+            proof
+        };
+        let name = || Name::Vehicle(vehicle.clone());
+        let mut assignments = 0;
+        if !is_gone {
+            // Before it goes: cut short, the same command goes on.
+            let failed = vec![SinkErased::failed("all", "cut short; not done yet")];
+            let known = assigned.iter().filter(|span| !own.contains(&span.device)).count();
+            self.keep(prove(known, failed), at_ms, None, name())?;
+            assignments = vehicles.remove(vehicle, true)?;
         }
-        proof.beyond.push("its key in documents that were written before".to_owned());
-        proofs.push(self.keep(proof, now_ms, None, Name::Vehicle(vehicle.clone()))?);
+        let sinks = self.hooks.erase_vehicle(vehicle);
+        let sinks = sinks.unwrap_or_else(|why| vec![SinkErased::failed("all", &why)]);
+        proofs.push(self.keep(prove(assignments, sinks), at_ms, None, name())?);
         Ok(Response::Erased { proofs, kept })
+    }
+
+    /// When an erasure of this subject was begun that is not done, and what was done of it.
+    fn unfinished(&self, subject: &str) -> Result<Option<Unfinished>, RegistryError> {
+        let of = |erasure: &Erasure| erasure.subject == subject;
+        let last = self.registry.erasures()?.into_iter().filter(of).next_back();
+        Ok(last.and_then(|last| {
+            let signed: SignedProof = serde_json::from_str(&last.proof).ok()?;
+            (!signed.proof.complete)
+                .then_some(Unfinished { at_ms: last.at_ms, proof: signed.proof })
+        }))
     }
 
     /// Goes on with what was interrupted, or brought back by a backup and erased again.

@@ -41,6 +41,13 @@ impl Hooks for Agent {
         }
     }
 
+    fn erase_vehicle(&self, vehicle: &VehicleId) -> Result<Vec<SinkErased>, String> {
+        match self.stuck.lock().unwrap().clone() {
+            Some(why) => Err(why),
+            None => Ok(vec![SinkErased { sink: format!("no {vehicle}"), ..SinkErased::default() }]),
+        }
+    }
+
     fn ledger(&self) -> Result<Ledger, String> {
         Ok(Ledger::new(1, Vec::new()))
     }
@@ -285,9 +292,45 @@ fn with_a_vehicle_go_the_devices_that_sat_in_no_other() {
         panic!("no list");
     };
     assert_eq!(devices.iter().map(|entry| entry.device).collect::<Vec<_>>(), [id("shared")]);
+    assert_eq!(proofs[1].proof.sinks[0].sink, "no van", "the sinks were told");
+    assert!(proofs[1].proof.complete);
     let vehicle = "van".parse().unwrap();
     assert!(reason(ask(&admin, Request::VehiclesErase { vehicle })).contains("no vehicle van"));
     assert!(reason(ask(&admin, Request::DevicesErase { device: id("x") })).contains("no device x"));
+}
+
+#[test]
+fn a_vehicle_that_a_sink_could_not_forget_is_forgotten_by_the_same_command() {
+    let dir = tempfile::tempdir().unwrap();
+    let agent = Arc::new(Agent::default());
+    let admin = admin(dir.path(), Arc::clone(&agent));
+    for (device, vehicle) in [("a", "van"), ("a", "bus")] {
+        let (device, vehicle) = (id(device), vehicle.parse::<VehicleId>().unwrap());
+        let (from_ms, to_ms) =
+            if vehicle.as_str() == "van" { (Some(1), Some(5)) } else { (Some(5), None) };
+        let change = crate::vehicles::Change::default();
+        let order = VehicleOrder::Assign { device, vehicle, from_ms, to_ms, change };
+        ask(&admin, Request::Vehicles { order });
+    }
+    let forget = || {
+        let vehicle = "van".parse().unwrap();
+        proofs(ask(&admin, Request::VehiclesErase { vehicle })).0
+    };
+    *agent.stuck.lock().unwrap() = Some("no disk".to_owned());
+    let stuck = forget();
+    assert!(!stuck[0].proof.complete);
+    assert_eq!(stuck[0].proof.sinks[0].failed.as_deref(), Some("no disk"));
+    *agent.stuck.lock().unwrap() = None;
+    let done = forget();
+    assert!(done[0].proof.complete, "{:?}", done[0]);
+    assert_eq!(done[0].proof.registry.assignments, 1, "what was destroyed before");
+    assert_eq!(done[0].proof.at, stuck[0].proof.at);
+    let Response::Erasures { erasures } = ask(&admin, Request::Erasures { of: None }) else {
+        panic!("no erasures");
+    };
+    assert_eq!(erasures.len(), 1, "one erasure, not two: {erasures:?}");
+    let vehicle = "van".parse().unwrap();
+    assert!(reason(ask(&admin, Request::VehiclesErase { vehicle })).contains("no vehicle van"));
 }
 
 #[tokio::test]

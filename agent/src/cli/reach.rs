@@ -10,7 +10,7 @@ use protocol::{Counts, DeviceId};
 
 use crate::admin::{Admin, Buffered, Client, Hooks, Request, Response};
 use crate::config::Config;
-use crate::erasure::Swept;
+use crate::erasure::{SinkErased, Swept};
 use crate::ledger::Ledger;
 use crate::lock::{DirLock, LockError, Owner};
 use crate::registry::{OsEntropy, Registry};
@@ -19,6 +19,7 @@ use crate::rings::Rings;
 use crate::run;
 use crate::state::{self, State};
 use crate::storage::{Disk, SharedStorage};
+use crate::vehicles::VehicleId;
 use crate::{backup, upgrade};
 
 /// An agent that starts, or another command, holds the directory for a moment without answering.
@@ -138,6 +139,11 @@ impl Hooks for Resting {
 
     fn erase(&self, devices: &[DeviceId]) -> Result<Vec<Swept>, String> {
         run::erase_at_rest(&self.config, &self.database, &self.registry, devices)
+            .map_err(|error| format!("{error:#}"))
+    }
+
+    fn erase_vehicle(&self, vehicle: &VehicleId) -> Result<Vec<SinkErased>, String> {
+        run::erase_vehicle_at_rest(&self.config, &self.database, &self.registry, vehicle)
             .map_err(|error| format!("{error:#}"))
     }
 

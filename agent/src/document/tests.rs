@@ -210,3 +210,15 @@ fn a_loss_names_who_says_it() {
     assert_eq!((&json["time"], &json["clock"]), (&json["received"], &json!("agent")));
     assert_eq!((&json["data"]["by"], json.get("boot")), (&json!("agent"), None));
 }
+
+#[test]
+fn only_a_documents_own_member_is_taken_out() {
+    let member = vehicle_member("bus \"7\"");
+    let whole =
+        r#"{"lane":"bulk","vehicle":"bus \"7\"","tenant":"t","data":{"vehicle":"x","a":1}}"#;
+    let rest = r#"{"lane":"bulk","tenant":"t","data":{"vehicle":"x","a":1}}"#;
+    assert_eq!(without_member(whole, &member).as_deref(), Some(rest));
+    let inside = r#"{"lane":"bulk","data":{"vehicle":"bus \"7\"","a":1}}"#;
+    assert_eq!(without_member(inside, &member), None);
+    assert_eq!(without_member(rest, &member), None);
+}

@@ -22,7 +22,7 @@ use crate::admin::{Buffered, Hooks};
 use crate::backup;
 use crate::config::Config;
 use crate::document::Rfc3339;
-use crate::erasure::{self, Swept};
+use crate::erasure::{self, SinkErased, Swept};
 use crate::forward::Condition;
 use crate::http::{Health, HealthReport, JournalStatus, Snapshot, Status, Totals};
 use crate::intake::broker::{BrokerConfig, BrokerGauges};
@@ -34,6 +34,7 @@ use crate::registry::Registry;
 use crate::reload::ReloadReport;
 use crate::telemetry::{self, Counter, Metric};
 use crate::tls::ServerTls;
+use crate::vehicles::VehicleId;
 
 const LEDGER_FILE: &str = "ledger.json";
 const LEDGER_EVERY: Duration = Duration::from_secs(10);
@@ -269,6 +270,10 @@ impl Hooks for Reporter {
         let rings: Vec<Option<usize>> = devices.iter().map(|device| self.disown(*device)).collect();
         let sinks = self.sinks.erase(devices);
         Ok(swept(rings, journaled, sinks))
+    }
+
+    fn erase_vehicle(&self, vehicle: &VehicleId) -> Result<Vec<SinkErased>, String> {
+        Ok(self.sinks.erase_vehicle(vehicle))
     }
 
     fn ledger(&self) -> Result<Ledger, String> {

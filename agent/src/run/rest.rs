@@ -17,6 +17,7 @@ use crate::registry::Registry;
 use crate::rings::Rings;
 use crate::state::State;
 use crate::storage::{Disk, SharedStorage};
+use crate::vehicles::VehicleId;
 
 /// A data directory that nobody runs on, opened as a start opens it. The caller has its lock.
 struct AtRest {
@@ -93,6 +94,19 @@ pub fn erase_at_rest(
     let makings = Making::all(&rest.storage, config, &tail, registry, &rest.catalogues);
     let sinks = transposed(makings.map(|making| making.erase(devices)), devices.len());
     Ok(swept(rings, journaled, sinks))
+}
+
+/// The same for a vehicle's name.
+pub fn erase_vehicle_at_rest(
+    config: &Config,
+    database: &State,
+    registry: &Registry,
+    vehicle: &VehicleId,
+) -> anyhow::Result<Vec<SinkErased>> {
+    let Some(rest) = AtRest::open(config, database)? else { return Ok(Vec::new()) };
+    let tail = rest.journal.tail();
+    let makings = Making::all(&rest.storage, config, &tail, registry, &rest.catalogues);
+    Ok(makings.map(|making| making.erase_vehicle(vehicle)).collect())
 }
 
 /// What each sink has still to get of a device; sinks that have everything are left out.

@@ -31,10 +31,13 @@ use crate::sink::{
 };
 use crate::storage::SharedStorage;
 use crate::store::Retention;
-use crate::vehicles::Standing;
+use crate::vehicles::{Standing, VehicleId};
 
 /// How long to wait before a sink that did not open is tried again.
 const REOPEN: Duration = Duration::from_secs(2);
+
+/// Why nothing can be erased any more.
+const STOPPING: &str = "the agent is stopping";
 
 /// How long an attempt at hand may take at a stop.
 const STOP_MAX: Duration = Duration::from_secs(2);
@@ -149,6 +152,15 @@ impl Sinks {
         transposed(by_sink, devices.len())
     }
 
+    /// The same for a vehicle's name; one a sink.
+    pub fn erase_vehicle(&self, vehicle: &VehicleId) -> Vec<SinkErased> {
+        let erase = |slot: &Arc<Slot>| {
+            let erased = slot.standing_still(|making| making.erase_vehicle(vehicle));
+            erased.unwrap_or_else(|| SinkErased::failed(slot.name(), STOPPING))
+        };
+        self.slots.iter().map(erase).collect()
+    }
+
     /// Up to where no sink needs the journal. If it is full, sinks that may lose do not count.
     pub fn floor(&self, is_full: bool) -> Option<Positions> {
         let counted = self
@@ -234,31 +246,34 @@ impl Slot {
         &self.making.sink.name
     }
 
-    /// Stops it, takes the devices out of its files, and opens it again.
+    /// Takes devices out of its files.
     fn erase(self: &Arc<Self>, devices: &[DeviceId]) -> Vec<SinkErased> {
+        let erased = self.standing_still(|making| making.erase(devices));
+        let failed = |_: &DeviceId| SinkErased::failed(self.name(), STOPPING);
+        erased.unwrap_or_else(|| devices.iter().map(failed).collect())
+    }
+
+    /// Stops it, does something with its files, and opens it again; none if it has ended.
+    fn standing_still<T>(self: &Arc<Self>, work: impl FnOnce(&Making) -> T) -> Option<T> {
         let door = self.door.lock().unwrap_or_else(PoisonError::into_inner);
         let mut state = self.state();
         let paused = match &*state {
             State::Forwarding(forwarder) => Some(State::Paused(forwarder.status())),
             State::Opening(_) | State::Paused(_) => None,
-            State::Ended => {
-                let failed =
-                    |_: &DeviceId| SinkErased::failed(self.name(), "the agent is stopping");
-                return devices.iter().map(failed).collect();
-            }
+            State::Ended => return None,
         };
         let was = paused.map(|paused| std::mem::replace(&mut *state, paused));
         drop(state);
         if let Some(State::Forwarding(mut forwarder)) = was {
             forwarder.stop(STOP_MAX);
         }
-        let erased = self.making.erase(devices);
+        let done = work(&self.making);
         drop(door);
         let is_paused = matches!(*self.state(), State::Paused(_));
         if is_paused && let Err(error) = self.open() {
             tracing::error!(sink = %self.name(), %error, "the sink was not opened again");
         }
-        erased
+        Some(done)
     }
 
     /// One attempt; whether there is nothing more to try.
@@ -412,6 +427,20 @@ impl Making {
             erase(device).unwrap_or_else(|why: String| SinkErased::failed(name, &why))
         };
         devices.iter().map(or_failed).collect()
+    }
+
+    /// Takes a vehicle's name out of the sink; nothing forwards to it.
+    pub fn erase_vehicle(&self, vehicle: &VehicleId) -> SinkErased {
+        let name = &self.sink.name;
+        let erase = || {
+            let shown = self.policy().map_err(|error| error.to_string())?.shown_vehicle(vehicle);
+            let (mut sink, _) = self.sink().map_err(|error| error.to_string())?;
+            sink.erase_vehicle(&shown).map_err(|error| error.to_string())
+        };
+        match erase() {
+            Ok(erased) => SinkErased { sink: name.clone(), erased, ..SinkErased::default() },
+            Err(why) => SinkErased::failed(name, &why),
+        }
     }
 
     fn open(&self) -> Result<ForwarderHandle, String> {

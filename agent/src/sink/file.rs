@@ -175,14 +175,22 @@ impl Sink for FileSink {
     /// What was written stays: whoever follows the files has read it, and reads on by position. It
     /// is for the operator to say what becomes of the files named.
     fn erase(&mut self, device: &DeviceId) -> Result<Erased, SinkError> {
-        let found = scan::documents_of(self.log.storage(), self.log.naming(), device)
-            .map_err(|error| SinkError::retry("cannot read the sink's files", &error))?;
-        let remains = |(path, documents): (PathBuf, u64)| Remains {
-            place: path.display().to_string(),
-            documents: Some(documents),
-        };
-        Ok(Erased { remains: found.into_iter().map(remains).collect(), ..Erased::default() })
+        remaining(scan::documents_of(self.log.storage(), self.log.naming(), device))
     }
+
+    fn erase_vehicle(&mut self, vehicle: &str) -> Result<Erased, SinkError> {
+        remaining(scan::documents_in(self.log.storage(), self.log.naming(), vehicle))
+    }
+}
+
+/// Names what stays.
+fn remaining(found: io::Result<Vec<(PathBuf, u64)>>) -> Result<Erased, SinkError> {
+    let found = found.map_err(|error| SinkError::retry("cannot read the sink's files", &error))?;
+    let remains = |(path, documents): (PathBuf, u64)| Remains {
+        place: path.display().to_string(),
+        documents: Some(documents),
+    };
+    Ok(Erased { remains: found.into_iter().map(remains).collect(), ..Erased::default() })
 }
 
 fn put(slots: &mut Slots, cursor: &FileCursor) -> Result<(), SinkError> {

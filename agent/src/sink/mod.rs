@@ -96,6 +96,10 @@ pub trait Sink {
     /// Takes out all that it holds of a device, under the name under which it left, durably; and
     /// says what it cannot take out. Its cursor and its counts stay as they are.
     fn erase(&mut self, device: &DeviceId) -> Result<Erased, SinkError>;
+
+    /// Takes out a vehicle's name, as it left, from all that it holds of devices that stay; and says
+    /// where it cannot.
+    fn erase_vehicle(&mut self, vehicle: &str) -> Result<Erased, SinkError>;
 }
 
 /// What a sink took out of itself, and what it could not.
@@ -103,7 +107,7 @@ pub trait Sink {
 pub struct Erased {
     /// Samples.
     pub samples: u64,
-    /// Events and other records.
+    /// Events and other records; of a vehicle, those that stay without its name.
     pub records: u64,
     /// Bytes given back or written over.
     pub bytes: u64,
@@ -164,6 +168,14 @@ impl Sink for AnySink {
             Self::File(sink) => sink.erase(device),
             Self::Stdout(sink) => sink.erase(device),
             Self::Store(sink) => sink.erase(device),
+        }
+    }
+
+    fn erase_vehicle(&mut self, vehicle: &str) -> Result<Erased, SinkError> {
+        match self {
+            Self::File(sink) => sink.erase_vehicle(vehicle),
+            Self::Stdout(sink) => sink.erase_vehicle(vehicle),
+            Self::Store(sink) => sink.erase_vehicle(vehicle),
         }
     }
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use protocol::{DeviceId, RingId, Seq};
 
 use super::numbered::Naming;
+use crate::document;
 use crate::storage::SharedStorage;
 
 const CHUNK: usize = 64 * 1024;
@@ -14,6 +15,9 @@ const CHUNK: usize = 64 * 1024;
 const OPENING: &[u8] = b"{\"specversion\":\"1.0\",\"id\":\"";
 /// Longer than any id, so that what is kept of a line is bounded.
 const KEPT: usize = OPENING.len() + 128;
+/// Longer than all that stands before a document's data: names of vehicles and what they belong to,
+/// all of them escaped, and the rest.
+const ENVELOPE_KEPT: usize = 4096;
 
 /// Per ring, the highest sequence number of which there is a document.
 ///
@@ -28,7 +32,7 @@ pub fn delivered(
     let mut last = None;
     for number in naming.numbers(storage)? {
         let path = naming.path(number);
-        each_line(storage, &path, |line| note(line, &mut delivered, &mut last))?;
+        each_line(storage, &path, KEPT, |line| note(line, &mut delivered, &mut last))?;
     }
     if let Some((ring, seq, before)) = last
         && ends_anywhere
@@ -46,11 +50,34 @@ pub fn documents_of(
     device: &DeviceId,
 ) -> io::Result<Vec<(PathBuf, u64)>> {
     let opening = [OPENING, device.as_bytes(), b"/"].concat();
+    count(storage, naming, KEPT, |line| line.starts_with(&opening))
+}
+
+/// The files that have documents which name a vehicle, and how many each.
+pub fn documents_in(
+    storage: &SharedStorage,
+    naming: &Naming,
+    vehicle: &str,
+) -> io::Result<Vec<(PathBuf, u64)>> {
+    let member = document::vehicle_member(vehicle);
+    count(storage, naming, ENVELOPE_KEPT, |line| {
+        let line = String::from_utf8_lossy(line);
+        line.starts_with('{') && document::without_member(&line, &member).is_some()
+    })
+}
+
+/// The files with lines of a kind, and how many each.
+fn count(
+    storage: &SharedStorage,
+    naming: &Naming,
+    kept: usize,
+    is_one: impl Fn(&[u8]) -> bool,
+) -> io::Result<Vec<(PathBuf, u64)>> {
     let mut found = Vec::new();
     for number in naming.numbers(storage)? {
         let path = naming.path(number);
         let mut documents = 0;
-        each_line(storage, &path, |line| documents += u64::from(line.starts_with(&opening)))?;
+        each_line(storage, &path, kept, |line| documents += u64::from(is_one(line)))?;
         if documents > 0 {
             found.push((path, documents));
         }
@@ -58,17 +85,22 @@ pub fn documents_of(
     Ok(found)
 }
 
-/// Hands on the beginning of each whole line of a file, as much of it as is ever looked at.
-fn each_line(storage: &SharedStorage, path: &Path, mut take: impl FnMut(&[u8])) -> io::Result<()> {
+/// Hands on the beginning of each whole line of a file: so many bytes, or as many as it has.
+fn each_line(
+    storage: &SharedStorage,
+    path: &Path,
+    kept: usize,
+    mut take: impl FnMut(&[u8]),
+) -> io::Result<()> {
     let file = storage.open(path, false)?;
     let mut chunk = vec![0; CHUNK];
-    let mut line: Vec<u8> = Vec::with_capacity(KEPT);
+    let mut line: Vec<u8> = Vec::with_capacity(kept);
     let mut at = 0;
     loop {
         let read = file.read_at(at, &mut chunk)?;
         at += u64::try_from(read).unwrap_or(0);
         for part in chunk.get(..read).unwrap_or_default().split_inclusive(|byte| *byte == b'\n') {
-            let room = KEPT.saturating_sub(line.len());
+            let room = kept.saturating_sub(line.len());
             line.extend_from_slice(part.get(..room).unwrap_or(part));
             if part.ends_with(b"\n") {
                 take(&line);
@@ -144,5 +176,19 @@ mod tests {
             |device: &str| documents_of(&storage, &naming, &device.parse().unwrap()).unwrap();
         assert_eq!(found("d"), [(naming.path(1), 2999), (naming.path(2), 3)]);
         assert_eq!(found("dd"), []);
+    }
+
+    #[test]
+    fn documents_that_name_a_vehicle_are_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let naming = Naming { dir: dir.path().to_owned(), stem: "m".to_owned(), suffix: "ndjson" };
+        let named = r#"{"id":"d/1","lane":"bulk","vehicle":"bus \"7\"","data":{"a":1}}"#;
+        let inside = r#"{"id":"d/1","lane":"bulk","data":{"vehicle":"bus \"7\"","a":1}}"#;
+        let other = r#"{"id":"d/1","lane":"bulk","vehicle":"bus 70","data":{"a":1}}"#;
+        std::fs::write(naming.path(1), [named, inside, other, named, ""].join("\n")).unwrap();
+        std::fs::write(naming.path(2), [inside, other, ""].join("\n")).unwrap();
+        let storage: SharedStorage = Arc::new(Disk);
+        let found = documents_in(&storage, &naming, "bus \"7\"").unwrap();
+        assert_eq!(found, [(naming.path(1), 2)]);
     }
 }

@@ -89,10 +89,18 @@ impl Sink for StdoutSink {
     }
 
     fn erase(&mut self, _: &DeviceId) -> Result<Erased, SinkError> {
-        let place = "whatever reads standard output".to_owned();
-        let remains = vec![Remains { place, documents: None }];
-        Ok(Erased { remains, ..Erased::default() })
+        Ok(nothing())
     }
+
+    fn erase_vehicle(&mut self, _: &str) -> Result<Erased, SinkError> {
+        Ok(nothing())
+    }
+}
+
+/// What was written is out of reach.
+fn nothing() -> Erased {
+    let place = "whatever reads standard output".to_owned();
+    Erased { remains: vec![Remains { place, documents: None }], ..Erased::default() }
 }
 
 fn failed(error: &io::Error) -> SinkError {

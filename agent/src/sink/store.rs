@@ -87,6 +87,20 @@ impl StoreSink {
         Ok(())
     }
 
+    /// Takes something out. Compaction must not carry on with what it has read before.
+    fn standing_still(
+        &mut self,
+        take: impl FnOnce(&mut Engine) -> Result<Taken, StoreError>,
+    ) -> Result<Erased, SinkError> {
+        drop(self.compaction.take());
+        let taken = take(&mut self.engine);
+        if let Some((storage, config)) = self.compacts.take() {
+            self.compact(&storage, &config)?;
+        }
+        let Taken { samples, records, bytes } = taken?;
+        Ok(Erased { samples, records, bytes, remains: Vec::new() })
+    }
+
     /// Per ring, the last frame that the store was given anything of.
     pub fn delivered(&self) -> io::Result<HashMap<RingId, Seq>> {
         self.engine.delivered().map_err(io::Error::other)
@@ -104,14 +118,11 @@ impl Sink for StoreSink {
     }
 
     fn erase(&mut self, device: &DeviceId) -> Result<Erased, SinkError> {
-        // Compaction must not carry on with what it has read before.
-        drop(self.compaction.take());
-        let taken = self.engine.erase(*device);
-        if let Some((storage, config)) = self.compacts.take() {
-            self.compact(&storage, &config)?;
-        }
-        let Taken { samples, records, bytes } = taken?;
-        Ok(Erased { samples, records, bytes, remains: Vec::new() })
+        self.standing_still(|engine| engine.erase(*device))
+    }
+
+    fn erase_vehicle(&mut self, vehicle: &str) -> Result<Erased, SinkError> {
+        self.standing_still(|engine| engine.erase_vehicle(vehicle))
     }
 }
 

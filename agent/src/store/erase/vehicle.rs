@@ -27,7 +27,7 @@ struct Named {
 impl Engine {
     /// Takes out a vehicle's name, as it left. Nobody may compact meanwhile.
     pub fn erase_vehicle(&mut self, vehicle: &str) -> Result<Taken, StoreError> {
-        let member = member(vehicle);
+        let member = document::vehicle_member(vehicle);
         let mut named = Named::default();
         self.each_piece(&mut |file, place, kind, _| {
             match kind {
@@ -36,7 +36,8 @@ impl Engine {
                     let mut records = read_chapter(file, place)?;
                     let mut has_any = false;
                     for record in &mut records {
-                        if let Some(document) = without(&record.document, &member) {
+                        if let Some(document) = document::without_member(&record.document, &member)
+                        {
                             (record.document, has_any) = (document, true);
                         }
                     }
@@ -98,7 +99,7 @@ fn unname_records(db: &Connection, member: &str) -> rusqlite::Result<u64> {
     let mut rows = query.query([member])?;
     let mut changed = Vec::new();
     while let Some(row) = rows.next()? {
-        if let Some(document) = without(&row.get::<_, String>(1)?, member) {
+        if let Some(document) = document::without_member(&row.get::<_, String>(1)?, member) {
             changed.push((row.get::<_, i64>(0)?, document));
         }
     }
@@ -125,36 +126,4 @@ fn without_name(
     let mut other = Vec::new();
     seat::append_padded(&mut other, number, &seat, place.len - piece::HEAD_LEN)?;
     Ok(Some((*place, Some(other))))
-}
-
-/// The member of a document that names a vehicle.
-fn member(vehicle: &str) -> String {
-    let mut member = b"\"vehicle\":".to_vec();
-    document::string(&mut member, vehicle);
-    member.push(b',');
-    String::from_utf8_lossy(&member).into_owned()
-}
-
-/// A document without this member of its own; none if it has none. What its data says is the
-/// device's word.
-fn without(document: &str, member: &str) -> Option<String> {
-    let (before, after) = document.split_once(member)?;
-    (!before.contains("\"data\":{")).then(|| [before, after].concat())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_documents_own_member_goes() {
-        let member = member("bus \"7\"");
-        let whole =
-            r#"{"lane":"bulk","vehicle":"bus \"7\"","tenant":"t","data":{"vehicle":"x","a":1}}"#;
-        let rest = r#"{"lane":"bulk","tenant":"t","data":{"vehicle":"x","a":1}}"#;
-        assert_eq!(without(whole, &member).as_deref(), Some(rest));
-        let inside = r#"{"lane":"bulk","data":{"vehicle":"bus \"7\"","a":1}}"#;
-        assert_eq!(without(inside, &member), None);
-        assert_eq!(without(rest, &member), None);
-    }
 }
