@@ -35,6 +35,11 @@ const EXAMPLES: &[(&str, &str)] = &[
          WHERE signal = 'Vehicle.Speed' AND time >= '2026-11-21' GROUP BY time",
     ),
     (
+        "What each vehicle of a group did, whichever device sat in it",
+        "SELECT vehicle, signal, sum(sum) / sum(count) AS mean, max(max) AS most FROM rollup_1h
+         WHERE vehiclegroup = 'night' AND time >= '2026-11-21' GROUP BY vehicle, signal",
+    ),
+    (
         "Buckets of any width",
         "SELECT bucket, mean, max FROM
          buckets('Vehicle.Speed', '15m', '2026-11-21', '2026-11-22', 'truck-1')",
@@ -54,10 +59,11 @@ const EXAMPLES: &[(&str, &str)] = &[
 const TABLES: &str = "\
 Tables:
   samples   one row a sample: device, signal, time, value, unit, raw, time_ms, clock, placed, boot,
-            uptime_ms, lane, ring, seq, ordinal, received
+            uptime_ms, lane, ring, seq, ordinal, received, vehicle, vehiclegroup, tenant, region
   rollup_1h, rollup_1m
-            one row a device, signal and hour or minute: device, signal, time, count, min, max,
-            mean, first, last, unit, sum, time_ms
+            one row a device (in one vehicle), signal and hour or minute: device, signal, time,
+            count, min, max, mean, first, last, unit, sum, time_ms, vehicle, vehiclegroup, tenant,
+            region
   buckets(signal, width [, from, to [, device]])
             the same for any width ('15m', '1d'); bucket is when it begins
   events, logs, health, losses, restarts, forks, crashes
@@ -66,7 +72,8 @@ Tables:
             what there is
 
 Times are compared as times: '2026-11-22', '2026-11-22T07:30:00Z', '2026-11-22 07:30' (UTC) and
-milliseconds since 1970 all do. Say device, signal and time where you can: they decide what is read.";
+milliseconds since 1970 all do. Say device or vehicle, signal and time where you can: they decide what
+is read.";
 
 /// Ask the local store in SQL
 #[derive(Args, Debug)]

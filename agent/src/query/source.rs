@@ -99,6 +99,8 @@ impl Source {
 
     /// Holds on to one moment of the index until [`Source::let_go`].
     pub fn hold(&self) -> rusqlite::Result<()> {
+        // What a seat stands for may have been taken out since.
+        self.seats.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.index(|index| index.execute_batch("BEGIN"))
     }
 

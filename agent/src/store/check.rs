@@ -231,7 +231,7 @@ fn check_chapters(
     for row in rows {
         let (id, (file, offset), len, records) = row?;
         checked.chapters += 1;
-        let piece = super::compact::read_piece(&storage, dir, file, offset, len as usize);
+        let piece = files::read_piece(&storage, dir, file, offset, len as usize);
         let filed = match piece.and_then(|piece| chapter::read(&piece)) {
             Ok(filed) => filed,
             Err(error) => {

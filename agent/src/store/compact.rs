@@ -16,15 +16,14 @@ use rusqlite::{Connection, TransactionBehavior, params};
 use super::block::{self, Block, Stream};
 use super::error::StoreError;
 use super::facts::{Facts, Packed};
-use super::files::{self, Appender, Numbers};
+use super::files::{Appender, Numbers, read_piece};
 use super::index::{self, Names, NewBlock, Owner, Place};
 use super::merge::{Merging, WORTH};
-use super::piece;
 use super::placement;
 use super::preface::Preface;
 use super::read::BlockRow;
 use super::schema::{self, SPAN_MS_MAX};
-use crate::storage::{File, SharedStorage};
+use crate::storage::SharedStorage;
 
 mod all;
 mod chapters;
@@ -397,26 +396,4 @@ impl Compaction {
         self.appender.commit(&appended, &prefaces);
         Ok(())
     }
-}
-
-/// Reads a piece of a block file.
-pub fn read_piece(
-    storage: &SharedStorage,
-    dir: &Path,
-    file: u32,
-    offset: u64,
-    len: usize,
-) -> Result<Vec<u8>, StoreError> {
-    let path = files::path(dir, file);
-    let failed = |what: &str| StoreError::io(format!("cannot {what} {}", path.display()));
-    if len > piece::CONTENT_MAX + piece::HEAD_LEN {
-        return Err(StoreError::damaged("the index names a piece that is longer than any"));
-    }
-    let mut bytes = vec![0; len];
-    let opened: Box<dyn File> = storage.open(&path, false).map_err(failed("open"))?;
-    let read = opened.read_at(offset, &mut bytes).map_err(failed("read"))?;
-    if read < len {
-        return Err(StoreError::damaged(format!("{} ends too early", path.display())));
-    }
-    Ok(bytes)
 }

@@ -190,6 +190,28 @@ impl Appender {
     }
 }
 
+/// Reads a piece of a block file.
+pub fn read_piece(
+    storage: &SharedStorage,
+    dir: &Path,
+    file: u32,
+    offset: u64,
+    len: usize,
+) -> Result<Vec<u8>, StoreError> {
+    let path = path(dir, file);
+    let failed = |what: &str| StoreError::io(format!("cannot {what} {}", path.display()));
+    if len > piece::CONTENT_MAX + HEAD_LEN {
+        return Err(StoreError::damaged("the index names a piece that is longer than any"));
+    }
+    let mut bytes = vec![0; len];
+    let opened: Box<dyn File> = storage.open(&path, false).map_err(failed("open"))?;
+    let read = opened.read_at(offset, &mut bytes).map_err(failed("read"))?;
+    if read < len {
+        return Err(StoreError::damaged(format!("{} ends too early", path.display())));
+    }
+    Ok(bytes)
+}
+
 /// Whole appends that stand in a file from `at` on: where each begins and ends.
 pub fn appends(file: &dyn File, at: u64) -> io::Result<Vec<(u64, u64)>> {
     let end = file.len()?;

@@ -7,9 +7,10 @@
 use rusqlite::{Connection, TransactionBehavior, params};
 
 use super::block::Block;
-use super::compact::{Compaction, read_piece};
+use super::compact::Compaction;
 use super::error::StoreError;
 use super::facts::Packed;
+use super::files::read_piece;
 use super::index;
 use super::read::BlockRow;
 use super::schema::SPAN_MS_MAX;

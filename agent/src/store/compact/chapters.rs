@@ -2,9 +2,10 @@
 
 use rusqlite::{TransactionBehavior, params};
 
-use super::{Compaction, WAITING, read_piece};
+use super::{Compaction, WAITING};
 use crate::store::chapter::{self, Filed};
 use crate::store::error::StoreError;
+use crate::store::files::read_piece;
 use crate::store::index::{self, Place};
 
 /// A row of `chapters`.

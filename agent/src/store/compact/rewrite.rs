@@ -4,10 +4,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rusqlite::{TransactionBehavior, params};
 
-use super::{Compaction, WAITING, read_piece};
+use super::{Compaction, WAITING};
 use crate::store::block::head;
 use crate::store::error::StoreError;
-use crate::store::files::{self, ReaderLock};
+use crate::store::files::{self, ReaderLock, read_piece};
 use crate::store::index;
 use crate::store::piece::{self, PieceKind};
 use crate::store::preface::Preface;

@@ -1,13 +1,24 @@
 //! The power goes, the process is killed, the disk fails or fills up, at every call there is.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use super::world::{DAY, Frame, MAY, World, all_known, go};
+use tempfile::TempDir;
+
+use super::world::{DAY, Frame, MAY, World, all_known, go, vehicles};
 use crate::storage::SharedStorage;
 use crate::storage::faulty::{Fault, Faulty, Leaves};
 use crate::store::compact::Compaction;
 use crate::store::{Engine, Standing, StoreError, rebuild};
+use crate::vehicles::Vehicles;
+
+/// In the midst of the second frame.
+const SWAP: i64 = (MAY + DAY + 600 + 12 * 60) * 1000;
+static SWAPPED: LazyLock<(TempDir, Vehicles)> = LazyLock::new(|| {
+    let dir = tempfile::tempdir().unwrap();
+    let vehicles = vehicles(dir.path(), &[("cab-7", "one", "two")], SWAP);
+    (dir, vehicles)
+});
 
 /// The index is on the real disk, the block files are on one that fails.
 struct Machine {
@@ -22,6 +33,7 @@ impl Machine {
         let mut world = World::on(Arc::new(disk.clone()));
         world.file_bytes = 700;
         std::fs::create_dir_all(world.path().join("blocks")).unwrap();
+        world.sit(&SWAPPED.1);
         let frames = (0..12_i64)
             .map(|at| Frame::minutes(1, at.cast_unsigned() + 1, MAY + at % 3 * DAY + at * 600, 25))
             .collect();
@@ -63,7 +75,22 @@ impl Machine {
     fn holds_the_first(&self, frames: usize) {
         self.show();
         assert_eq!(self.world.known(), all_known(&self.frames[..frames]));
+        assert_eq!(self.world.by_seat(), by_seat(&self.frames[..frames]));
     }
+}
+
+/// Samples by where the device sat.
+fn by_seat(frames: &[Frame]) -> Vec<(String, String, i64)> {
+    let all = frames.iter().flat_map(|frame| &frame.samples);
+    let (mut early, mut late) = (0, 0);
+    for (tick, ..) in all {
+        *(if tick * 1000 < SWAP { &mut early } else { &mut late }) += 1;
+    }
+    [("one", "-", early), ("two", "night", late)]
+        .into_iter()
+        .filter(|(.., samples)| *samples > 0)
+        .map(|(vehicle, group, samples)| (vehicle.to_owned(), group.to_owned(), samples))
+        .collect()
 }
 
 /// How many frames the cursor says are there.

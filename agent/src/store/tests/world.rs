@@ -109,22 +109,12 @@ impl World {
 
     /// The same of several devices: in which vehicle each sits, and in which from that time on.
     pub fn swap_between(&mut self, moves: &[(&str, &str, &str)], at_ms: i64) {
-        let state = crate::state::open(&self.storage, &self.dir.path().join("state.redb")).unwrap();
-        let vehicles = Vehicles::open(state).unwrap();
-        let night = Some(Said(Some("night".parse().unwrap())));
-        let first = |(device, one, _)| (device, one, None, Some(at_ms), Change::default());
-        let then = |(device, _, two)| {
-            let change = Change { group: night.clone(), ..Change::default() };
-            (device, two, Some(at_ms), None, change)
-        };
-        let stays = moves.iter().copied().map(first).chain(moves.iter().copied().map(then));
-        for (device, vehicle, from_ms, to_ms, change) in stays {
-            let (device, vehicle) = (device.parse().unwrap(), vehicle.parse().unwrap());
-            let belonging = Belonging::default();
-            let new = Assignment { device, vehicle, from_ms, to_ms, belonging };
-            vehicles.assign(&new, &change, 1).unwrap();
-        }
-        self.policy = Policy::none().with_vehicles(vehicles);
+        self.sit(&vehicles(self.dir.path(), moves, at_ms));
+    }
+
+    /// From now on devices sit where this says.
+    pub fn sit(&mut self, vehicles: &Vehicles) {
+        self.policy = Policy::none().with_vehicles(vehicles.clone());
     }
 
     pub fn path(&self) -> PathBuf {
@@ -240,6 +230,27 @@ impl World {
     pub fn block_files(&self) -> usize {
         std::fs::read_dir(self.path().join("blocks")).unwrap().count()
     }
+}
+
+/// Devices, each in which vehicle it sits, and in which, of the group "night", from a time on.
+pub fn vehicles(dir: &Path, moves: &[(&str, &str, &str)], at_ms: i64) -> Vehicles {
+    let disk: SharedStorage = Arc::new(Disk);
+    let state = crate::state::open(&disk, &dir.join("state.redb")).unwrap();
+    let vehicles = Vehicles::open(state).unwrap();
+    let night = Some(Said(Some("night".parse().unwrap())));
+    let first = |(device, one, _)| (device, one, None, Some(at_ms), Change::default());
+    let then = |(device, _, two)| {
+        let change = Change { group: night.clone(), ..Change::default() };
+        (device, two, Some(at_ms), None, change)
+    };
+    let stays = moves.iter().copied().map(first).chain(moves.iter().copied().map(then));
+    for (device, vehicle, from_ms, to_ms, change) in stays {
+        let (device, vehicle) = (device.parse().unwrap(), vehicle.parse().unwrap());
+        let belonging = Belonging::default();
+        let new = Assignment { device, vehicle, from_ms, to_ms, belonging };
+        vehicles.assign(&new, &change, 1).unwrap();
+    }
+    vehicles
 }
 
 pub fn rows(reader: &StoreReader) -> Vec<BlockRow> {
