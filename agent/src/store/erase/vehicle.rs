@@ -11,17 +11,22 @@ use crate::storage::File;
 use crate::store::chapter::{self, Filed};
 use crate::store::engine::Engine;
 use crate::store::error::StoreError;
+use crate::store::files::read_piece;
 use crate::store::index::Place;
 use crate::store::piece::{self, PieceKind};
 use crate::store::seat;
+
+/// Chapters that are written anew at a time.
+const CHAPTERS: usize = 8;
+/// Records that are looked through at a time.
+const RECORDS: i64 = 4096;
 
 /// Where a vehicle's name stands in block files.
 #[derive(Debug, Default)]
 struct Named {
     /// Pieces about seats, and what is to stand in their place; none if they cannot be read.
     seats: Vec<(Place, Option<Vec<u8>>)>,
-    /// Chapters, with their records as they are to be.
-    chapters: Vec<(Place, Vec<Filed>)>,
+    chapters: Vec<Place>,
 }
 
 impl Engine {
@@ -33,80 +38,83 @@ impl Engine {
             match kind {
                 PieceKind::Seat => named.seats.extend(without_name(file, place, vehicle)?),
                 PieceKind::Chapter => {
-                    let mut records = read_chapter(file, place)?;
-                    let mut has_any = false;
-                    for record in &mut records {
-                        if let Some(document) = document::without_member(&record.document, &member)
-                        {
-                            (record.document, has_any) = (document, true);
-                        }
-                    }
-                    if has_any {
-                        named.chapters.push((*place, records));
-                    }
+                    let (_, has_any) = unnamed(read_chapter(file, place)?, &member);
+                    named.chapters.extend(has_any.then_some(*place));
                 }
                 PieceKind::Block | PieceKind::Catalogue | PieceKind::Commit | PieceKind::Void => {}
             }
             Ok(())
         })?;
-        let records = self.unname_index((vehicle, &member), &named.chapters)?;
+        self.db.execute("UPDATE seats SET vehicle = NULL WHERE vehicle = ?", [vehicle])?;
+        let records = unname_records(&self.db, &member)?;
         let mut taken = Taken { records, ..Taken::default() };
+        for places in named.chapters.chunks(CHAPTERS) {
+            self.write_anew(places, &member)?;
+        }
         for (place, other) in &named.seats {
             match other {
                 Some(piece) => self.write_over(place, piece)?,
                 None => self.void(place)?,
             }
-            taken.bytes += place.len as u64;
         }
-        for (place, _) in &named.chapters {
-            self.void(place)?;
-            taken.bytes += place.len as u64;
-        }
+        let written = named.chapters.iter().chain(named.seats.iter().map(|(place, _)| place));
+        taken.bytes = written.map(|place| place.len as u64).sum();
         self.sweep()?;
         Ok(taken)
     }
 
-    /// Takes the name out of the index; how many records had it.
-    fn unname_index(
-        &mut self,
-        (vehicle, member): (&str, &str),
-        chapters: &[(Place, Vec<Filed>)],
-    ) -> Result<u64, StoreError> {
+    /// Writes chapters elsewhere without the name, and over them where they stood.
+    fn write_anew(&mut self, places: &[Place], member: &str) -> Result<(), StoreError> {
         let (mut pieces, mut moved) = (Vec::new(), Vec::new());
-        for (place, records) in chapters {
+        for place in places {
+            let piece = read_piece(&self.storage, &self.dir, place.file, place.offset, place.len)?;
             let start = pieces.len();
-            chapter::append(&mut pieces, records)?;
+            chapter::append(&mut pieces, &unnamed(chapter::read(&piece)?, member).0)?;
             moved.push((place, start, pieces.len() - start));
         }
-        let appended = if pieces.is_empty() { None } else { Some(self.appender.append(&pieces)?) };
+        let appended = self.appender.append(&pieces)?;
         let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        tx.execute("UPDATE seats SET vehicle = NULL WHERE vehicle = ?", [vehicle])?;
-        let records = unname_records(&tx, member)?;
-        if let Some(appended) = &appended {
-            move_chapters(&tx, appended, &moved)?;
-        }
+        move_chapters(&tx, &appended, &moved)?;
         tx.commit()?;
-        if let Some(appended) = &appended {
-            self.appender.commit(appended, &[]);
-        }
-        Ok(records)
+        self.appender.commit(&appended, &[]);
+        places.iter().try_for_each(|place| self.void(place))
     }
 }
 
-fn unname_records(db: &Connection, member: &str) -> rusqlite::Result<u64> {
-    let mut query = db.prepare("SELECT id, document FROM records WHERE instr(document, ?) > 0")?;
-    let mut change = db.prepare("UPDATE records SET document = ? WHERE id = ?")?;
-    let mut rows = query.query([member])?;
-    let mut changed = Vec::new();
-    while let Some(row) = rows.next()? {
-        if let Some(document) = document::without_member(&row.get::<_, String>(1)?, member) {
-            changed.push((row.get::<_, i64>(0)?, document));
+/// Records without the name, and whether any had it.
+fn unnamed(mut records: Vec<Filed>, member: &str) -> (Vec<Filed>, bool) {
+    let mut has_any = false;
+    for record in &mut records {
+        if let Some(document) = document::without_member(&record.document, member) {
+            (record.document, has_any) = (document, true);
         }
     }
-    for (id, document) in &changed {
-        change.execute(params![document, id])?;
+    (records, has_any)
+}
+
+/// Takes the name out of the index's records; how many had it.
+fn unname_records(db: &Connection, member: &str) -> rusqlite::Result<u64> {
+    let (mut past, mut records) = (i64::MIN, 0);
+    loop {
+        let tx = db.unchecked_transaction()?;
+        let page: Vec<(i64, Option<String>)> = tx
+            .prepare_cached(
+                "SELECT id, iif(instr(document, ?1) > 0, document, NULL) FROM records
+                 WHERE id > ?2 ORDER BY id LIMIT ?3",
+            )?
+            .query_map(params![member, past, RECORDS], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<Result<_, _>>()?;
+        let Some((last, _)) = page.last() else { return Ok(records) };
+        past = *last;
+        for (id, named) in &page {
+            let named = named.as_deref().and_then(|named| document::without_member(named, member));
+            let Some(document) = named else { continue };
+            tx.prepare_cached("UPDATE records SET document = ? WHERE id = ?")?
+                .execute(params![document, id])?;
+            records += 1;
+        }
+        tx.commit()?;
     }
-    Ok(changed.len() as u64)
 }
 
 /// What is to stand in the place of a seat's piece, if it has this name or cannot be read.
