@@ -70,6 +70,7 @@ impl Vehicle {
             catalogue,
             tick_ms: 1000,
             boot: None,
+            seat: None,
         };
         Ok(Self { stream, number })
     }

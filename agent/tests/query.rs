@@ -32,6 +32,7 @@ fn made() -> TempDir {
             catalogue,
             tick_ms: 1000,
             boot: None,
+            seat: None,
         };
         let clock = Clock::Reference;
         let run = Run { seq: Seq(1), received_ms: 0, clock, boot: 1, origin: None };

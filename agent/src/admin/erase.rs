@@ -105,7 +105,7 @@ impl Admin {
     /// When an erasure of this subject was begun that is not done, and what was done of it.
     fn unfinished(&self, subject: &str) -> Result<Option<Unfinished>, RegistryError> {
         let of = |erasure: &Erasure| erasure.subject == subject;
-        let last = self.registry.erasures()?.into_iter().filter(of).next_back();
+        let last = self.registry.erasures()?.into_iter().rfind(of);
         Ok(last.and_then(|last| {
             let signed: SignedProof = serde_json::from_str(&last.proof).ok()?;
             (!signed.proof.complete)

@@ -34,6 +34,9 @@ pub struct Taken {
     pub bytes: u64,
 }
 
+/// What is done with a piece: its file, where it stands, what it is, what its content begins with.
+type Take<'a> = dyn FnMut(&dyn File, &Place, PieceKind, &[u8]) -> Result<(), StoreError> + 'a;
+
 /// What block files hold of a device.
 #[derive(Debug, Default)]
 struct Own {
@@ -82,12 +85,8 @@ impl Engine {
         Ok(taken)
     }
 
-    /// Goes through all pieces of all files: where each stands, what it is, what its content begins
-    /// with. What comes next will stand in another file, and nothing is remembered of what was.
-    fn each_piece(
-        &mut self,
-        take: &mut dyn FnMut(&dyn File, &Place, PieceKind, &[u8]) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
+    /// Goes through all pieces of all files. What comes next will stand in another file, and nothing is remembered of what was.
+    fn each_piece(&mut self, take: &mut Take<'_>) -> Result<(), StoreError> {
         self.appender.seal();
         self.names.forget();
         self.seats.forget();

@@ -172,13 +172,11 @@ impl FromStr for Term {
             "signal" => Subject::Signal,
             "time" => Subject::Time,
             "text" => Subject::Text,
-            other => match SeatColumn::ALL.into_iter().find(|column| column.name() == other) {
-                Some(column) => Subject::Seat(column),
-                None => {
-                    let number = other.strip_prefix("argument").and_then(|n| n.parse().ok());
-                    Subject::Argument(number.ok_or(())?)
-                }
-            },
+            other => {
+                let seat = SeatColumn::ALL.into_iter().find(|column| column.name() == other);
+                let number = || other.strip_prefix("argument").and_then(|n| n.parse().ok());
+                seat.map(Subject::Seat).or_else(|| number().map(Subject::Argument)).ok_or(())?
+            }
         };
         let comparison = Comparison::ALL.into_iter().find(|known| known.sql() == sql).ok_or(())?;
         Ok(Self { subject, comparison })

@@ -21,11 +21,13 @@ const CHAPTERS: usize = 8;
 /// Records that are looked through at a time.
 const RECORDS: i64 = 4096;
 
+/// A piece about a seat, and what is to stand in its place; none if it cannot be read.
+type SaidAnew = (Place, Option<Vec<u8>>);
+
 /// Where a vehicle's name stands in block files.
 #[derive(Debug, Default)]
 struct Named {
-    /// Pieces about seats, and what is to stand in their place; none if they cannot be read.
-    seats: Vec<(Place, Option<Vec<u8>>)>,
+    seats: Vec<SaidAnew>,
     chapters: Vec<Place>,
 }
 
@@ -122,7 +124,7 @@ fn without_name(
     file: &dyn File,
     place: &Place,
     vehicle: &str,
-) -> Result<Option<(Place, Option<Vec<u8>>)>, StoreError> {
+) -> Result<Option<SaidAnew>, StoreError> {
     let mut bytes = vec![0; place.len];
     file.read_at(place.offset, &mut bytes).map_err(StoreError::io("cannot read a seat"))?;
     let read = piece::content(&bytes, PieceKind::Seat).and_then(seat::read);
