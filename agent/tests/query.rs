@@ -9,8 +9,10 @@ use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use agent::privacy::Seat;
 use agent::query::made::{Maker, Record};
 use agent::store::block::{Entry, Run, Samples, Stream};
+use agent::vehicles::Belonging;
 use protocol::{Catalogue, Clock, Lane, RingId, Seq, Signal, Step};
 use tempfile::TempDir;
 
@@ -24,6 +26,9 @@ fn made() -> TempDir {
     let step = Step::new(1, 10);
     let signals = [Signal { path: "Vehicle.Speed", unit: "km/h", step, raw_min: 0, raw_max: 3000 }];
     let catalogue = maker.catalogue(&Catalogue { tick_ms: 1000, signals: &signals }).unwrap();
+    let belonging = Belonging { group: Some("night".parse().unwrap()), ..Belonging::default() };
+    let seat = Seat { vehicle: Some("bus 7".into()), belonging };
+    let seat = maker.seat(&seat).unwrap();
     for truck in 1..=2_u8 {
         let stream = Stream {
             device: format!("truck-{truck}").parse().unwrap(),
@@ -32,7 +37,7 @@ fn made() -> TempDir {
             catalogue,
             tick_ms: 1000,
             boot: None,
-            seat: None,
+            seat: (truck == 1).then_some(seat),
         };
         let clock = Clock::Reference;
         let run = Run { seq: Seq(1), received_ms: 0, clock, boot: 1, origin: None };
@@ -97,7 +102,7 @@ fn every_example_of_the_help_answers() {
         .skip(1)
         .filter_map(|rest| rest.split_once('"').map(|(sql, _)| sql))
         .collect();
-    assert_eq!(examples.len(), 8, "{help}");
+    assert_eq!(examples.len(), 9, "{help}");
     for sql in &examples {
         let lines = answer(dir.path(), &["query", sql]).lines().count();
         // What is about losses or about now finds none in this store.

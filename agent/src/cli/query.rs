@@ -36,8 +36,8 @@ const EXAMPLES: &[(&str, &str)] = &[
     ),
     (
         "What each vehicle of a group did, whichever device sat in it",
-        "SELECT vehicle, signal, sum(sum) / sum(count) AS mean, max(max) AS most FROM rollup_1h
-         WHERE vehiclegroup = 'night' AND time >= '2026-11-21' GROUP BY vehicle, signal",
+        "SELECT vehicle, signal, sum(sum) / sum(count) AS mean, max(max) AS most
+         FROM rollup_1h WHERE vehiclegroup = 'night' GROUP BY vehicle, signal",
     ),
     (
         "Buckets of any width",
