@@ -20,26 +20,29 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use protocol::{DeviceId, Generation, Secret, keys};
+use protocol::{DeviceId, Generation};
 use redb::{ReadableTable as _, ReadableTableMetadata as _};
 use redb::{TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
-use crate::intake::{Admission, Admit};
 use crate::state::{self, State};
 use crate::vehicles::{self, Standing, VehicleId, Vehicles};
 
+mod credentials;
 mod entropy;
 mod erasure;
 mod error;
+mod login;
 mod record;
 #[cfg(test)]
 mod tests;
 mod wrap;
 
+pub use credentials::Credentials;
 pub use entropy::{Entropy, EntropyError, OsEntropy};
 pub use erasure::{Destroyed, Erasure, Fingerprint};
 pub use error::RegistryError;
+pub use login::Login;
 pub use wrap::{KeyFileError, WrappingKey, hex, is_exposed};
 
 use erasure::ERASURES;
@@ -84,60 +87,6 @@ pub struct DeviceEntry {
     pub generations: Vec<Generation>,
     /// When it was last heard of, if ever; see [`Registry::seen`].
     pub last_seen_ms: Option<i64>,
-}
-
-/// What a device must be given to speak as itself. As JSON it is a line of a key file:
-/// `{"device":"...","generation":0,"secret":"<64 hexadecimal digits>"}`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(into = "KeyLine", try_from = "KeyLine")]
-pub struct Credentials {
-    /// Who.
-    pub device: DeviceId,
-    /// Which of its secrets this is.
-    pub generation: Generation,
-    /// The secret.
-    pub secret: Secret,
-}
-
-/// What a broker must know of a device: its name, and the password that opens the port.
-#[derive(Clone, Serialize, Deserialize)]
-pub struct Login {
-    /// Its user name.
-    pub device: DeviceId,
-    /// Its password.
-    pub password: String,
-}
-
-impl std::fmt::Debug for Login {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Login").field("device", &self.device).finish_non_exhaustive()
-    }
-}
-
-/// Credentials as written.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct KeyLine {
-    device: DeviceId,
-    generation: Generation,
-    secret: String,
-}
-
-impl From<Credentials> for KeyLine {
-    fn from(credentials: Credentials) -> Self {
-        let Credentials { device, generation, secret } = credentials;
-        Self { device, generation, secret: wrap::hex(secret.expose()) }
-    }
-}
-
-impl TryFrom<KeyLine> for Credentials {
-    type Error = &'static str;
-
-    fn try_from(line: KeyLine) -> Result<Self, Self::Error> {
-        let secret = wrap::from_hex(&line.secret).ok_or("a secret is 64 hexadecimal digits")?;
-        let KeyLine { device, generation, .. } = line;
-        Ok(Self { device, generation, secret: Secret::new(secret) })
-    }
 }
 
 impl Registry {
@@ -401,72 +350,6 @@ impl Registry {
         Ok(())
     }
 
-    /// A device's secret, to take in what it sends; none if the device is unknown or revoked, or the
-    /// generation not live.
-    pub fn secret(
-        &self,
-        device: DeviceId,
-        generation: Generation,
-    ) -> Result<Option<Secret>, RegistryError> {
-        let record = self.record(device)?.filter(Record::is_admitted);
-        self.unwrap(device, record, generation)
-    }
-
-    /// A device's secret, to read what was taken in before; a revoked device's too.
-    pub fn secret_to_read(
-        &self,
-        device: DeviceId,
-        generation: Generation,
-    ) -> Result<Option<Secret>, RegistryError> {
-        let record = self.record(device)?;
-        self.unwrap(device, record, generation)
-    }
-
-    fn unwrap(
-        &self,
-        device: DeviceId,
-        record: Option<Record>,
-        generation: Generation,
-    ) -> Result<Option<Secret>, RegistryError> {
-        let Some(record) = record else { return Ok(None) };
-        let wrapped = record.secrets.iter().find(|wrapped| wrapped.generation == generation);
-        let unwrap = |wrapped| self.key.unwrap(&device, wrapped);
-        wrapped.map(|wrapped| unwrap(wrapped).ok_or(RegistryError::Damaged(device))).transpose()
-    }
-
-    /// A device's MQTT login, with the password of this generation; none if it is unknown or
-    /// revoked.
-    pub fn login(
-        &self,
-        device: DeviceId,
-        generation: Generation,
-    ) -> Result<Option<Login>, RegistryError> {
-        let secret = self.secret(device, generation)?;
-        Ok(secret.map(|secret| {
-            let password = keys::mqtt_password(&secret, &device);
-            Login { device, password: String::from_utf8_lossy(&password).into_owned() }
-        }))
-    }
-
-    /// Whether a device with this MQTT password may connect. The password of any live generation
-    /// counts; the comparison takes the same time wherever it fails.
-    pub fn authenticate(
-        &self,
-        device: DeviceId,
-        password: &[u8],
-    ) -> Result<Admission, RegistryError> {
-        let Some(record) = self.record(device)? else { return Ok(Admission::Unknown) };
-        if !record.is_admitted() {
-            return Ok(Admission::Revoked);
-        }
-        let mut right = false;
-        for wrapped in &record.secrets {
-            let secret = self.key.unwrap(&device, wrapped).ok_or(RegistryError::Damaged(device))?;
-            right |= equal(&keys::mqtt_password(&secret, &device), password);
-        }
-        Ok(if right { Admission::Admitted } else { Admission::WrongPassword })
-    }
-
     fn record(&self, device: DeviceId) -> Result<Option<Record>, RegistryError> {
         let devices = self.database.begin_read()?.open_table(DEVICES)?;
         let record = devices.get(device.as_str())?;
@@ -504,32 +387,4 @@ fn decode(device: DeviceId, bytes: &[u8]) -> Result<Record, RegistryError> {
         Some(found) => RegistryError::Newer { device, found },
         None => RegistryError::Damaged(device),
     })
-}
-
-/// Equality whose duration tells nothing but the lengths.
-fn equal(one: &[u8], other: &[u8]) -> bool {
-    let pairs = one.iter().zip(other);
-    let differing = pairs.fold(0, |bits, (one, other)| std::hint::black_box(bits | (one ^ other)));
-    one.len() == other.len() && differing == 0
-}
-
-impl Admit for Registry {
-    fn admit(&self, device: &DeviceId, password: &[u8]) -> Admission {
-        self.authenticate(*device, password).unwrap_or_else(|error| {
-            tracing::warn!(%device, %error, "cannot tell whether a device may connect");
-            Admission::Unavailable
-        })
-    }
-
-    fn recognise(&self, device: &DeviceId) -> Admission {
-        match self.show(*device) {
-            Ok(Some(entry)) if entry.revoked_ms.is_some() => Admission::Revoked,
-            Ok(Some(_)) => Admission::Admitted,
-            Ok(None) => Admission::Unknown,
-            Err(error) => {
-                tracing::warn!(%device, %error, "cannot tell whether a device may be heard");
-                Admission::Unavailable
-            }
-        }
-    }
 }

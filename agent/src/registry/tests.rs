@@ -1,7 +1,10 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use protocol::{Secret, keys};
+
 use super::*;
+use crate::intake::Admission;
 use crate::storage::{Disk, SharedStorage};
 
 /// Counts up: every draw differs, every run is the same.
