@@ -40,7 +40,7 @@ mod tests;
 
 pub use archive::verify;
 pub use manifest::{FileEntry, LeftOut, MANIFEST_NAME, Manifest};
-pub use restore::{MARKER_NAME, Restored, finish_move, mark_started, restore};
+pub use restore::{MARKER_NAME, Restored, finish_move, mark_started, not_started, restore};
 pub use take::{Origin, Plan, Report, take};
 
 /// How far a backup or a restore has come.

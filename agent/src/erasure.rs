@@ -56,6 +56,12 @@ impl SinkErased {
         Self { sink: sink.to_owned(), failed: Some(why.to_owned()), ..Self::default() }
     }
 
+    /// Whether there was nothing to do.
+    pub fn is_nothing(&self) -> bool {
+        let nothing = Self { sink: self.sink.clone(), ..Self::default() };
+        *self == nothing
+    }
+
     /// What was set aside for it is done, too.
     #[must_use]
     pub fn with(mut self, aside: Aside) -> Self {

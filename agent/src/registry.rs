@@ -40,7 +40,7 @@ mod wrap;
 
 pub use credentials::Credentials;
 pub use entropy::{Entropy, EntropyError, OsEntropy};
-pub use erasure::{Destroyed, Erasure, Fingerprint};
+pub use erasure::{Destroyed, Erasure, Fingerprint, erasures_in};
 pub use error::RegistryError;
 pub use login::Login;
 pub use wrap::{KeyFileError, WrappingKey, hex, is_exposed};

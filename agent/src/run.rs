@@ -126,7 +126,7 @@ async fn serve(Options { config, source, hold_unsynced_writes }: Options) -> any
     let rings = Rings::open(database.clone(), RINGS_CACHED_MAX)?;
     let (journal, rings) = open_journal(&storage, &config, rings)?;
     report::registry_opened(&registry, &journal)?;
-    report::restored(dir)?;
+    report::restored(dir, &registry)?;
     let tail = journal.tail();
 
     let stop = CancellationToken::new();

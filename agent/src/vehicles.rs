@@ -50,6 +50,11 @@ pub struct Vehicles {
     version: Arc<AtomicU64>,
 }
 
+/// All vehicles, and when each was added.
+pub fn all_in(transaction: &WriteTransaction) -> Result<Vec<(VehicleId, i64)>, VehicleError> {
+    Tables::open(transaction)?.all()
+}
+
 /// How a device stands in the registry of devices.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Standing {

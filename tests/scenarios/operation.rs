@@ -131,6 +131,45 @@ fn a_store_goes_back_with_its_journal_and_accounts_for_all() {
 }
 
 #[test]
+fn who_was_forgotten_since_the_backup_is_forgotten_again() {
+    let store = "[[sink]]\nname = \"store\"\ntype = \"store\"\n";
+    let world = World::synthetic(3, 71, store);
+    let names = world.fleet.names().unwrap();
+    let [one, other, third] = names.lines().collect::<Vec<_>>()[..] else { panic!("{names}") };
+    for (device, vehicle) in [(other, "van 7"), (other, "bus 8"), (third, "bus 9")] {
+        let from = if vehicle == "bus 8" { "2090-01-01" } else { "1970-01-01" };
+        let to = if vehicle == "van 7" { vec!["--to", "2090-01-01"] } else { Vec::new() };
+        let assign = ["vehicles", "assign", vehicle, device, "--from", from];
+        world.home.call(&[&assign[..], &to].concat()).unwrap();
+    }
+    let agent = world.home.start().unwrap();
+    world.drive(&["--speed", "max"]);
+    world.verify();
+    let (copy, _) = backup(&world, "copy", &[]);
+    let known = |what: &str| {
+        let said = |arguments: &[&str]| {
+            String::from_utf8(world.home.call(arguments).unwrap().stdout).unwrap()
+        };
+        let listed = said(&["devices", "list"]) + &said(&["vehicles", "list"]);
+        (listed.contains(what), said(&["store", "export"]).contains(what))
+    };
+    assert_eq!((known(one), known("van 7")), ((true, true), (true, true)));
+    world.home.call(&["devices", "forget", one, "--yes"]).unwrap();
+    world.home.call(&["vehicles", "forget", "van 7", "--yes"]).unwrap();
+    assert_eq!((known(one), known("van 7")), ((false, false), (false, false)));
+    World::stop(agent);
+    restore(&world, &copy, &["--replace"]);
+    let agent = world.home.start().unwrap();
+    until("both to be gone again", Duration::from_mins(1), || {
+        Ok((known(one), known("van 7")) == ((false, false), (false, false)))
+    })
+    .unwrap();
+    // Nobody else is.
+    assert_eq!((known(other), known("bus 9")), ((true, true), (true, true)));
+    World::stop(agent);
+}
+
+#[test]
 fn an_interrupted_backup_leaves_nothing_under_its_name() {
     let Some(world) = World::taxis("") else { return };
     let agent = world.home.start().unwrap();

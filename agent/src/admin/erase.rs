@@ -50,12 +50,9 @@ impl Admin {
             earlier
         });
         let at_ms = earlier.as_ref().map_or(now_ms, |earlier| earlier.at_ms);
-        let assigned = if is_gone && earlier.is_some() {
-            // It went then; the sinks did not get so far.
-            Vec::new()
-        } else {
-            vehicles.show(vehicle)?.assignments
-        };
+        // Gone from the registry, by an attempt that was cut short or because it was removed, it may
+        // still be in the sinks.
+        let assigned = if is_gone { Vec::new() } else { vehicles.show(vehicle)?.assignments };
         let (mut own, mut kept) = (Vec::new(), Vec::new());
         for device in assigned.iter().map(|span| span.device) {
             let timeline = vehicles.timeline(device)?;
@@ -93,12 +90,16 @@ impl Admin {
             // Before it goes: cut short, the same command goes on.
             let failed = vec![SinkErased::failed("all", "cut short; not done yet")];
             let known = assigned.iter().filter(|span| !own.contains(&span.device)).count();
-            self.keep(prove(known, failed), at_ms, None, name())?;
+            self.keep(prove(known, failed), at_ms, name())?;
             assignments = vehicles.remove(vehicle, true)?;
         }
         let sinks = self.hooks.erase_vehicle(vehicle);
         let sinks = sinks.unwrap_or_else(|why| vec![SinkErased::failed("all", &why)]);
-        proofs.push(self.keep(prove(assignments, sinks), at_ms, None, name())?);
+        let is_unknown = is_gone && earlier.is_none();
+        if is_unknown && sinks.iter().all(SinkErased::is_nothing) {
+            return Err(VehicleError::Unknown(vehicle.clone()).into());
+        }
+        proofs.push(self.keep(prove(assignments, sinks), at_ms, name())?);
         Ok(Response::Erased { proofs, kept })
     }
 
@@ -119,8 +120,14 @@ impl Admin {
             erasures.into_iter().filter_map(|erasure| Some((erasure.pending?, erasure.at_ms)))
         });
         let finished = pending.and_then(|pending| {
-            for (device, at_ms) in pending {
-                let proofs = self.erase(&[device], at_ms)?;
+            for (name, at_ms) in pending {
+                let proofs = match name {
+                    Name::Device(device) => self.erase(&[device], at_ms)?,
+                    Name::Vehicle(vehicle) => match self.erase_vehicle(&vehicle, at_ms)? {
+                        Response::Erased { proofs, .. } => proofs,
+                        _ => Vec::new(),
+                    },
+                };
                 let is_complete = proofs.iter().all(|proof| proof.proof.complete);
                 tracing::info!(complete = is_complete, "went on with an erasure");
             }
@@ -138,7 +145,8 @@ impl Admin {
         // What an earlier attempt did is told again.
         let earlier = self.registry.erasures()?;
         let earlier = |device: DeviceId| {
-            let kept = earlier.iter().find(|erasure| erasure.pending == Some(device))?;
+            let pending = Some(Name::Device(device));
+            let kept = earlier.iter().find(|erasure| erasure.pending == pending)?;
             serde_json::from_str::<SignedProof>(&kept.proof).ok().map(|kept| kept.proof)
         };
         let mut destroyed = Vec::with_capacity(devices.len());
@@ -161,21 +169,15 @@ impl Admin {
         for ((device, destroyed), swept) in devices.iter().zip(destroyed).zip(swept) {
             let proof = Proof::new(self.registry.subject_of(*device), now_ms, destroyed, swept);
             let proof = proof.following(earlier(*device));
-            let pending = (!proof.complete).then_some(*device);
             tracing::info!(subject = proof.subject, complete = proof.complete, "device erased");
-            proofs.push(self.keep(proof, now_ms, pending, Name::Device(*device))?);
+            proofs.push(self.keep(proof, now_ms, Name::Device(*device))?);
         }
         Ok(proofs)
     }
 
-    /// Keeps a proof without the name, and hands it out with it.
-    fn keep(
-        &self,
-        proof: Proof,
-        at_ms: i64,
-        pending: Option<DeviceId>,
-        name: Name,
-    ) -> Result<SignedProof, RegistryError> {
+    /// Keeps a proof, without the name once it is done, and hands it out with it.
+    fn keep(&self, proof: Proof, at_ms: i64, name: Name) -> Result<SignedProof, RegistryError> {
+        let pending = (!proof.complete).then(|| name.clone());
         let subject = proof.subject.clone();
         let mut signed = proof.signed(None);
         let proof = serde_json::to_string(&signed).unwrap_or_default();

@@ -250,14 +250,14 @@ fn an_erasure_that_is_stuck_is_gone_on_with() {
     let Response::Erasures { erasures } = ask(&admin, Request::Erasures { of: None }) else {
         panic!("no erasures");
     };
-    assert_eq!(erasures[0].pending, Some(id("a")));
+    assert_eq!(erasures[0].pending, Some(crate::erasure::Name::Device(id("a"))));
     *agent.stuck.lock().unwrap() = None;
     admin.finish_erasures();
     let Response::Erasures { erasures } = ask(&admin, Request::Erasures { of: Some(id("a")) })
     else {
         panic!("no erasures");
     };
-    assert_eq!((erasures.len(), erasures[0].pending), (1, None));
+    assert_eq!((erasures.len(), erasures[0].pending.as_ref()), (1, None));
     let kept: SignedProof = serde_json::from_str(&erasures[0].proof).unwrap();
     assert!(kept.proof.complete && kept.name.is_none());
     assert_eq!(kept.proof.registry.secrets, stuck[0].proof.registry.secrets, "what was destroyed");

@@ -8,6 +8,7 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, chown};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +17,9 @@ use super::manifest::JournalMark;
 use super::take::{KEY_NAME, is_sink};
 use super::{BackupError, Manifest, Progress, Watcher, clear, parent, sync_dir};
 use crate::lock::{DirLock, Owner};
+use crate::registry::{Erasure, RegistryError, erasures_in};
+use crate::state;
+use crate::storage::{Disk, SharedStorage};
 
 /// The mark that a restore leaves in the data directory.
 pub const MARKER_NAME: &str = "restored.json";
@@ -37,6 +41,10 @@ pub struct Restored {
     pub moved: Vec<String>,
     /// The wrapping key came with the backup, or was there.
     pub has_key: bool,
+    /// What was erased by then, as the directory knew that was there before. Until an agent ran on
+    /// it: that erases again what the backup brought back.
+    #[serde(default)]
+    pub erasures: Vec<Erasure>,
 }
 
 /// Puts the backup at `from` back as the data directory `to`. With `replace`, one that is there is
@@ -76,6 +84,7 @@ pub fn restore(
         aside: aside.clone(),
         has_key: manifest.with_key || moved.iter().any(|name| name == KEY_NAME),
         moved,
+        erasures: lock.as_ref().map(|_| erasures_of(to)).unwrap_or_default(),
     };
     write_mark(&fresh, &restored).map_err(BackupError::file("write", &fresh))?;
     if lock.is_some() {
@@ -98,6 +107,25 @@ pub fn restore(
     finish_move(to).map_err(BackupError::file("finish", to))?;
     drop(lock);
     Ok((restored, manifest))
+}
+
+/// What was erased, by the directory that is to be replaced. If that is damaged, nothing is known.
+fn erasures_of(old: &Path) -> Vec<Erasure> {
+    let path = old.join(state::FILE_NAME);
+    if !path.exists() {
+        return Vec::new();
+    }
+    let disk: SharedStorage = Arc::new(Disk);
+    let read = state::open_existing(&disk, &path)
+        .map_err(RegistryError::from)
+        .and_then(|database| erasures_in(&database));
+    read.unwrap_or_else(|error| {
+        tracing::warn!(
+            %error,
+            "cannot read what was erased since the backup: whoever was must be erased again"
+        );
+        Vec::new()
+    })
 }
 
 /// The directory itself, where a link to it is given.
@@ -238,12 +266,14 @@ fn read_mark(data_dir: &Path) -> io::Result<Option<Restored>> {
     }
 }
 
-/// Notes that an agent runs on it; what was restored, if this is the first time.
-pub fn mark_started(data_dir: &Path, now_ms: i64) -> io::Result<Option<Restored>> {
-    let Some(restored) = read_mark(data_dir)?.filter(|restored| restored.started_ms.is_none())
-    else {
-        return Ok(None);
-    };
-    write_mark(data_dir, &Restored { started_ms: Some(now_ms), ..restored.clone() })?;
-    Ok(Some(restored))
+/// What was restored, if no agent ran on it yet.
+pub fn not_started(data_dir: &Path) -> io::Result<Option<Restored>> {
+    Ok(read_mark(data_dir)?.filter(|restored| restored.started_ms.is_none()))
+}
+
+/// Notes that an agent runs on it.
+pub fn mark_started(data_dir: &Path, now_ms: i64) -> io::Result<()> {
+    let Some(restored) = not_started(data_dir)? else { return Ok(()) };
+    let started_ms = Some(now_ms);
+    write_mark(data_dir, &Restored { started_ms, erasures: Vec::new(), ..restored })
 }

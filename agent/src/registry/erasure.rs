@@ -11,23 +11,25 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::Ordering;
 
 use protocol::DeviceId;
-use redb::{ReadableTable as _, TableDefinition, WriteTransaction};
+use redb::{ReadableTable as _, TableDefinition, TableError, WriteTransaction};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::wrap::hex;
 use super::{DEVICES, LAST_SEEN, Registry, RegistryError, decode};
+use crate::erasure::Name;
+use crate::state::State;
 use crate::vehicles;
 
 /// Subject and time -> version byte and [`Row`].
 pub(super) const ERASURES: TableDefinition<'static, (&str, i64), &[u8]> =
     TableDefinition::new("registry.erasures");
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 #[derive(Serialize, Deserialize)]
 struct Row {
     /// Whose, until it is done.
-    pending: Option<DeviceId>,
+    pending: Option<Name>,
     /// The proof in JSON, without the name; what is known so far while it is not done.
     proof: String,
 }
@@ -40,7 +42,7 @@ pub struct Erasure {
     /// When, Unix milliseconds.
     pub at_ms: i64,
     /// Whose, while it is not done everywhere.
-    pub pending: Option<DeviceId>,
+    pub pending: Option<Name>,
     /// The proof in JSON, without the name; empty while it is not done.
     pub proof: String,
 }
@@ -95,7 +97,7 @@ impl Registry {
             .retain_in((subject.as_str(), i64::MIN)..=(subject.as_str(), i64::MAX), |_, row| {
                 read(row).pending.is_none()
             })?;
-        let (pending, proof) = (Some(device), proof(&destroyed));
+        let (pending, proof) = (Some(Name::Device(device)), proof(&destroyed));
         put(&transaction, &Erasure { subject, at_ms: now_ms, pending, proof })?;
         transaction.commit()?;
         self.destroyed.fetch_add(1, Ordering::Release);
@@ -146,21 +148,13 @@ impl Registry {
 
     /// All erasures, done or under way, by subject.
     pub fn erasures(&self) -> Result<Vec<Erasure>, RegistryError> {
-        let erasures = self.database.begin_read()?.open_table(ERASURES)?;
-        let mut found = Vec::new();
-        for row in erasures.iter()? {
-            let (key, row) = row?;
-            let (subject, at_ms) = key.value();
-            let Row { pending, proof } = read(row.value());
-            found.push(Erasure { subject: subject.to_owned(), at_ms, pending, proof });
-        }
-        Ok(found)
+        erasures_in(&self.database)
     }
 
-    /// Erases again what a backup brought back: every device that was erased, by these records,
-    /// after it was added. The records are kept with this registry's own. The devices are erased
-    /// here and now; what of them lies elsewhere is erased at the agent's next start.
-    pub fn reapply_erasures(&self, erasures: &[Erasure]) -> Result<Vec<DeviceId>, RegistryError> {
+    /// Erases again what a backup brought back: every device and vehicle that was erased, by these
+    /// records, after it was added. The records are kept with this registry's own. Devices are
+    /// erased here and now; the rest is for whoever goes on with what is pending.
+    pub fn reapply_erasures(&self, erasures: &[Erasure]) -> Result<Vec<Name>, RegistryError> {
         let mut latest: HashMap<&str, i64> = HashMap::new();
         for erasure in erasures {
             let at_ms = latest.entry(&erasure.subject).or_insert(erasure.at_ms);
@@ -175,19 +169,31 @@ impl Registry {
             }
         }
         let mut again = Vec::new();
+        let erased = |subject: String, added_ms: i64| {
+            latest.get(subject.as_str()).copied().filter(|at_ms| added_ms <= *at_ms)
+        };
         for row in transaction.open_table(DEVICES)?.iter()? {
             let (name, record) = row?;
             let Ok(device) = name.value().parse::<DeviceId>() else { continue };
-            let erased_ms = latest.get(self.subject_of(device).as_str()).copied();
-            let added_ms = decode(device, record.value()).map(|record| record.added_ms);
-            if let Some(at_ms) = erased_ms.filter(|at_ms| added_ms.is_ok_and(|ms| ms <= *at_ms)) {
-                again.push((device, at_ms));
+            let Ok(record) = decode(device, record.value()) else { continue };
+            if let Some(at_ms) = erased(self.subject_of(device), record.added_ms) {
+                again.push((Name::Device(device), at_ms));
             }
         }
-        for (device, at_ms) in &again {
-            self.erase_in(&transaction, *device)?;
-            let subject = self.subject_of(*device);
-            let (pending, proof) = (Some(*device), String::new());
+        for (vehicle, added_ms) in vehicles::all_in(&transaction)? {
+            if let Some(at_ms) = erased(self.subject_of_vehicle(&vehicle), added_ms) {
+                again.push((Name::Vehicle(vehicle), at_ms));
+            }
+        }
+        for (name, at_ms) in &again {
+            let subject = match name {
+                Name::Device(device) => {
+                    self.erase_in(&transaction, *device)?;
+                    self.subject_of(*device)
+                }
+                Name::Vehicle(vehicle) => self.subject_of_vehicle(vehicle),
+            };
+            let (pending, proof) = (Some(name.clone()), String::new());
             put(&transaction, &Erasure { subject, at_ms: *at_ms, pending, proof })?;
         }
         transaction.commit()?;
@@ -195,8 +201,24 @@ impl Registry {
             self.destroyed.fetch_add(1, Ordering::Release);
             self.vehicles.moved();
         }
-        Ok(again.into_iter().map(|(device, _)| device).collect())
+        Ok(again.into_iter().map(|(name, _)| name).collect())
     }
+}
+
+/// All erasures that a database keeps, also one that no registry has open.
+pub fn erasures_in(database: &State) -> Result<Vec<Erasure>, RegistryError> {
+    let erasures = match database.begin_read()?.open_table(ERASURES) {
+        Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+        opened => opened?,
+    };
+    let mut found = Vec::new();
+    for row in erasures.iter()? {
+        let (key, row) = row?;
+        let (subject, at_ms) = key.value();
+        let Row { pending, proof } = read(row.value());
+        found.push(Erasure { subject: subject.to_owned(), at_ms, pending, proof });
+    }
+    Ok(found)
 }
 
 /// Those of these devices whose erasure is not done everywhere: as long as it is not, what it does
@@ -207,7 +229,9 @@ pub(super) fn pending_of(
 ) -> Result<Vec<DeviceId>, RegistryError> {
     let mut pending = BTreeSet::new();
     for row in transaction.open_table(ERASURES)?.iter()? {
-        pending.extend(read(row?.1.value()).pending);
+        if let Some(Name::Device(device)) = read(row?.1.value()).pending {
+            pending.insert(device);
+        }
     }
     Ok(devices.iter().copied().filter(|device| pending.contains(device)).collect())
 }
@@ -220,7 +244,7 @@ fn read(bytes: &[u8]) -> Row {
 }
 
 fn put(transaction: &WriteTransaction, erasure: &Erasure) -> Result<(), RegistryError> {
-    let row = Row { pending: erasure.pending, proof: erasure.proof.clone() };
+    let row = Row { pending: erasure.pending.clone(), proof: erasure.proof.clone() };
     let bytes = postcard::to_extend(&row, vec![VERSION]).unwrap_or_default();
     let mut erasures = transaction.open_table(ERASURES)?;
     erasures.insert((erasure.subject.as_str(), erasure.at_ms), bytes.as_slice())?;
@@ -263,7 +287,11 @@ mod tests {
         assert_eq!(registry.erased_at(id("unit-4712")).unwrap(), None);
 
         let mut kept = registry.erasures().unwrap();
-        assert_eq!(kept[0].pending, Some(id("unit-4711")), "until it is done everywhere");
+        assert_eq!(
+            kept[0].pending,
+            Some(Name::Device(id("unit-4711"))),
+            "until it is done everywhere"
+        );
         let error = registry.add(id("unit-4711"), 60, &mut Counter(9)).unwrap_err();
         assert!(matches!(error, RegistryError::ErasureUnderWay(_)), "{error}");
         kept[0].pending = None;
@@ -284,22 +312,30 @@ mod tests {
             registry.add_all(&names, 10, &mut Counter(0)).unwrap();
             sits(&registry, "a");
         }
+        let bus: vehicles::VehicleId = "bus 7".parse().unwrap();
         let file = crate::state::FILE_NAME;
         std::fs::copy(dir.path().join(file), backup.path().join(file)).unwrap();
         let erasures = {
             let registry = registry(dir.path());
             registry.erase(id("a"), 20, |_| String::new()).unwrap();
             registry.erase(id("b"), 5, |_| String::new()).unwrap();
+            let subject = registry.subject_of_vehicle(&bus);
+            let done = Erasure { subject, at_ms: 30, pending: None, proof: "{}".to_owned() };
+            registry.erased(&done).unwrap();
             registry.erasures().unwrap()
         };
         let registry = registry(backup.path());
         assert!(registry.erasures().unwrap().is_empty());
         let again = registry.reapply_erasures(&erasures).unwrap();
-        assert_eq!(again, [id("a")], "b was added after it had been erased");
+        let expected = [Name::Device(id("a")), Name::Vehicle(bus.clone())];
+        assert_eq!(again, expected, "b was added after it had been erased");
         assert_eq!(registry.show(id("a")).unwrap(), None);
         assert!(registry.vehicles().timeline(id("a")).unwrap().spans().is_empty());
         assert!(registry.show(id("b")).unwrap().is_some());
-        assert_eq!(registry.erasures().unwrap().len(), 2);
+        let kept = registry.erasures().unwrap();
+        assert_eq!(kept.len(), 3);
+        assert_eq!(kept.iter().filter(|erasure| erasure.pending.is_some()).count(), 2);
+        registry.vehicles().remove(&bus, true).unwrap();
         assert_eq!(registry.reapply_erasures(&erasures).unwrap(), [], "once is enough");
     }
 

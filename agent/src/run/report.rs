@@ -368,9 +368,14 @@ pub fn registry_opened(registry: &Registry, journal: &Journal) -> anyhow::Result
 }
 
 /// Says, at the first start on a restored directory, what that means.
-pub fn restored(data_dir: &Path) -> anyhow::Result<()> {
-    let restored = backup::mark_started(data_dir, unix_ms()).context("cannot note the start")?;
+pub fn restored(data_dir: &Path, registry: &Registry) -> anyhow::Result<()> {
+    let restored = backup::not_started(data_dir).context("cannot read what was restored")?;
     if let Some(restored) = restored {
+        let again = registry.reapply_erasures(&restored.erasures)?;
+        if !again.is_empty() {
+            tracing::warn!(count = again.len(), "erasing again what the backup brought back");
+        }
+        backup::mark_started(data_dir, unix_ms()).context("cannot note the start")?;
         let mut made = Vec::new();
         Rfc3339::default().write(&mut made, restored.made_ms);
         let backup = String::from_utf8_lossy(&made);

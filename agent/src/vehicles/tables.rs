@@ -41,6 +41,19 @@ impl<'t> Tables<'t> {
         found.map(|row| record::decode(row.value()).ok_or_else(damaged)).transpose()
     }
 
+    /// All vehicles, and when each was added.
+    pub fn all(&self) -> Result<Vec<(VehicleId, i64)>, VehicleError> {
+        let mut all = Vec::new();
+        for row in self.vehicles.iter()? {
+            let (name, row) = row?;
+            let damaged = || VehicleError::Damaged(name.value().to_owned());
+            let vehicle = name.value().parse().map_err(|_| damaged())?;
+            let row: VehicleRecord = record::decode(row.value()).ok_or_else(damaged)?;
+            all.push((vehicle, row.added_ms));
+        }
+        Ok(all)
+    }
+
     pub fn put_vehicle(
         &mut self,
         vehicle: &VehicleId,
