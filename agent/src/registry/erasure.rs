@@ -322,6 +322,8 @@ mod tests {
             let subject = registry.subject_of_vehicle(&bus);
             let done = Erasure { subject, at_ms: 30, pending: None, proof: "{}".to_owned() };
             registry.erased(&done).unwrap();
+            let subject = registry.subject_of(id("b"));
+            registry.erased(&Erasure { subject, at_ms: 5, ..done }).unwrap();
             registry.erasures().unwrap()
         };
         let registry = registry(backup.path());
