@@ -144,7 +144,7 @@ impl Turn {
         if self.retention.is_none_or(is_due) && !shared.stop.load(Ordering::Relaxed) {
             self.retention = Some(now);
             let trusted_ms = compaction.trusted_now(now_ms)?;
-            compaction.retire(retention, trusted_ms)?;
+            compaction.retire(retention, trusted_ms, &shared.stop)?;
         }
         Ok(())
     }

@@ -140,7 +140,7 @@ impl Compaction {
 
     /// Fragments there are, the file that is written to included.
     pub fn fragments(&self) -> Result<i64, StoreError> {
-        let count = "SELECT count(*) FROM blocks WHERE level = 0";
+        let count = "SELECT count(*) FROM blocks WHERE level = 0 AND len > 0";
         Ok(self.db.prepare_cached(count)?.query_row([], |row| row.get(0))?)
     }
 
@@ -173,7 +173,8 @@ impl Compaction {
     /// Rings with fragments in files that are no longer written to.
     fn streams(&self) -> Result<Vec<(i64, i64)>, StoreError> {
         let mut query = self.db.prepare_cached(
-            "SELECT DISTINCT device, ring FROM blocks WHERE level = 0 ORDER BY device, ring",
+            "SELECT DISTINCT device, ring FROM blocks WHERE level = 0 AND len > 0
+             ORDER BY device, ring",
         )?;
         let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
         Ok(rows.collect::<Result<_, _>>()?)
@@ -221,7 +222,7 @@ impl Compaction {
     fn fragments_of(&self, device: i64, ring: i64, past: i64) -> Result<Vec<BlockRow>, StoreError> {
         let sql = format!(
             "SELECT {} FROM blocks AS b
-             WHERE device = ?1 AND ring = ?2 AND level = 0 AND file <> ?3 AND id > ?4
+             WHERE device = ?1 AND ring = ?2 AND level = 0 AND len > 0 AND file <> ?3 AND id > ?4
              ORDER BY id LIMIT ?5",
             BlockRow::COLUMNS
         );
@@ -242,8 +243,9 @@ impl Compaction {
         let mut stream = None;
         let mut merged = Vec::new();
         for row in fragments {
-            if let Some(block) = self.load(row)? {
-                merging.add(&block)?;
+            if let Some(block) = self.load(row)
+                && self.add(&mut merging, row, &block)
+            {
                 stream = Some(*block.stream());
                 merged.push(*row);
             }
@@ -251,8 +253,13 @@ impl Compaction {
         let Some(stream) = stream else { return Ok(()) };
         for (day, mut merging) in merging.by_day(&stream, offset.unwrap_or_default()) {
             for row in self.beside(&key, day, offset, &merging, &stream)? {
-                if let Some(block) = self.load(&row)? {
-                    merging.add(&block)?;
+                // One that reaches into two days is taken once.
+                if merged.iter().any(|other| other.id == row.id) {
+                    continue;
+                }
+                if let Some(block) = self.load(&row)
+                    && self.add(&mut merging, &row, &block)
+                {
                     merged.push(row);
                 }
             }
@@ -313,13 +320,17 @@ impl Compaction {
         )?;
         let offset = offset.unwrap_or_default();
         let small = if self.thorough { 4 * WORTH } else { WORTH };
-        let mut beside = Vec::new();
+        let (mut beside, mut times) = (Vec::new(), None);
         for row in rows {
             let row = row?;
             let start = row.from_ms.or(row.uptime_ms).unwrap_or_default();
             let end = start.saturating_add(row.span_ms);
             let samples = row.samples as usize;
-            let late = || new.between(stream, offset, (start, end));
+            let mut late = || {
+                let times = times.get_or_insert_with(|| new.times(stream, offset));
+                let before = |ms| times.partition_point(|time| *time < ms);
+                before(end.saturating_add(1)).saturating_sub(before(start))
+            };
             let is_wanted = samples < small || late() >= (samples / LATE_PART).max(1);
             if is_wanted && !self.waiting.merged.iter().any(|other| other.id == row.id) {
                 beside.push(row);
@@ -328,26 +339,32 @@ impl Compaction {
         Ok(beside)
     }
 
-    /// Reads a block; one that is damaged is left where it is, and said once.
-    fn load(&mut self, row: &BlockRow) -> Result<Option<Block>, StoreError> {
-        let read = read_piece(&self.storage, &self.dir, row.file, row.offset, row.len as usize)
-            .and_then(Block::open);
-        match read {
-            Ok(block) => Ok(Some(block)),
-            Err(StoreError::Damaged { .. } | StoreError::Codec(_)) => {
-                if !self.spared.contains(&row.file) {
-                    tracing::error!(
-                        file = row.file,
-                        offset = row.offset,
-                        "a block of the store is damaged: run `milepost store check`"
-                    );
-                    self.spared.push(row.file);
-                }
-                self.done.damaged += 1;
-                Ok(None)
-            }
-            Err(error) => Err(error),
+    /// Reads a block; one that is damaged or cannot be read is left where it is.
+    fn load(&mut self, row: &BlockRow) -> Option<Block> {
+        read_piece(&self.storage, &self.dir, row.file, row.offset, row.len as usize)
+            .and_then(Block::open)
+            .map_err(|error| self.spare(row.file, row.offset, &error))
+            .ok()
+    }
+
+    /// Adds what is in a block; nothing of one that does not decode.
+    fn add(&mut self, merging: &mut Merging, row: &BlockRow, block: &Block) -> bool {
+        let added = merging.add(block).map_err(StoreError::from);
+        added.map_err(|error| self.spare(row.file, row.offset, &error)).is_ok()
+    }
+
+    /// Leaves a file where it is, for what cannot be read in it; said once.
+    fn spare(&mut self, file: u32, offset: u64, why: &StoreError) {
+        if !self.spared.contains(&file) {
+            tracing::error!(
+                file,
+                offset,
+                %why,
+                "a part of the store cannot be read: run `milepost store check`"
+            );
+            self.spared.push(file);
         }
+        self.done.damaged += 1;
     }
 
     /// Puts before a block what it refers to, unless the file has it.

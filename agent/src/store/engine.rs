@@ -97,6 +97,12 @@ impl Engine {
         self.appender.seal();
     }
 
+    /// How long to wait for others who have the index.
+    #[cfg(test)]
+    pub fn wait_at_most(&self, time: std::time::Duration) {
+        self.db.busy_timeout(time).unwrap_or_default();
+    }
+
     /// Takes a batch and the cursor behind it: all or nothing.
     pub fn commit(&mut self, batch: &Cleared, cursor: &[u8]) -> Result<(), StoreError> {
         let draft = Draft::of(batch, &self.db, &self.appender, &mut self.seats)?;

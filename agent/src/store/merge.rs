@@ -29,14 +29,27 @@ pub struct Merging {
 }
 
 impl Merging {
-    /// Adds what is in a block. No sample may be in two.
+    /// Adds what is in a block; nothing, if it does not decode. No sample may be in two.
     pub fn add(&mut self, block: &Block) -> Result<(), CodecError> {
         let base = u32::try_from(self.runs.len()).map_err(|_| CodecError::Malformed)?;
-        self.runs.extend_from_slice(block.runs());
+        let before = self.loose.len();
         for entry in block.entries(u128::MAX) {
-            let Entry { tick, raw, ordinal, run, column } = entry?;
-            self.loose.push(Loose { tick, raw, ordinal, run: base + u32::from(run), column });
+            let loose = entry.map(|Entry { tick, raw, ordinal, run, column }| Loose {
+                tick,
+                raw,
+                ordinal,
+                run: base + u32::from(run),
+                column,
+            });
+            match loose {
+                Ok(loose) => self.loose.push(loose),
+                Err(error) => {
+                    self.loose.truncate(before);
+                    return Err(error);
+                }
+            }
         }
+        self.runs.extend_from_slice(block.runs());
         Ok(())
     }
 
@@ -57,10 +70,12 @@ impl Merging {
         days
     }
 
-    /// How many samples lie between two times.
-    pub fn between(&self, stream: &Stream, offset_ms: i64, (from, to): (i64, i64)) -> usize {
+    /// The times of all samples, in order.
+    pub fn times(&self, stream: &Stream, offset_ms: i64) -> Vec<i64> {
         let clock = Clock { tick_ms: i64::from(stream.tick_ms), offset_ms };
-        self.loose.iter().filter(|loose| (from..=to).contains(&clock.ms(loose))).count()
+        let mut times: Vec<i64> = self.loose.iter().map(|loose| clock.ms(loose)).collect();
+        times.sort_unstable();
+        times
     }
 
     /// The blocks to make of one day, each in the order of identity.

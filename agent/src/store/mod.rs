@@ -78,6 +78,7 @@ mod piece;
 mod placement;
 pub(crate) mod preface;
 mod retention;
+mod scan;
 #[cfg(test)]
 pub(crate) mod tests;
 

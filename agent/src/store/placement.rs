@@ -39,17 +39,18 @@ pub fn learn(
          SET offset_ms = excluded.offset_ms, clock = excluded.clock",
     )?
     .execute(params![device, boot, offset_ms, clock as u8])?;
-    // Roll-ups stand on the hours of the place they were made for.
+    // Roll-ups stand on the hours of the place they were made for. Those whose samples are gone
+    // cannot be made anew: they stay where they are.
     db.prepare_cached(
         "DELETE FROM rollups WHERE block IN
-           (SELECT id FROM blocks WHERE device = ?1 AND boot = ?2 AND from_ms IS NOT NULL)",
+           (SELECT id FROM blocks WHERE device = ?1 AND boot = ?2 AND from_ms IS NOT NULL AND len > 0)",
     )?
     .execute((device, boot))?;
     db.prepare_cached(
         // A number that overflows is none to SQLite, and a device may claim any uptime.
         "UPDATE blocks SET from_ms = CASE WHEN abs(uptime_ms / 2) < 2000000000000000000
            THEN uptime_ms + ?3 ELSE uptime_ms END
-         WHERE device = ?1 AND boot = ?2",
+         WHERE device = ?1 AND boot = ?2 AND len > 0",
     )?
     .execute((device, boot, offset_ms))?;
     Ok(true)

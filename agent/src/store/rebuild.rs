@@ -20,6 +20,7 @@ use super::files::{self, Appender, Numbers};
 use super::index::{self, Place};
 use super::piece::{self, HEAD_LEN, Head, PieceKind};
 use super::preface::{Preface, read_catalogue};
+use super::scan;
 use super::schema;
 use super::seat::{self, SeatNumber};
 use crate::document::OwnedCatalogue;
@@ -31,8 +32,6 @@ mod pen;
 
 /// The index's page cache, in KiB.
 const CACHE_KIB: i64 = 16_384;
-/// Bytes that are looked at at a time for the next sound piece behind a damaged one.
-const SEARCH: usize = 1 << 16;
 
 /// What a rebuild came to.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
@@ -141,7 +140,7 @@ impl Rebuild<'_> {
             self.pen.seat(number, seat);
         }
         for (kind, place) in &found.pieces {
-            let piece = read(&*file, place)?;
+            let piece = read(&*file, place);
             let is_kept = if *kind == PieceKind::Chapter {
                 self.pen.chapter(&tx, place, &piece)?
             } else {
@@ -164,17 +163,17 @@ impl Rebuild<'_> {
         let mut at = 0;
         while at < len {
             let mut head = [0; HEAD_LEN];
-            let read_len = file.read_at(at, &mut head).map_err(failed())?;
+            let read_len = scan::read(file, at, &mut head);
             let head = Head::read(head.get(..read_len).unwrap_or_default());
             let end = |head: &Head| at + (HEAD_LEN + head.len) as u64;
             let Some(head) = head.filter(|head| end(head) <= len) else {
-                at = self.damage(id, file, (at, len))?;
+                at = self.damage(id, file, (at, len));
                 continue;
             };
             let place = Place { file: id, offset: at, len: HEAD_LEN + head.len };
-            let piece = read(file, &place)?;
+            let piece = read(file, &place);
             let Ok(content) = piece::content(&piece, head.kind) else {
-                at = self.damage(id, file, (at, len))?;
+                at = self.damage(id, file, (at, len));
                 continue;
             };
             let next = end(&head);
@@ -200,7 +199,7 @@ impl Rebuild<'_> {
         // What does not decode in spite of its checksum.
         let mut sound = Vec::new();
         for (kind, place) in std::mem::take(&mut found.pieces) {
-            let piece = read(file, &place)?;
+            let piece = read(file, &place);
             let decodes = match kind {
                 PieceKind::Chapter => chapter::read(&piece).map(drop),
                 _ => Block::open(piece).and_then(|block| {
@@ -220,33 +219,11 @@ impl Rebuild<'_> {
     }
 
     /// Notes damage; where the next sound piece begins.
-    fn damage(
-        &mut self,
-        id: u32,
-        file: &dyn File,
-        (at, len): (u64, u64),
-    ) -> Result<u64, StoreError> {
-        let failed = || StoreError::io(format!("cannot read block file {id}"));
-        let mut from = at + 1;
-        while from < len {
-            let mut window = vec![0; SEARCH + HEAD_LEN];
-            let read_len = file.read_at(from, &mut window).map_err(failed())?;
-            window.truncate(read_len);
-            for (offset, bytes) in window.windows(HEAD_LEN).enumerate().take(SEARCH) {
-                let Some(head) = Head::read(bytes) else { continue };
-                let place =
-                    Place { file: id, offset: from + offset as u64, len: HEAD_LEN + head.len };
-                let is_sound = place.offset + place.len as u64 <= len
-                    && piece::content(&read(file, &place)?, head.kind).is_ok();
-                if is_sound {
-                    self.pen.note(id, at, place.offset - at, "damaged");
-                    return Ok(place.offset);
-                }
-            }
-            from += SEARCH as u64;
-        }
-        self.pen.note(id, at, len - at, "damaged up to its end");
-        Ok(len)
+    fn damage(&mut self, id: u32, file: &dyn File, (at, len): (u64, u64)) -> u64 {
+        let next = scan::next_sound(file, at, len);
+        let what = if next < len { "damaged" } else { "damaged up to its end" };
+        self.pen.note(id, at, next - at, what);
+        next
     }
 
     /// Writes what stands only in blocks that are doubles for the rest into blocks of their own.
@@ -256,7 +233,7 @@ impl Rebuild<'_> {
         for place in std::mem::take(&mut self.pen.partial) {
             let path = files::path(self.dir, place.file);
             let file = self.storage.open(&path, false).map_err(StoreError::io("cannot read"))?;
-            let block = Block::open(read(&*file, &place)?)?;
+            let block = Block::open(read(&*file, &place))?;
             let samples = self.pen.rest_of(&block)?;
             if samples.entries.is_empty() {
                 continue;
@@ -285,11 +262,9 @@ impl Rebuild<'_> {
     }
 }
 
-fn read(file: &dyn File, place: &Place) -> Result<Vec<u8>, StoreError> {
+fn read(file: &dyn File, place: &Place) -> Vec<u8> {
     let mut bytes = vec![0; place.len];
-    let len = file
-        .read_at(place.offset, &mut bytes)
-        .map_err(StoreError::io(format!("cannot read block file {}", place.file)))?;
+    let len = scan::read(file, place.offset, &mut bytes);
     bytes.truncate(len);
-    Ok(bytes)
+    bytes
 }

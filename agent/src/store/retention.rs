@@ -4,7 +4,9 @@
 //! what went is counted (`retired`) and logged. A sink's word of what it was given stays: `rings`
 //! keeps each ring's last frame.
 
-use rusqlite::{Connection, TransactionBehavior, params};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 
 use super::block::Block;
 use super::compact::Compaction;
@@ -83,14 +85,20 @@ impl Compaction {
     }
 
     /// One pass over all classes, then over the size.
-    pub fn retire(&mut self, retention: &Retention, now_ms: i64) -> Result<Retired, StoreError> {
+    /// Ends early, between two steps, on `stop`.
+    pub fn retire(
+        &mut self,
+        retention: &Retention,
+        now_ms: i64,
+        stop: &AtomicBool,
+    ) -> Result<Retired, StoreError> {
         let mut retired = Retired::default();
         let before = |age: Option<i64>| age.map(|age| now_ms.saturating_sub(age));
         let keeps_rollups = retention
             .rollups_ms
             .is_none_or(|rollups| retention.samples_ms.is_none_or(|samples| samples < rollups));
         if let Some(before) = before(retention.samples_ms) {
-            retired.samples += self.retire_samples(before, keeps_rollups)?;
+            retired.samples += self.retire_samples(before, keeps_rollups, stop)?;
         }
         if let Some(before) = before(retention.rollups_ms) {
             retired.rollups += self.retire_rollups(before)?;
@@ -108,11 +116,11 @@ impl Compaction {
         for (class, age, kinds) in classes {
             let Some(before) = before(age) else { continue };
             for kind in kinds {
-                retired.records += self.retire_records(class, kind, before)?;
+                retired.records += self.retire_records(class, kind, before, stop)?;
             }
         }
         if let Some(most) = retention.bytes_max {
-            self.retire_to_size(most, keeps_rollups, &mut retired)?;
+            self.retire_to_size(most, &mut retired, stop)?;
         }
         if retired != Retired::default() {
             let Retired { samples, rollups, records } = retired;
@@ -122,11 +130,16 @@ impl Compaction {
     }
 
     /// Takes the samples of blocks that end before a time; leaves their roll-ups, if so told.
-    fn retire_samples(&mut self, before_ms: i64, keeps_rollups: bool) -> Result<u64, StoreError> {
+    fn retire_samples(
+        &mut self,
+        before_ms: i64,
+        keeps_rollups: bool,
+        stop: &AtomicBool,
+    ) -> Result<u64, StoreError> {
         let mut taken = 0;
         for device in self.devices()? {
             let mut past = i64::MIN;
-            loop {
+            while !stop.load(Ordering::Relaxed) {
                 let rows = self.old_blocks(device, before_ms, past)?;
                 let Some(last) = rows.last() else { break };
                 past = last.id;
@@ -181,10 +194,10 @@ impl Compaction {
                     }
                 }
                 (Some(offset), Ok(block)) if keeps_rollups => {
-                    going.push((row, hours(&block, offset)?));
+                    going.push((row, hours(&block, offset).unwrap_or_default()));
                 }
-                (_, Err(error @ StoreError::Io { .. })) => return Err(error),
-                (None, Err(_)) => {}
+                // Perhaps another time; the others must not wait for it.
+                (_, Err(StoreError::Io { .. })) | (None, Err(_)) => {}
                 (Some(_), _) => going.push((row, None)),
             }
         }
@@ -222,9 +235,15 @@ impl Compaction {
     }
 
     /// Takes records of one kind; one without a time of its own goes by when it came.
-    fn retire_records(&mut self, class: &str, kind: u8, before_ms: i64) -> Result<u64, StoreError> {
+    fn retire_records(
+        &mut self,
+        class: &str,
+        kind: u8,
+        before_ms: i64,
+        stop: &AtomicBool,
+    ) -> Result<u64, StoreError> {
         let mut gone = 0;
-        loop {
+        while !stop.load(Ordering::Relaxed) {
             let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let old: Vec<(i64, i64)> = {
                 let mut query = tx.prepare_cached(
@@ -249,39 +268,61 @@ impl Compaction {
             tx.commit()?;
             gone += old.len() as u64;
             if index::signed(old.len()) < STEP {
-                return Ok(gone);
+                break;
             }
         }
+        Ok(gone)
     }
 
-    /// Takes the oldest day, again and again, until the rest fits.
+    /// Takes the oldest day, roll-ups included, again and again, until the rest fits.
     fn retire_to_size(
         &mut self,
         most: u64,
-        keeps_rollups: bool,
         retired: &mut Retired,
+        stop: &AtomicBool,
     ) -> Result<(), StoreError> {
-        while self.size()? > most {
-            let oldest: Option<i64> =
-                self.db.query_row("SELECT min(from_ms) FROM blocks WHERE len > 0", [], |row| {
-                    row.get(0)
-                })?;
-            let Some(oldest) = oldest else { return Ok(()) };
+        while self.size()? > most && !stop.load(Ordering::Relaxed) {
+            let Some(oldest) = self.oldest()? else { return Ok(()) };
             let before =
                 oldest.div_euclid(SPAN_MS_MAX).saturating_add(1).saturating_mul(SPAN_MS_MAX);
-            let samples = self.retire_samples(before, keeps_rollups)?;
+            let samples = self.retire_samples(before, false, stop)?;
+            let rollups = self.retire_rollups(before)?;
             let mut records = 0;
             for kind in 0..=kind_number(RecordKind::Loss) {
-                records += self.retire_records("size", kind, before)?;
+                records += self.retire_records("size", kind, before, stop)?;
             }
             retired.samples += samples;
+            retired.rollups += rollups;
             retired.records += records;
-            if samples == 0 {
+            if (samples, rollups, records) == (0, 0, 0) {
                 // A block of level 0 that reaches further: compaction will part it.
                 return Ok(());
             }
         }
         Ok(())
+    }
+
+    /// The earliest time of anything; what has no place in time goes by when it came.
+    fn oldest(&self) -> Result<Option<i64>, StoreError> {
+        let placed: Option<i64> = self.db.query_row(
+            "SELECT min(at) FROM (
+               SELECT min(from_ms) AS at FROM blocks
+               UNION ALL SELECT min(coalesce(time_ms, received_ms)) FROM records)",
+            [],
+            |row| row.get(0),
+        )?;
+        let sql = format!(
+            "SELECT {} FROM blocks AS b WHERE from_ms IS NULL AND len > 0 ORDER BY id LIMIT 1",
+            BlockRow::COLUMNS
+        );
+        let unplaced = self.db.query_row(&sql, [], BlockRow::read).optional()?;
+        let came = unplaced.and_then(|row| {
+            let piece =
+                read_piece(&self.storage, &self.dir, row.file, row.offset, row.len as usize);
+            let block = piece.and_then(Block::open).ok()?;
+            block.runs().iter().map(|run| run.received_ms).max()
+        });
+        Ok(placed.into_iter().chain(came).min())
     }
 
     /// Bytes that count: the live ones of block files, and the index without its free pages.

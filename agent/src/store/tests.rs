@@ -4,4 +4,5 @@ mod cutting;
 mod erasing;
 mod mending;
 mod seats;
+mod wearing;
 pub(crate) mod world;

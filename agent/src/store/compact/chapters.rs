@@ -56,14 +56,11 @@ impl Compaction {
                 .and_then(|piece| chapter::read(&piece));
             let filed = match read {
                 Ok(filed) => filed,
-                Err(StoreError::Damaged { what }) => {
+                Err(error) => {
                     // The index still has the documents; only a rebuild would miss them.
-                    tracing::error!(file = row.file, %what, "a chapter of the store is damaged");
-                    self.spared.push(row.file);
-                    self.done.damaged += 1;
+                    self.spare(row.file, row.offset, &error);
                     continue;
                 }
-                Err(error) => return Err(error),
             };
             for record in filed {
                 if self.is_filed(&record, row.id)? {

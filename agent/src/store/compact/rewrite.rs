@@ -97,15 +97,18 @@ impl Compaction {
         let mut prefaces: Vec<Preface> = Vec::new();
         let mut copied = Vec::new();
         for row in rows {
-            let read =
-                read_piece(&self.storage, &self.dir, row.file, row.offset, row.len as usize)?;
-            let stream = piece::content(&read, PieceKind::Block)
-                .and_then(|content| Ok(head::Head::stream(content)?.0));
-            let Ok(stream) = stream else {
-                tracing::error!(file = row.file, offset = row.offset, "a block is damaged");
-                self.spared.push(row.file);
-                self.done.damaged += 1;
-                continue;
+            let read = read_piece(&self.storage, &self.dir, row.file, row.offset, row.len as usize);
+            let stream = read.and_then(|read| {
+                let content = piece::content(&read, PieceKind::Block)?;
+                let stream = head::Head::stream(content)?.0;
+                Ok((read, stream))
+            });
+            let (read, stream) = match stream {
+                Ok(found) => found,
+                Err(error) => {
+                    self.spare(row.file, row.offset, &error);
+                    continue;
+                }
             };
             for preface in Preface::of(&stream) {
                 if !self.appender.has(preface) && !prefaces.contains(&preface) {

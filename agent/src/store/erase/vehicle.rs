@@ -3,25 +3,22 @@
 //! Devices that sat in other vehicles too stay, with what they recorded; only in which vehicle that
 //! was is forgotten. What the vehicle belonged to stays, as it does where a rule leaves vehicles out.
 
-use rusqlite::{Connection, TransactionBehavior, params};
+use rusqlite::{Connection, params};
 
-use super::{Taken, move_chapters, read_chapter};
+use super::{CHAPTERS, Taken, read_chapter};
 use crate::document;
 use crate::storage::File;
-use crate::store::chapter::{self, Filed};
+use crate::store::chapter::Filed;
 use crate::store::engine::Engine;
 use crate::store::error::StoreError;
-use crate::store::files::read_piece;
 use crate::store::index::Place;
 use crate::store::piece::{self, PieceKind};
 use crate::store::seat;
 
-/// Chapters that are written anew at a time.
-const CHAPTERS: usize = 8;
 /// Records that are looked through at a time.
 const RECORDS: i64 = 4096;
 
-/// A piece about a seat, and what is to stand in its place; none if it cannot be read.
+/// A piece about a seat, and what is to stand in its place; none for one that cannot be read.
 type SaidAnew = (Place, Option<Vec<u8>>);
 
 /// Where a vehicle's name stands in block files.
@@ -39,10 +36,13 @@ impl Engine {
         self.each_piece(&mut |file, place, kind, _| {
             match kind {
                 PieceKind::Seat => named.seats.extend(without_name(file, place, vehicle)?),
-                PieceKind::Chapter => {
-                    let (_, has_any) = unnamed(read_chapter(file, place)?, &member);
-                    named.chapters.extend(has_any.then_some(*place));
-                }
+                PieceKind::Chapter => match read_chapter(file, place) {
+                    Ok(records) => {
+                        named.chapters.extend(unnamed(records, &member).1.then_some(*place));
+                    }
+                    Err(error @ StoreError::Io { .. }) => return Err(error),
+                    Err(_) => named.seats.push((*place, None)),
+                },
                 PieceKind::Block | PieceKind::Catalogue | PieceKind::Commit | PieceKind::Void => {}
             }
             Ok(())
@@ -51,35 +51,18 @@ impl Engine {
         let records = unname_records(&self.db, &member)?;
         let mut taken = Taken { records, ..Taken::default() };
         for places in named.chapters.chunks(CHAPTERS) {
-            self.write_anew(places, &member)?;
+            self.write_anew(places, &|records| unnamed(records, &member).0)?;
         }
         for (place, other) in &named.seats {
             match other {
-                Some(piece) => self.write_over(place, piece)?,
-                None => self.void(place)?,
+                Some(piece) => self.write_over(&[*place], |_| Ok(piece.clone()))?,
+                None => self.void(&[*place])?,
             }
         }
         let written = named.chapters.iter().chain(named.seats.iter().map(|(place, _)| place));
         taken.bytes = written.map(|place| place.len as u64).sum();
         self.sweep()?;
         Ok(taken)
-    }
-
-    /// Writes chapters elsewhere without the name, and over them where they stood.
-    fn write_anew(&mut self, places: &[Place], member: &str) -> Result<(), StoreError> {
-        let (mut pieces, mut moved) = (Vec::new(), Vec::new());
-        for place in places {
-            let piece = read_piece(&self.storage, &self.dir, place.file, place.offset, place.len)?;
-            let start = pieces.len();
-            chapter::append(&mut pieces, &unnamed(chapter::read(&piece)?, member).0)?;
-            moved.push((place, start, pieces.len() - start));
-        }
-        let appended = self.appender.append(&pieces)?;
-        let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        move_chapters(&tx, &appended, &moved)?;
-        tx.commit()?;
-        self.appender.commit(&appended, &[]);
-        places.iter().try_for_each(|place| self.void(place))
     }
 }
 

@@ -147,11 +147,11 @@ fn records_outlive_the_file_they_came_in() {
     // Health goes by age, logs stay; the chapter stays for their sake, without what went.
     let retention = Retention { health_ms: Some(1000), ..Retention::default() };
     let now = MAY * 1000 + 5000;
-    assert_eq!(compaction.retire(&retention, now).unwrap().records, 19);
+    assert_eq!(compaction.retire(&retention, now, &go()).unwrap().records, 19);
     assert_eq!(count(&path, "SELECT records FROM chapters"), 19);
     assert_eq!(count(&path, "SELECT count FROM retired WHERE class = 'health'"), 19);
     let retention = Retention { logs_ms: Some(1000), ..Retention::default() };
-    compaction.retire(&retention, now).unwrap();
+    compaction.retire(&retention, now, &go()).unwrap();
     assert_eq!(count(&path, "SELECT count(*) FROM chapters"), 0);
     assert_eq!(count(&path, "SELECT count(*) FROM log_text"), 0);
     compaction.round(0, &go()).unwrap();
@@ -175,14 +175,14 @@ fn the_oldest_goes_first_and_leaves_its_roll_ups() {
         ..Retention::default()
     };
     let third_day = (MAY + 2 * DAY) * 1000 + 3_600_000;
-    let retired = compaction.retire(&retention, third_day).unwrap();
+    let retired = compaction.retire(&retention, third_day, &go()).unwrap();
     assert_eq!(retired.samples, 2880);
     let kept: Vec<_> =
         all_known(&frames).into_iter().filter(|known| known.4 >= (MAY + DAY) * 1000).collect();
     assert_eq!(count(&path, "SELECT sum(samples) FROM blocks WHERE len > 0"), 5760);
     assert_eq!(count(&path, "SELECT count(*) FROM blocks WHERE len = 0 AND flags & 4"), 1);
     assert_eq!(count(&path, "SELECT count(*) FROM rollups"), 3);
-    let retired = compaction.retire(&retention, third_day + 40 * day_ms).unwrap();
+    let retired = compaction.retire(&retention, third_day + 40 * day_ms, &go()).unwrap();
     assert_eq!((retired.samples, retired.rollups), (5760, 3));
     assert_eq!(count(&path, "SELECT count(*) FROM blocks"), 0);
     assert_eq!(kept.len(), 5760);
@@ -201,10 +201,10 @@ fn a_size_is_kept() {
     compaction.round(0, &go()).unwrap();
     let whole = compaction.size().unwrap();
     let retention = Retention { bytes_max: Some(whole - 1), ..Retention::default() };
-    assert_eq!(compaction.retire(&retention, 0).unwrap().samples, 2880);
+    assert_eq!(compaction.retire(&retention, 0, &go()).unwrap().samples, 2880);
     assert!(compaction.size().unwrap() < whole);
     let retention = Retention { bytes_max: Some(1), ..Retention::default() };
-    assert_eq!(compaction.retire(&retention, 0).unwrap().samples, 5760);
+    assert_eq!(compaction.retire(&retention, 0, &go()).unwrap().samples, 5760);
 }
 
 #[test]
