@@ -11,6 +11,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 pub mod broker;
 pub mod listen;
+pub mod outbox;
 mod replies;
 
 pub use replies::{Deaf, Replies, Reply, SessionReplies, SharedReceiver, SharedReplies};

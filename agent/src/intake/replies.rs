@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
+use super::outbox::OutboxSender;
 use super::{Outbound, SessionId};
 use crate::telemetry::Counter;
 
@@ -13,8 +14,8 @@ const SHARED_MAX: usize = 4096;
 /// The way back to one session.
 #[derive(Debug)]
 pub enum Replies {
-    /// A channel of its own; if it is full, the session is to be given up.
-    Own(mpsc::Sender<Outbound>),
+    /// A queue of its own; if it is full, the session is to be given up.
+    Own(OutboxSender),
     /// One that it shares.
     Shared(SessionReplies),
 }
@@ -33,8 +34,8 @@ impl Replies {
     }
 }
 
-impl From<mpsc::Sender<Outbound>> for Replies {
-    fn from(sender: mpsc::Sender<Outbound>) -> Self {
+impl From<OutboxSender> for Replies {
+    fn from(sender: OutboxSender) -> Self {
         Self::Own(sender)
     }
 }

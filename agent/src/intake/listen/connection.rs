@@ -28,6 +28,7 @@ use super::presence::{Presence, enter};
 use super::reason::{End, Refusal, TlsRefusal};
 use super::session::{Published, Session, disconnect};
 use super::{ListenConfig, keep_alive_s};
+use crate::intake::outbox::Outbox;
 use crate::intake::{Admit, Inbound, Message, Outbound, Room};
 use crate::tls::{CertificateNames, ServerTls};
 
@@ -232,7 +233,7 @@ impl Desk {
     fn answer(
         &mut self,
         first: Outbound,
-        outbound: &mut mpsc::Receiver<Outbound>,
+        outbound: &mut Outbox,
         out: &mut Vec<u8>,
     ) -> Result<(), End> {
         let mut next = Some(first);
@@ -246,7 +247,7 @@ impl Desk {
                 }
                 Outbound::Close => return Err(End::Closed),
             }
-            next = if out.len() < UNSENT_LEN_MAX { outbound.try_recv().ok() } else { None };
+            next = if out.len() < UNSENT_LEN_MAX { outbound.try_recv() } else { None };
         }
         Ok(())
     }
@@ -267,7 +268,7 @@ impl Desk {
 async fn converse(
     desk: &mut Desk,
     line: &mut Line,
-    outbound: &mut mpsc::Receiver<Outbound>,
+    outbound: &mut Outbox,
     ended: &mut oneshot::Receiver<End>,
 ) -> Result<std::convert::Infallible, End> {
     let mut queueing = desk.take_unread(&mut line.out)?;

@@ -6,12 +6,13 @@ use std::sync::atomic::Ordering::Relaxed;
 use protocol::DeviceId;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::connection::{Hub, OUTBOUND_MESSAGES_MAX};
 use super::greeting::Claim;
 use super::reason::{End, Refusal};
-use crate::intake::{Admission, Admit, Inbound, Message, Outbound, Room, SessionId};
+use crate::intake::outbox::{Outbox, outbox};
+use crate::intake::{Admission, Admit, Inbound, Message, Room, SessionId};
 
 /// Makes a session of a claim that holds: first its place in the acceptor's queue, then in the
 /// directory, so that `Opened` is said of every session in it.
@@ -19,7 +20,7 @@ pub(super) fn enter<A: Admit>(
     hub: &Arc<Hub>,
     admit: &A,
     claim: &Claim,
-) -> Result<(Presence, mpsc::Receiver<Outbound>, oneshot::Receiver<End>), Refusal> {
+) -> Result<(Presence, Outbox, oneshot::Receiver<End>), Refusal> {
     match admit.admit(&claim.device, &claim.password) {
         Admission::Admitted => {}
         Admission::Unknown => return Err(Refusal::Unknown),
@@ -33,7 +34,7 @@ pub(super) fn enter<A: Admit>(
     })?;
     let session = SessionId::next();
     let ended = hub.directory.enter(claim.device, session)?;
-    let (to_session, outbound) = mpsc::channel(OUTBOUND_MESSAGES_MAX);
+    let (to_session, outbound) = outbox(OUTBOUND_MESSAGES_MAX);
     let presence = Presence { hub: Arc::clone(hub), device: claim.device, session };
     hub.gauges.accepted.fetch_add(1, Relaxed);
     hub.gauges.connections.fetch_add(1, Relaxed);

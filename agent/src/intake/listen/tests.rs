@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{ListenConfig, ListenGauges, Listener};
+use crate::intake::outbox::OutboxSender;
 use crate::intake::{Admission, Admit, Inbound, Message, Outbound, Replies, SessionId};
 
 mod abuse;
@@ -48,7 +49,7 @@ impl Admit for Guests {
     }
 }
 
-fn opened(inbound: Inbound) -> mpsc::Sender<Outbound> {
+fn opened(inbound: Inbound) -> OutboxSender {
     match inbound.message {
         Message::Opened(Replies::Own(outbound)) => outbound,
         other => panic!("{other:?}"),
@@ -91,7 +92,7 @@ impl Listening {
     }
 
     /// A device, connected and admitted, and its session at the acceptor.
-    async fn device(&mut self, name: &str) -> (Client, SessionId, mpsc::Sender<Outbound>) {
+    async fn device(&mut self, name: &str) -> (Client, SessionId, OutboxSender) {
         let mut client = self.socket().await;
         client.send(&connect(name, "secret")).await;
         let (first, connack) = client.packet().await;
