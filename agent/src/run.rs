@@ -58,7 +58,7 @@ use report::Reporter;
 use sinks::Sinks;
 
 pub use report::ledger_at_rest;
-pub use rest::{buffered_at_rest, erase_at_rest, erase_vehicle_at_rest};
+pub use rest::{buffered_at_rest, erase_at_rest, erase_vehicle_at_rest, journal_begins};
 
 /// Messages between intakes and acceptor.
 const INBOUND_MAX: usize = 1024;

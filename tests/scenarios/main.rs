@@ -23,4 +23,5 @@ mod tls;
 mod broker;
 mod broker_acl;
 mod operation;
+mod store_faults;
 mod host_clock;

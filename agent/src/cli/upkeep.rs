@@ -10,13 +10,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use clap::Args;
 
+use super::reach::{Missing, Place, own_or_connect};
 use super::write_json;
 use crate::config::{Config, SinkKind};
 use crate::lock::{DirLock, LockError, Owner};
 use crate::storage::{Disk, SharedStorage};
 use crate::store::check::{self, Checked, Finding};
-use crate::store::rebuild::{self, Rebuilt};
+use crate::store::rebuild::{self, JournalBegins, Rebuilt};
 use crate::store::{Upkeep, compact_all};
+use crate::{run, upgrade};
 
 /// How often progress is said: on a terminal, and elsewhere.
 const TELL_TERMINAL: Duration = Duration::from_millis(200);
@@ -75,12 +77,16 @@ impl Check {
 impl Rebuild {
     pub fn execute(self, config: &Config, out: &mut impl Write) -> anyhow::Result<ExitCode> {
         let dir = dir(config);
-        let _lock = lock(&dir)?;
+        let _store = lock(&dir)?;
+        let (journal, _agent) = journal(config)?;
         let mut progress = Progress::new("bytes");
-        let rebuilt = rebuild::rebuild(&disk(), &dir, &mut |done, all| progress.tell(done, all));
+        let mut tell = |done, all| progress.tell(done, all);
+        let rebuilt = rebuild::rebuild(&disk(), &dir, &journal, &mut tell);
         progress.end();
         let rebuilt = rebuilt.with_context(|| format!("cannot rebuild {}", dir.display()))?;
-        let Rebuilt { files, blocks, samples, records, doubles, damaged_bytes, .. } = rebuilt;
+        let Rebuilt {
+            files, blocks, samples, records, doubles, damaged_bytes, refilled_rings, ..
+        } = rebuilt;
         tell_findings(out, self.json, &rebuilt.findings)?;
         if self.json {
             write_json(out, &rebuilt)?;
@@ -95,6 +101,13 @@ impl Rebuild {
             }
             if damaged_bytes > 0 {
                 writeln!(out, "{damaged_bytes} bytes are damaged and left out")?;
+            }
+            if refilled_rings > 0 {
+                writeln!(
+                    out,
+                    "not everything was there: the agent's next start fills in what its journal \
+                     has of {refilled_rings} rings"
+                )?;
             }
         }
         Ok(ExitCode::SUCCESS)
@@ -154,6 +167,20 @@ fn lock(dir: &Path) -> anyhow::Result<DirLock> {
             bail!("an agent has the store in {} open: stop it first", dir.display())
         }
         Err(error) => Err(error.into()),
+    }
+}
+
+/// What the agent's journal has, and the agent's lock; neither if there is no agent to this store.
+fn journal(config: &Config) -> anyhow::Result<(JournalBegins, Option<DirLock>)> {
+    if !config.agent.data_dir.join("journal").is_dir() {
+        return Ok((JournalBegins::new(), None));
+    }
+    match own_or_connect(&config.agent.data_dir, Missing::Refuse)? {
+        Place::Owned(agent) => {
+            upgrade::bring_up(&config.agent.data_dir)?;
+            Ok((run::journal_begins(config)?, Some(agent)))
+        }
+        Place::Running(_) => bail!("the agent runs: stop it first"),
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use protocol::{Counts, DeviceId};
+use protocol::{Counts, DeviceId, Lane, Loss};
 
 use super::sinks::{Making, transposed};
 use super::{RINGS_CACHED_MAX, open_journal};
@@ -12,11 +12,12 @@ use crate::admin::Buffered;
 use crate::catalogues::Catalogues;
 use crate::config::Config;
 use crate::erasure::{self, Journaled, SinkErased, Swept};
-use crate::journal::{Journal, JournalCursor, JournalTail, Positions};
+use crate::journal::{EntryKind, Item, Journal, JournalCursor, JournalTail, Position, Positions};
 use crate::registry::Registry;
 use crate::rings::Rings;
-use crate::state::State;
+use crate::state::{self, State};
 use crate::storage::{Disk, SharedStorage};
+use crate::store::rebuild::JournalBegins;
 use crate::vehicles::VehicleId;
 
 /// A data directory that nobody runs on, opened as a start opens it. The caller has its lock.
@@ -57,6 +58,33 @@ impl AtRest {
 
 fn has_journal(data_dir: &Path) -> bool {
     data_dir.join("journal").is_dir()
+}
+
+/// The first frame of each ring in the journal of an agent that does not run; the caller has the
+/// data directory's lock. Empty if no agent ever ran there.
+pub fn journal_begins(config: &Config) -> anyhow::Result<JournalBegins> {
+    if !has_journal(&config.agent.data_dir) {
+        return Ok(JournalBegins::new());
+    }
+    let storage: SharedStorage = Arc::new(Disk);
+    let database = state::open_existing(&storage, &config.agent.data_dir.join(state::FILE_NAME))?;
+    let Some(rest) = AtRest::open(config, &database)? else { return Ok(JournalBegins::new()) };
+    let tail = rest.journal.tail();
+    let mut begins = JournalBegins::new();
+    for lane in Lane::ALL {
+        let mut reader = tail.reader(lane, Position::ZERO);
+        while let Some(item) = reader.next().context("cannot read the journal")? {
+            let Item::Entry { entry, .. } = item else { continue };
+            let lost = || postcard::from_bytes::<Loss>(entry.payload).ok().map(|loss| loss.first);
+            let first = match entry.kind {
+                EntryKind::Gap => lost().map_or(entry.seq, |first| first.min(entry.seq)),
+                EntryKind::Frame => entry.seq,
+            };
+            let known = begins.entry(entry.ring).or_insert(first);
+            *known = first.min(*known);
+        }
+    }
+    Ok(begins)
 }
 
 /// What of a device is in the journal of an agent that does not run, and not in its sinks.

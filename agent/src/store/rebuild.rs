@@ -3,12 +3,19 @@
 //! Everything that was appended whole counts. What stands in two places (compaction was cut short,
 //! or a file waits for its removal) is told by its identity and indexed once; what is damaged is
 //! named and left out. The new index takes the old one's place when it is whole. The cursor is gone
-//! with the old one: the sink then goes by identity.
+//! with the old one: the sink then goes by identity, ring by ring, from the last frame on.
+//!
+//! So a hole before that frame would stay one. If something is not there that the old index names,
+//! or if that cannot be told, the new index therefore ends, ring by ring, where the agent's journal
+//! begins: the sink gets all from there on once more. What the journal no longer has is gone for
+//! good, and is named.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::Path;
 
+use protocol::{RingId, Seq};
 use rusqlite::{Connection, TransactionBehavior};
 use serde::Serialize;
 
@@ -28,6 +35,7 @@ use crate::privacy::Seat;
 use crate::storage::{File, SharedStorage};
 use pen::{Pen, put};
 
+mod missing;
 mod pen;
 
 /// The index's page cache, in KiB.
@@ -48,16 +56,25 @@ pub struct Rebuilt {
     pub doubles: u64,
     /// Bytes that could not be read.
     pub damaged_bytes: u64,
+    /// Rings of which the sink gets once more what the journal has.
+    pub refilled_rings: u64,
+    /// Samples that the old index names and that are in no block file; part of them may be in the
+    /// journal.
+    pub missing_samples: u64,
     /// What was damaged, and where.
     #[serde(skip)]
     pub findings: Vec<Finding>,
 }
+
+/// The first frame of each ring that the agent's journal still has.
+pub type JournalBegins = HashMap<RingId, Seq>;
 
 /// Rebuilds the index of the store in a directory, which nobody else may have open. `progress` is
 /// told bytes done and bytes in all.
 pub fn rebuild(
     storage: &SharedStorage,
     dir: &Path,
+    journal: &JournalBegins,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Rebuilt, StoreError> {
     let ids = files::list(storage, dir).map_err(StoreError::io("cannot list the block files"))?;
@@ -65,9 +82,50 @@ pub fn rebuild(
         return Err(StoreError::Missing(dir.to_owned()));
     }
     let new = dir.join("store.db.new");
-    remove_index(&new)?;
-    let db = schema::open_to_write(&new, CACHE_KIB)?;
-    let mut rebuild = Rebuild { db, storage, dir, pen: Pen::default() };
+    let expected = missing::expected(dir);
+    let (db, mut pen) = build(storage, dir, &ids, &new, &JournalBegins::new(), progress)?;
+    let missing = expected.as_ref().map(|expected| missing::of(expected, &pen.sound));
+    let is_whole = missing.as_ref().is_some_and(Vec::is_empty) && pen.rebuilt.damaged_bytes == 0;
+    let db = if is_whole || journal.is_empty() {
+        db
+    } else {
+        let findings = std::mem::take(&mut pen.rebuilt.findings);
+        drop(db);
+        let (db, other) = build(storage, dir, &ids, &new, journal, progress)?;
+        pen = other;
+        pen.rebuilt.findings = findings;
+        pen.rebuilt.refilled_rings = journal.len() as u64;
+        db
+    };
+    for missing in missing.unwrap_or_default() {
+        pen.rebuilt.missing_samples += missing.samples;
+        let what = missing.said(journal);
+        pen.rebuilt.findings.push(Finding { file: None, offset: None, what });
+    }
+    // Out of WAL: one file to put in place.
+    db.pragma_update(None, "journal_mode", "DELETE")?;
+    db.close().map_err(|(_, error)| error)?;
+    remove_index(&dir.join(schema::FILE))?;
+    fs::rename(&new, dir.join(schema::FILE))
+        .and_then(|()| fs::File::open(dir)?.sync_all())
+        .map_err(StoreError::io("cannot put the new index in place"))?;
+    Ok(pen.rebuilt)
+}
+
+/// An index of all there is, of each ring up to where the journal begins.
+fn build(
+    storage: &SharedStorage,
+    dir: &Path,
+    ids: &[u32],
+    new: &Path,
+    journal: &JournalBegins,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<(Connection, Pen), StoreError> {
+    remove_index(new)?;
+    let db = schema::open_to_write(new, CACHE_KIB)?;
+    let mut pen = Pen::default();
+    pen.ends.clone_from(journal);
+    let mut rebuild = Rebuild { db, storage, dir, pen };
     let size = |id: &u32| fs::metadata(files::path(dir, *id)).map_or(0, |file| file.len());
     let all: u64 = ids.iter().map(size).sum();
     let mut done = 0;
@@ -81,16 +139,10 @@ pub fn rebuild(
     rebuild.pen.name_seats(&rebuild.db)?;
     rebuild.partial_blocks(last)?;
     rebuild.pen.miss_seats(&rebuild.db)?;
+    rebuild.pen.end_rings(&rebuild.db)?;
     index::set_meta(&rebuild.db, "rebuilt", "the store's index was rebuilt from its block files")?;
     let Rebuild { db, pen, .. } = rebuild;
-    // Out of WAL: one file to put in place.
-    db.pragma_update(None, "journal_mode", "DELETE")?;
-    db.close().map_err(|(_, error)| error)?;
-    remove_index(&dir.join(schema::FILE))?;
-    fs::rename(&new, dir.join(schema::FILE))
-        .and_then(|()| fs::File::open(dir)?.sync_all())
-        .map_err(StoreError::io("cannot put the new index in place"))?;
-    Ok(pen.rebuilt)
+    Ok((db, pen))
 }
 
 fn remove_index(path: &Path) -> Result<(), StoreError> {
@@ -208,7 +260,10 @@ impl Rebuild<'_> {
                 }),
             };
             match decodes {
-                Ok(()) => sound.push((kind, place)),
+                Ok(()) => {
+                    self.pen.sound.insert((place.file, place.offset));
+                    sound.push((kind, place));
+                }
                 Err(error) => {
                     self.pen.note(id, place.offset, place.len as u64, &error.to_string());
                 }

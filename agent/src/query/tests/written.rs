@@ -7,7 +7,7 @@ use protocol::DeviceTime;
 use super::*;
 use crate::privacy::Cleared;
 use crate::sink::Ndjson;
-use crate::store::rebuild::rebuild;
+use crate::store::rebuild::{JournalBegins, rebuild};
 use crate::store::tests::world::{Frame, MAY, World, go};
 
 /// The lines of a file sink.
@@ -94,7 +94,7 @@ fn exported_documents_say_the_vehicle_as_those_of_the_file_sink_do() {
     compaction.round(0, &go()).unwrap();
     assert_eq!(exported(&world), want, "compacted");
     drop((engine, compaction));
-    rebuild(&world.storage, &world.path(), &mut |_, _| {}).unwrap();
+    rebuild(&world.storage, &world.path(), &JournalBegins::new(), &mut |_, _| {}).unwrap();
     assert_eq!(exported(&world), want, "rebuilt");
 }
 

@@ -1,11 +1,11 @@
 //! What a rebuild puts into the new index, and what it knows of it meanwhile.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use protocol::{RingId, Seq};
 use rusqlite::Connection;
 
-use super::Rebuilt;
+use super::{JournalBegins, Rebuilt};
 use crate::privacy::Seat;
 use crate::store::block::{Block, Entry, Samples};
 use crate::store::chapter;
@@ -24,8 +24,12 @@ pub(super) struct Pen {
     pub names: Names,
     seen: Seen,
     pub rebuilt: Rebuilt,
-    /// Blocks of which a part stands elsewhere.
+    /// Blocks of which a part stands elsewhere, or is not wanted.
     pub partial: Vec<Place>,
+    /// Where sound pieces stand: file and offset.
+    pub sound: HashSet<(u32, u64)>,
+    /// Where rings are to end: the first frame that is not wanted.
+    pub ends: JournalBegins,
     /// What files say of seats.
     seats: HashMap<SeatNumber, Seat>,
 }
@@ -59,7 +63,8 @@ impl Pen {
         place: &Place,
         piece: &[u8],
     ) -> Result<bool, StoreError> {
-        let records = chapter::read(piece)?;
+        let mut records = chapter::read(piece)?;
+        records.retain(|record| self.is_wanted(record.ring, record.seq));
         let filed = file_records(db, &mut self.names, place, &records)?;
         self.rebuilt.records += filed.cast_unsigned();
         if filed == 0 {
@@ -77,11 +82,13 @@ impl Pen {
     ) -> Result<bool, StoreError> {
         let entries: Vec<Entry> = block.entries(u128::MAX).collect::<Result<_, _>>()?;
         let ring = block.stream().ring;
+        let is_wanted = |entry: &&Entry| self.is_wanted(ring, seq_of(block, entry));
         let is_double = |entry: &&Entry| self.seen.has(ring, seq_of(block, entry), entry.ordinal);
-        let doubles = entries.iter().filter(is_double).count();
-        if doubles > 0 {
-            self.rebuilt.doubles += doubles as u64;
-            if doubles < entries.len() {
+        let wanted = entries.iter().filter(is_wanted).count();
+        let doubles = entries.iter().filter(is_wanted).filter(is_double).count();
+        self.rebuilt.doubles += doubles as u64;
+        if doubles > 0 || wanted < entries.len() {
+            if doubles < wanted {
                 self.partial.push(*place);
             }
             return Ok(false);
@@ -102,7 +109,8 @@ impl Pen {
         let mut samples = Samples { runs: block.runs().to_vec(), entries: Vec::new() };
         for entry in block.entries(u128::MAX) {
             let entry = entry?;
-            if !self.seen.has(ring, seq_of(block, &entry), entry.ordinal) {
+            let seq = seq_of(block, &entry);
+            if self.is_wanted(ring, seq) && !self.seen.has(ring, seq, entry.ordinal) {
                 samples.entries.push(entry);
             }
         }
@@ -111,6 +119,20 @@ impl Pen {
         }
         samples.drop_empty_runs();
         Ok(samples)
+    }
+
+    fn is_wanted(&self, ring: RingId, seq: Seq) -> bool {
+        self.ends.get(&ring).is_none_or(|end| seq < *end)
+    }
+
+    /// Says of the rings that are to end that they do.
+    pub fn end_rings(&self, db: &Connection) -> rusqlite::Result<()> {
+        let mut end =
+            db.prepare("UPDATE rings SET last_seq = min(last_seq, ?2) WHERE ring = ?1")?;
+        for (ring, first) in &self.ends {
+            end.execute((&ring.0[..], first.prev().0.cast_signed()))?;
+        }
+        Ok(())
     }
 
     /// Takes note of what a number stands for. Where files differ, an erasure was cut short: the

@@ -162,7 +162,7 @@ fn a_kill_at_any_call_and_a_lost_index_lose_and_double_nothing() {
             continue;
         }
         let disk: SharedStorage = Arc::new(crate::storage::Disk);
-        rebuild::rebuild(&disk, &path, &mut |_, _| {}).unwrap();
+        rebuild::rebuild(&disk, &path, &rebuild::JournalBegins::new(), &mut |_, _| {}).unwrap();
         assert_eq!(machine.world.known(), all_known(&machine.frames[..done]), "at {at}");
     }
 }

@@ -4,7 +4,7 @@ use protocol::{Clock, DeviceTime};
 
 use super::world::{Frame, MAY, World, all_known, count, go, ring};
 use crate::store::check::check;
-use crate::store::rebuild::rebuild;
+use crate::store::rebuild::{JournalBegins, rebuild};
 
 #[test]
 fn a_device_is_gone_from_index_and_files_and_the_others_stay() {
@@ -49,7 +49,7 @@ fn a_device_is_gone_from_index_and_files_and_the_others_stay() {
     engine.seal();
     world.compaction(&engine).round(0, &go()).unwrap();
     drop(engine);
-    rebuild(&world.storage, &path, &mut |_, _| {}).unwrap();
+    rebuild(&world.storage, &path, &JournalBegins::new(), &mut |_, _| {}).unwrap();
     assert_eq!(world.known(), all_known(&others));
     assert_eq!(check(&path, &mut |_, _| {}).unwrap().findings, vec![]);
 }

@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use super::world::{DAY, Frame, MAY, World, all_known, count, go, ring};
 use crate::storage::{Disk, SharedStorage};
 use crate::store::check::{Checked, check};
-use crate::store::rebuild::{Rebuilt, rebuild};
+use crate::store::rebuild::{JournalBegins, Rebuilt, rebuild};
 use crate::store::{Standing, StoreError, compact_all, schema};
 
 /// Two days of two rings, compacted, and something after that; records too.
@@ -42,7 +42,7 @@ fn checked(world: &World) -> Checked {
 }
 
 fn rebuilt(world: &World) -> Rebuilt {
-    rebuild(&world.storage, &world.path(), &mut |_, _| {}).unwrap()
+    rebuild(&world.storage, &world.path(), &JournalBegins::new(), &mut |_, _| {}).unwrap()
 }
 
 #[test]
@@ -98,7 +98,10 @@ fn a_damaged_block_is_named_and_costs_only_itself() {
     assert_eq!(found.findings[0].file.map(i64::from), Some(file));
     assert!(found.findings[0].what.contains("checksum"), "{found:?}");
     let report = rebuilt(&world);
-    assert_eq!(report.findings.len(), 1, "{report:?}");
+    // Where the damage is, and what is gone with it.
+    assert_eq!(report.findings.len(), 2, "{report:?}");
+    assert_eq!(report.missing_samples.cast_signed(), lost);
+    assert!(report.findings[1].what.contains("gone for good"), "{report:?}");
     let all = i64::try_from(all_known(&frames).len()).unwrap();
     assert_eq!(i64::try_from(world.known().len()).unwrap(), all - lost);
     assert_eq!(checked(&world).findings, vec![]);
@@ -214,7 +217,51 @@ fn there_is_nothing_to_mend_where_there_is_no_store() {
     let storage: SharedStorage = Arc::new(Disk);
     let missing = |error| matches!(error, StoreError::Missing(_));
     assert!(missing(check(dir.path(), &mut |_, _| {}).unwrap_err()));
-    assert!(missing(rebuild(&storage, dir.path(), &mut |_, _| {}).unwrap_err()));
+    assert!(missing(
+        rebuild(&storage, dir.path(), &JournalBegins::new(), &mut |_, _| {}).unwrap_err()
+    ));
     let stop = AtomicBool::new(false);
     assert!(missing(compact_all(&storage, dir.path(), 1 << 20, &stop).unwrap_err()));
+}
+
+#[test]
+fn what_is_missing_comes_again_from_where_the_journal_begins() {
+    let (mut world, mut frames) = filled();
+    let path = world.path();
+    // Of what is sure to be missed: a file in the midst of the rings, gone as a whole.
+    let file =
+        count(&path, "SELECT file FROM blocks WHERE level = 1 ORDER BY seq_first, id LIMIT 1");
+    let missing = format!("SELECT sum(samples) FROM blocks WHERE file = {file}");
+    let missing = count(&path, &missing).unsigned_abs();
+    std::fs::remove_file(path.join("blocks").join(format!("{file:06}.blk"))).unwrap();
+    // The journal has ring 1 as a whole, and of ring 2 only the later frames; nothing of ring 3.
+    let journal = JournalBegins::from([(ring(1), Seq(1)), (ring(2), Seq(20))]);
+    let report = rebuild(&world.storage, &path, &journal, &mut |_, _| {}).unwrap();
+    assert_eq!((report.refilled_rings, report.missing_samples), (2, missing));
+    let said: Vec<&str> = report.findings.iter().map(|finding| finding.what.as_str()).collect();
+    assert!(said.iter().any(|said| said.contains("of cab-7, frames 1 to")), "{said:?}");
+    let (mut engine, _) = world.try_open().unwrap();
+    let delivered = engine.delivered().unwrap();
+    // Nothing is known of a ring that has nothing left.
+    assert!(delivered.get(&ring(1)).is_none_or(|last| *last == Seq(0)));
+    assert!(delivered.get(&ring(2)).is_none_or(|last| *last == Seq(19)));
+    assert_eq!(delivered[&ring(3)], Seq(8), "what the journal does not have stays");
+    let again: Vec<Frame> =
+        frames.iter().filter(|frame| frame.ring == 1 || frame.seq >= 20).cloned().collect();
+    engine.commit(&world.batch(&again), b"again").unwrap();
+    engine.seal();
+    world.compaction(&engine).round(0, &go()).unwrap();
+    // Whatever was in the missing file of ring 2 before frame 20 is gone, and nothing is there twice.
+    let known = world.known();
+    let known_again = all_known(&again);
+    assert!(known_again.iter().all(|sample| known.contains(sample)));
+    frames.retain(|frame| frame.ring == 1 || frame.seq >= 20 || frame.ring == 2);
+    let all = all_known(&frames);
+    assert!(known.iter().all(|sample| all.contains(sample)));
+    assert!(known.windows(2).all(|pair| pair[0] != pair[1]), "nothing twice");
+    // Made anew once more, with nothing missing, it is the same.
+    drop(engine);
+    let report = rebuild(&world.storage, &path, &journal, &mut |_, _| {}).unwrap();
+    assert_eq!((report.refilled_rings, report.missing_samples), (0, 0));
+    assert_eq!(world.known(), known);
 }
