@@ -81,8 +81,8 @@ pub fn of(expected: &[Expected], sound: &HashSet<(u32, u64)>) -> Vec<Missing> {
             times_ms: block.times_ms,
         };
         let missing = rings.entry((&block.device, block.ring.0)).or_insert_with(new);
-        let wider = |(a, b): (Seq, Seq), (c, d): (Seq, Seq)| (a.min(c), b.max(d));
-        missing.frames = wider(missing.frames, block.frames);
+        let ((first, last), (other_first, other_last)) = (missing.frames, block.frames);
+        missing.frames = (first.min(other_first), last.max(other_last));
         missing.samples += block.samples;
         missing.times_ms = match (missing.times_ms, block.times_ms) {
             (Some((from, to)), Some((other_from, other_to))) => {
@@ -100,7 +100,7 @@ impl Missing {
         let Self { device, ring, frames: (first, last), samples, times_ms } = self;
         let mut said = format!("{samples} samples of {device}, frames {first} to {last}");
         if let Some((from, to)) = times_ms {
-            said.push_str(&format!(", {} to {}", shown(*from), shown(*to)));
+            said.extend([", ", &shown(*from), " to ", &shown(*to)]);
         }
         said.push_str(match journal.get(ring) {
             Some(begins) if begins <= first => ": come again from the journal",
