@@ -1,4 +1,4 @@
-//! What the store holds of one ring, merged into the order of its identity.
+//! What the store holds of one ring under one device's name, merged into the order of its identity.
 
 use std::cmp::Reverse;
 use std::collections::binary_heap::PeekMut;
@@ -22,7 +22,7 @@ const RECORDS_MAX: usize = 256;
 /// (seq, ordinal): an agent's own word, -1, comes before what a frame says.
 pub(super) type Place = (u64, i64);
 
-/// A ring.
+/// A ring, as far as a device has it.
 #[derive(Clone, Debug)]
 pub(super) struct Ring {
     pub id: i64,
@@ -165,10 +165,12 @@ impl<'a> Merge<'a> {
     fn read_records(&mut self) -> rusqlite::Result<()> {
         let Some((seq, ordinal)) = self.behind else { return Ok(()) };
         let sql = "SELECT seq, ordinal, document FROM records \
-                   WHERE ring = ?1 AND (seq, ordinal) > (?2, ?3) ORDER BY seq, ordinal LIMIT ?4";
+                   WHERE ring = ?1 AND device = ?2 AND (seq, ordinal) > (?3, ?4) \
+                   ORDER BY seq, ordinal LIMIT ?5";
         let limit = i64::try_from(RECORDS_MAX).unwrap_or(i64::MAX);
         self.records = self.source.index(|index| {
-            let parameters = params![self.ring.id, seq.cast_signed(), ordinal, limit];
+            let parameters =
+                params![self.ring.id, self.ring.device, seq.cast_signed(), ordinal, limit];
             let mut statement = index.prepare_cached(sql)?;
             let rows = statement.query_map(parameters, |row| {
                 Ok(((row.get::<_, i64>(0)?.cast_unsigned(), row.get(1)?), row.get(2)?))
