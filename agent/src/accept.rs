@@ -32,7 +32,7 @@ pub mod driver;
 pub use counters::AcceptCounters;
 pub use replay::{replay, replay_from};
 
-use session::{Answer, Session};
+use session::{Answer, Session, Unanswered};
 
 #[cfg(test)]
 mod tests;
@@ -178,13 +178,25 @@ impl Acceptor {
         waiting.sort_unstable();
         waiting.dedup();
         for id in waiting.drain(..) {
-            if self.answer(now_ms, id).is_none() {
-                // Too slow, or gone: the device comes back and starts from its hello.
-                self.sessions.remove(&id);
+            if let Err(why) = self.answer(now_ms, id) {
+                self.end(id, why);
             }
         }
         self.waiting = waiting;
         Ok(())
+    }
+
+    /// Ends a session that was not told everything: its device comes back and starts from its hello.
+    fn end(&mut self, id: SessionId, why: Unanswered) {
+        let Some(session) = self.sessions.get(&id) else { return };
+        // Its messages on their way here still want their PUBACKs: dropped now, it would cost all
+        // devices behind the same broker their connection, since those go out in order.
+        let is_ending = why == Unanswered::Unknown
+            && session.out.is_shared()
+            && session.out.say(Outbound::Close).is_ok();
+        if !is_ending {
+            self.sessions.remove(&id);
+        }
     }
 
     /// Whether a commit would say or write anything.

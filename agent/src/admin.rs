@@ -20,8 +20,11 @@ use crate::vehicles::{VehicleAnswer, VehicleError, VehicleId, VehicleOrder};
 
 mod erase;
 mod socket;
+mod turns;
 
 pub use socket::{Client, Server, SocketError};
+
+use turns::Turns;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -242,12 +245,13 @@ pub trait Hooks: Send + Sync + 'static {
 pub struct Admin {
     registry: Registry,
     hooks: Arc<dyn Hooks>,
+    turns: Turns,
 }
 
 impl Admin {
     /// For this registry and this agent.
     pub fn new(registry: Registry, hooks: Arc<dyn Hooks>) -> Self {
-        Self { registry, hooks }
+        Self { registry, hooks, turns: Turns::default() }
     }
 
     /// Does as asked. Blocks for reads and syncs of the disk.
@@ -265,7 +269,9 @@ impl Admin {
         watch: &mut dyn FnMut(Progress) -> bool,
     ) -> Response {
         if let Request::Backup { plan } = request {
-            return match self.hooks.backup(&plan, now_ms, watch) {
+            let turn = self.turns.back_up();
+            let made = turn.and_then(|_turn| self.hooks.backup(&plan, now_ms, watch));
+            return match made {
                 Ok(report) => Response::Backup { report: Box::new(report) },
                 Err(reason) => Response::Refused { reason },
             };
@@ -345,8 +351,14 @@ impl Admin {
                 tracing::info!(%device, generation, "device given a new secret");
                 Response::Credentials { credentials: vec![credentials] }
             }
-            Request::DevicesErase { device } => self.erase_device(device, now_ms)?,
-            Request::VehiclesErase { vehicle } => self.erase_vehicle(&vehicle, now_ms)?,
+            Request::DevicesErase { device } => match self.turns.erase() {
+                Ok(_turn) => self.erase_device(device, now_ms)?,
+                Err(reason) => Response::Refused { reason },
+            },
+            Request::VehiclesErase { vehicle } => match self.turns.erase() {
+                Ok(_turn) => self.erase_vehicle(&vehicle, now_ms)?,
+                Err(reason) => Response::Refused { reason },
+            },
             Request::Erasures { of } => {
                 let subject = of.map(|device| self.registry.subject_of(device));
                 let mut erasures = self.registry.erasures()?;

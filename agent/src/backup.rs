@@ -30,6 +30,7 @@ use crate::state::StateError;
 
 mod archive;
 mod manifest;
+mod places;
 mod restore;
 mod store;
 mod tables;

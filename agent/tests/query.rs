@@ -183,6 +183,29 @@ fn what_fails_says_why() {
 }
 
 #[test]
+fn a_damaged_block_fails_a_query_unless_it_is_to_be_left_out() {
+    let dir = made();
+    let path = dir.path().join("milepost-data/store/blocks/000001.blk");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let at = bytes.len() - 40;
+    bytes[at] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let sql = "SELECT device, count(value) FROM samples GROUP BY device";
+    let error = refusal(dir.path(), 1, &["query", sql]);
+    assert!(error.contains("3600 samples of device truck-2 from 2026-11-21T07:00"), "{error}");
+    assert!(error.contains("store check") && error.contains("store rebuild"), "{error}");
+    assert!(error.ends_with("ask with --skip-damaged\n"), "{error}");
+    let output = ask(dir.path(), &["query", "--format", "csv", "--skip-damaged", sql]);
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(text(&output.stdout), "device,count(value)\ntruck-1,3600\n");
+    let said = text(&output.stderr);
+    let begin = "milepost: left out of the answer: 1 block with 3600 samples; it is block ";
+    assert!(said.starts_with(begin) && said.lines().count() == 1, "{said}");
+    let output = ask(dir.path(), &["query", "--skip-damaged", "SELECT * FROM rollup_1h"]);
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
+}
+
+#[test]
 fn where_there_is_no_store_it_says_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
     for args in [&["query", "SELECT 1"][..], &["store", "export"]] {

@@ -8,7 +8,7 @@ use protocol::topic::Channel;
 use protocol::{DeviceId, Generation, Lane, RingId};
 
 use super::Acceptor;
-use crate::intake::{Outbound, Replies, SessionId};
+use crate::intake::{Deaf, Outbound, Replies, SessionId};
 
 /// One connection.
 #[derive(Debug)]
@@ -45,12 +45,29 @@ pub(super) struct HelloAnswer {
     pub wants_catalogue: bool,
 }
 
+/// Why a session was not told everything.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Unanswered {
+    /// It is not listening.
+    Deaf,
+    /// It has its PUBACKs; what else there was to say is not known: a table cannot be read, or the
+    /// secret is gone.
+    Unknown,
+}
+
+impl From<Deaf> for Unanswered {
+    fn from(_: Deaf) -> Self {
+        Self::Deaf
+    }
+}
+
 impl Acceptor {
-    /// Says to a session what is now durable. `None`: it is not listening.
-    pub(super) fn answer(&mut self, now_ms: i64, id: SessionId) -> Option<()> {
-        let session = self.sessions.get_mut(&id)?;
+    /// Says to a session what is now durable.
+    pub(super) fn answer(&mut self, now_ms: i64, id: SessionId) -> Result<(), Unanswered> {
+        // Gone: nobody is waiting.
+        let Some(session) = self.sessions.get_mut(&id) else { return Ok(()) };
         for packet_id in session.pubacks.drain(..) {
-            session.out.say(Outbound::PubAck(packet_id)).ok()?;
+            session.out.say(Outbound::PubAck(packet_id))?;
         }
         for (lane, state) in Lane::ALL.into_iter().zip(&mut session.lanes) {
             let Some(state) = state else { continue };
@@ -58,7 +75,8 @@ impl Acceptor {
             if answer == Answer::None {
                 continue;
             }
-            let watermark = self.rings.get(&state.ring).ok().flatten()?.watermark;
+            let ring = self.rings.get(&state.ring).ok().flatten().ok_or(Unanswered::Unknown)?;
+            let watermark = ring.watermark;
             let ack = Ack {
                 generation: session.generation,
                 lane,
@@ -69,11 +87,12 @@ impl Acceptor {
             };
             let mut bytes = [0; ACK_LEN_MAX];
             let len = ack.seal(&state.key, &session.device, &state.ring, &mut bytes);
-            let payload = bytes.get(..len)?.to_vec();
-            session.out.say(Outbound::Publish(Channel::Ack, payload)).ok()?;
+            let payload = bytes.get(..len).unwrap_or_default().to_vec();
+            session.out.say(Outbound::Publish(Channel::Ack, payload))?;
         }
-        let Some(hello) = session.hello.take() else { return Some(()) };
-        let secret = self.registry.secret(session.device, session.generation).ok().flatten()?;
+        let Some(hello) = session.hello.take() else { return Ok(()) };
+        let secret = self.registry.secret(session.device, session.generation);
+        let secret = secret.ok().flatten().ok_or(Unanswered::Unknown)?;
         let envelope = Envelope {
             generation: session.generation,
             salt: self.downlink_salt,
@@ -86,9 +105,9 @@ impl Acceptor {
             wants_catalogue: hello.wants_catalogue,
         });
         let mut bytes = [0; DOWNLINK_LEN_MAX];
-        let len =
-            envelope.seal(&secret, &session.device, &hello.challenge, &welcome, &mut bytes).ok()?;
-        let payload = bytes.get(..len)?.to_vec();
-        session.out.say(Outbound::Publish(Channel::Downlink, payload)).ok()
+        let len = envelope.seal(&secret, &session.device, &hello.challenge, &welcome, &mut bytes);
+        let len = len.map_err(|_| Unanswered::Unknown)?;
+        let payload = bytes.get(..len).unwrap_or_default().to_vec();
+        Ok(session.out.say(Outbound::Publish(Channel::Downlink, payload))?)
     }
 }

@@ -10,6 +10,7 @@ use protocol::{CatalogueId, DeviceTime, JournalInstance, Loss, RingId, Seq};
 
 use super::*;
 use crate::intake::outbox::{Outbox, outbox};
+use crate::intake::{Replies, Reply, SharedReceiver, SharedReplies};
 use crate::journal::{Item, JournalConfig, Position, Positions};
 use crate::registry::OsEntropy;
 use crate::storage::{Disk, SharedStorage};
@@ -269,4 +270,88 @@ fn a_ring_of_another_device_cannot_be_claimed() {
     assert_eq!(bench.journaled().len(), 1);
     assert!(bench.acceptor.counters.rejected_ring.get() > 0);
     assert!(bench.commit().is_none_or(|ack| ack.durable == Seq(0)), "and learns nothing of it");
+}
+
+/// A session that shares its way with others, and what it is told.
+fn share(bench: &mut Bench, session: SessionId) -> SharedReceiver {
+    let (shared, receiver) = SharedReplies::new(crate::telemetry::Counter::default());
+    let message = Message::Opened(Replies::Shared(shared.of(session)));
+    let inbound = Inbound { session, device: bench.device, message, room: None };
+    bench.acceptor.take(NOW, inbound).unwrap();
+    receiver
+}
+
+fn close(bench: &mut Bench, session: SessionId) {
+    let inbound = Inbound { session, device: bench.device, message: Message::Closed, room: None };
+    bench.acceptor.take(NOW, inbound).unwrap();
+}
+
+/// Given up, it would leave messages that nobody acknowledges, and all devices behind the same
+/// broker would have to wait for a new connection.
+#[tokio::test]
+async fn a_shared_session_that_cannot_be_answered_ends_once_its_messages_are_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::new(dir.path(), 1 << 30);
+    close(&mut bench, SESSION);
+    let mut replies = share(&mut bench, SESSION);
+    bench.hello(1, Counts::ZERO, 0);
+    // Before the commit, and while another message is on its way.
+    bench.acceptor.registry.remove(bench.device).unwrap();
+    bench.acceptor.commit(NOW).unwrap();
+    bench.send(vec![1, 2, 3]);
+    bench.acceptor.commit(NOW).unwrap();
+    close(&mut bench, SESSION);
+    let mut said = Vec::new();
+    while let Some((SESSION, reply)) = replies.recv().await {
+        match reply {
+            Reply::Said(Outbound::PubAck(id)) => said.push(format!("ack {id}")),
+            Reply::Said(Outbound::Publish(..)) => {}
+            Reply::Said(Outbound::Close) => said.push("close".to_owned()),
+            Reply::GivenUp => {
+                said.push("given up".to_owned());
+                break;
+            }
+        }
+    }
+    assert_eq!(said, ["ack 1", "close", "ack 2", "given up"]);
+}
+
+/// A device may come by the port and by a broker in turn: each way is a session of its own, and the
+/// end of one does nothing to the other.
+#[tokio::test]
+async fn a_device_that_changes_its_way_ends_no_session() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::new(dir.path(), 1 << 30);
+    close(&mut bench, SESSION);
+    let mut replies = share(&mut bench, SESSION);
+    bench.hello(1, Counts::ZERO, 0);
+    for round in 0..5 {
+        let port = SessionId(10 + round);
+        let (sender, _out) = outbox(64);
+        let message = Message::Opened(sender.into());
+        let inbound = Inbound { session: port, device: bench.device, message, room: None };
+        bench.acceptor.take(NOW, inbound).unwrap();
+        // By the broker, by the port, and the port's connection breaks with both on their way.
+        bench.send(bench.frame(round + 1));
+        let message = Message::Published {
+            channel: Channel::Frames(Lane::Bulk),
+            payload: bench.frame(round + 1),
+            packet_id: Some(1),
+        };
+        let inbound = Inbound { session: port, device: bench.device, message, room: None };
+        bench.acceptor.take(NOW, inbound).unwrap();
+        close(&mut bench, port);
+        bench.acceptor.commit(NOW).unwrap();
+    }
+    close(&mut bench, SESSION);
+    let mut acknowledged = 0;
+    loop {
+        match replies.recv().await.unwrap().1 {
+            Reply::Said(Outbound::PubAck(_)) => acknowledged += 1,
+            Reply::Said(Outbound::Publish(..)) => {}
+            Reply::Said(Outbound::Close) => panic!("nobody shut it out"),
+            Reply::GivenUp => break,
+        }
+    }
+    assert_eq!(acknowledged, 6, "the hello and each frame, before the session ended");
 }

@@ -114,8 +114,10 @@ impl Admin {
         }))
     }
 
-    /// Goes on with what was interrupted, or brought back by a backup and erased again.
+    /// Goes on with what was interrupted, or brought back by a backup and erased again; first waits
+    /// for the end of a backup that is being made. Blocks.
     pub fn finish_erasures(&self) {
+        let _turn = self.turns.erase_when_free();
         let pending = self.registry.erasures().map(|erasures| {
             erasures.into_iter().filter_map(|erasure| Some((erasure.pending?, erasure.at_ms)))
         });

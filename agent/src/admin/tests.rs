@@ -19,6 +19,10 @@ struct Agent {
     /// Why nothing can be erased, if it cannot.
     stuck: Mutex<Option<String>>,
     cancelled: AtomicBool,
+    /// Done in the midst of the next erasure.
+    while_erasing: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+    /// What ended, in its order.
+    ended: Mutex<Vec<&'static str>>,
 }
 
 impl Hooks for Agent {
@@ -35,6 +39,11 @@ impl Hooks for Agent {
     }
 
     fn erase(&self, devices: &[DeviceId]) -> Result<Vec<Swept>, String> {
+        let meanwhile = self.while_erasing.lock().unwrap().take();
+        if let Some(meanwhile) = meanwhile {
+            meanwhile();
+        }
+        self.ended.lock().unwrap().push("erasure");
         match self.stuck.lock().unwrap().clone() {
             Some(why) => Err(why),
             None => Ok(vec![Swept { rings: Some(2), ..Swept::default() }; devices.len()]),
@@ -67,6 +76,7 @@ impl Hooks for Agent {
             std::thread::sleep(Duration::from_millis(1));
         }
         self.cancelled.store(true, Ordering::Release);
+        self.ended.lock().unwrap().push("backup");
         Err("cancelled".to_owned())
     }
 }
@@ -360,4 +370,69 @@ async fn what_takes_its_time_is_told_of_and_ends_when_nobody_listens() {
     }
     stop.cancel();
     serving.await.unwrap();
+}
+
+fn backup() -> Request {
+    Request::Backup { plan: Plan { to: "/srv/copy".into(), with_key: false } }
+}
+
+/// What a backup copied before an erasure, and what it copied behind it, would not go together.
+#[test]
+fn backups_and_erasures_refuse_while_the_other_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let agent = Arc::new(Agent::default());
+    let admin = admin(dir.path(), Arc::clone(&agent));
+    ask(&admin, Request::DevicesAdd { devices: vec![id("a"), id("b")] });
+    let mut watch = |_| {
+        let refused = reason(ask(&admin, Request::DevicesErase { device: id("a") }));
+        assert!(refused.contains("a backup is being made"), "{refused}");
+        assert!(refused.contains("try again"), "{refused}");
+        let vehicle = "bus-7".parse().unwrap();
+        let refused = reason(ask(&admin, Request::VehiclesErase { vehicle }));
+        assert!(refused.contains("a backup is being made"), "{refused}");
+        assert!(reason(ask(&admin, backup())).contains("another backup"));
+        false
+    };
+    let ended = admin.answer_slowly(backup(), 1234, &mut OsEntropy, &mut watch);
+    assert_eq!(reason(ended), "cancelled");
+    let listed = ask(&admin, Request::DevicesList { after: None });
+    assert!(matches!(listed, Response::Devices { devices } if devices.len() == 2), "untouched");
+
+    let (other, said) = (admin.clone(), Arc::new(Mutex::new(String::new())));
+    let hears = Arc::clone(&said);
+    *agent.while_erasing.lock().unwrap() = Some(Box::new(move || {
+        *hears.lock().unwrap() = reason(ask(&other, backup()));
+        // Erasures do not mind each other.
+        let both = ask(&other, Request::DevicesErase { device: id("b") });
+        assert!(matches!(both, Response::Erased { .. }), "{both:?}");
+    }));
+    let erased = ask(&admin, Request::DevicesErase { device: id("a") });
+    assert!(matches!(erased, Response::Erased { .. }), "{erased:?}");
+    let said = said.lock().unwrap().clone();
+    assert!(said.contains("being forgotten") && said.contains("try again"), "{said}");
+    let after = admin.answer_slowly(backup(), 1234, &mut OsEntropy, &mut |_| false);
+    assert_eq!(reason(after), "cancelled", "begun");
+}
+
+#[test]
+fn what_was_left_of_an_erasure_waits_for_a_backup() {
+    let dir = tempfile::tempdir().unwrap();
+    let agent = Arc::new(Agent::default());
+    let admin = admin(dir.path(), Arc::clone(&agent));
+    ask(&admin, Request::DevicesAdd { devices: vec![id("a")] });
+    *agent.stuck.lock().unwrap() = Some("locked".to_owned());
+    ask(&admin, Request::DevicesErase { device: id("a") });
+    *agent.stuck.lock().unwrap() = None;
+    agent.ended.lock().unwrap().clear();
+    let mut finishing = None;
+    let mut turns = 0;
+    let mut watch = |_| {
+        let going_on = admin.clone();
+        finishing.get_or_insert_with(|| std::thread::spawn(move || going_on.finish_erasures()));
+        turns += 1;
+        turns < 50
+    };
+    admin.answer_slowly(backup(), 1234, &mut OsEntropy, &mut watch);
+    finishing.unwrap().join().unwrap();
+    assert_eq!(*agent.ended.lock().unwrap(), ["backup", "erasure"]);
 }

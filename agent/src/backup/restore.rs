@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use super::archive::{Found, read, sync_tree};
 use super::manifest::JournalMark;
-use super::take::{KEY_NAME, is_sink};
+use super::places::{Kind, places};
+use super::take::KEY_NAME;
 use super::{BackupError, Manifest, Progress, Watcher, clear, parent, sync_dir};
 use crate::lock::{DirLock, Owner};
 use crate::registry::{Erasure, RegistryError, erasures_in};
@@ -73,7 +74,7 @@ pub fn restore(
         None => None,
     };
     let moved = match &lock {
-        Some(_) => to_move(to, &fresh).map_err(BackupError::file("list", to))?,
+        Some(_) => to_move(to, &fresh)?,
         None => Vec::new(),
     };
     let restored = Restored {
@@ -86,6 +87,7 @@ pub fn restore(
         moved,
         erasures: lock.as_ref().map(|_| erasures_of(to)).unwrap_or_default(),
     };
+    make_way(to, &fresh, &restored.moved).map_err(BackupError::file("make", &fresh))?;
     write_mark(&fresh, &restored).map_err(BackupError::file("write", &fresh))?;
     if lock.is_some() {
         give_to_owner_of(to, &fresh).map_err(BackupError::file("hand over", &fresh))?;
@@ -196,19 +198,64 @@ fn unpack(from: &Path, to: &Path, watcher: &mut Watcher<'_>) -> Result<Manifest,
     Ok(manifest)
 }
 
-/// What the old directory has and the new one has not, and nobody else makes.
-fn to_move(old: &Path, fresh: &Path) -> io::Result<Vec<String>> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(old)? {
-        let entry = entry?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let is_wanted = name == KEY_NAME || is_sink(&entry.path());
-        if is_wanted && !fresh.join(&name).exists() {
-            names.push(name);
+/// What the old directory has and the new one has not, and nobody else makes: the wrapping key and
+/// what is sinks' own, with links to that as they are.
+fn to_move(old: &Path, fresh: &Path) -> Result<Vec<String>, BackupError> {
+    let mut names: Vec<String> = Vec::new();
+    for found in places(old)? {
+        let is_wanted = match found.kind {
+            Kind::Sink | Kind::Link => true,
+            Kind::Store => false,
+            Kind::Other => found.name == KEY_NAME,
+        };
+        // With the folder it is in.
+        let goes_along = names.iter().any(|name| Path::new(&found.name).starts_with(name));
+        if !is_wanted || goes_along {
+            continue;
         }
+        if !is_there(&fresh.join(&found.name)) {
+            names.push(found.name);
+            continue;
+        }
+        if found.kind != Kind::Sink {
+            continue;
+        }
+        // The backup has something within the sink's folder: the rest of that goes piece by piece.
+        let listed = BackupError::file("list", &found.path);
+        let entries = fs::read_dir(&found.path).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+        for entry in entries.map_err(listed)? {
+            let name = format!("{}/{}", found.name, entry.file_name().to_string_lossy());
+            if !is_there(&fresh.join(&name)) {
+                names.push(name);
+            }
+        }
+        names.sort();
     }
     names.sort();
     Ok(names)
+}
+
+/// Makes the folders that what is moved will lie in, like those that it lies in now.
+fn make_way(old: &Path, fresh: &Path, moved: &[String]) -> io::Result<()> {
+    for name in moved {
+        let Some(dir) = Path::new(name).parent() else { continue };
+        let mut made = PathBuf::new();
+        for part in dir.components() {
+            made.push(part);
+            let (from, to) = (old.join(&made), fresh.join(&made));
+            if !is_there(&to) {
+                fs::create_dir(&to)?;
+            }
+            // Whoever reads a sink's files gets at them as before.
+            fs::set_permissions(&to, fs::metadata(&from)?.permissions())?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether there is anything, be it a link to nowhere.
+fn is_there(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
 }
 
 fn write_mark(dir: &Path, restored: &Restored) -> io::Result<()> {
@@ -251,8 +298,11 @@ pub fn finish_move(data_dir: &Path) -> io::Result<()> {
     };
     for name in moved {
         let (from, to) = (aside.join(&name), data_dir.join(&name));
-        if from.exists() && !to.exists() {
+        if is_there(&from) && !is_there(&to) {
             fs::rename(&from, &to)?;
+        }
+        if to.parent().is_some_and(Path::is_dir) {
+            sync_dir(parent(&to))?;
         }
     }
     sync_dir(data_dir)

@@ -8,7 +8,7 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
@@ -28,19 +28,6 @@ struct Block {
     name: String,
     bytes: u64,
     file: fs::File,
-}
-
-/// The stores in a data directory, by the names of their folders.
-pub(super) fn stores(data_dir: &Path) -> io::Result<Vec<(String, PathBuf)>> {
-    let mut stores = Vec::new();
-    for entry in fs::read_dir(data_dir)? {
-        let entry = entry?;
-        if is_store(&entry.path()) {
-            stores.push((entry.file_name().to_string_lossy().into_owned(), entry.path()));
-        }
-    }
-    stores.sort();
-    Ok(stores)
 }
 
 /// Whether a folder is a store's.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::archive::{Target, Workshop};
 use super::manifest::{FORMAT, JournalMark, LeftOut, MANIFEST_NAME, Manifest};
+use super::places::{Kind, kind_of, places};
 use super::{BackupError, Watcher, parent, store, tables};
 use crate::journal::{self, JournalTail, SnapshotFile};
 use crate::state::{self, State, StateError};
@@ -24,6 +25,9 @@ pub(super) const KEY_NAME: &str = "registry.key";
 const BESIDE: [&str; 2] = ["dead-letters", "parked"];
 /// What a start makes anew.
 const PASSING: [&str; 3] = ["lock", "admin.sock", super::MARKER_NAME];
+
+/// Why that is not in it.
+const NO_KEY: &str = "the wrapping key: keep it elsewhere, without it the backup opens nothing";
 
 /// What is asked for.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -72,9 +76,8 @@ pub fn take<'w>(
     let early = read_state(origin.state)?;
     let beside = hold_open(origin)?;
     copy_dir(origin, &mut target, "cursors")?;
-    let stores = store::stores(origin.data_dir);
-    for (name, dir) in stores.map_err(BackupError::file("list", origin.data_dir))? {
-        store::copy(&name, &dir, &workshop.0, &mut target)?;
+    for found in places(origin.data_dir)?.iter().filter(|found| found.kind == Kind::Store) {
+        store::copy(&found.name, &found.path, &workshop.0, &mut target)?;
     }
     for name in BESIDE {
         copy_dir_and(origin, &mut target, name, &beside)?;
@@ -88,8 +91,7 @@ pub fn take<'w>(
         target.put_file(KEY_NAME, origin.key_file)?;
     }
     drop(workshop);
-    let left_out =
-        left_out(origin, plan.with_key).map_err(BackupError::file("list", origin.data_dir))?;
+    let left_out = left_out(origin, plan.with_key)?;
     let manifest = Manifest {
         backup: FORMAT,
         agent: env!("CARGO_PKG_VERSION").to_owned(),
@@ -130,18 +132,12 @@ fn outside(to: &Path, data_dir: &Path) -> Result<(), BackupError> {
 fn size_of(dir: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(dir) else { return 0 };
     let sizes = entries.flatten().map(|entry| match entry.metadata() {
-        Ok(found) if found.is_dir() && is_sink(&entry.path()) => 0,
+        Ok(found) if found.is_dir() && kind_of(&entry.path()) == Kind::Sink => 0,
         Ok(found) if found.is_dir() => size_of(&entry.path()),
         Ok(found) => found.len(),
         Err(_) => 0,
     });
     sizes.sum()
-}
-
-/// Whether a directory is a file sink's own.
-pub(super) fn is_sink(dir: &Path) -> bool {
-    let has = |name: &str| dir.join(name).exists();
-    !store::is_store(dir) && (has(".milepost-cursor") || has(".milepost-lock"))
 }
 
 type Open = BTreeMap<PathBuf, Box<dyn File>>;
@@ -275,29 +271,27 @@ fn copy_state(
 }
 
 /// What lies in the data directory and is not copied, and why.
-fn left_out(origin: &Origin<'_>, with_key: bool) -> io::Result<Vec<LeftOut>> {
-    let copied = ["cursors", "journal", state::FILE_NAME, upgrade::FILE_NAME];
-    let copied = [&copied[..], &BESIDE, &["ledger.json", MANIFEST_NAME]].concat();
+fn left_out(origin: &Origin<'_>, with_key: bool) -> Result<Vec<LeftOut>, BackupError> {
+    let copied = [state::FILE_NAME, upgrade::FILE_NAME, "ledger.json", MANIFEST_NAME];
     let mut left_out = Vec::new();
-    for entry in fs::read_dir(origin.data_dir)? {
-        let entry = entry?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let is_copied = copied.contains(&name.as_str()) || store::is_store(&entry.path());
-        if is_copied || PASSING.contains(&name.as_str()) {
+    for found in places(origin.data_dir)? {
+        let name = found.name.as_str();
+        if copied.contains(&name) || PASSING.contains(&name) {
             continue;
         }
-        let why = match name.as_str() {
-            KEY_NAME if with_key => continue,
-            KEY_NAME => "the wrapping key: keep it elsewhere, without it the backup opens nothing",
-            _ if is_sink(&entry.path()) => "a sink's own files",
-            _ => "not the agent's",
+        let why = match (name, found.kind) {
+            (_, Kind::Store) => continue,
+            (KEY_NAME, _) if with_key => continue,
+            (KEY_NAME, _) => NO_KEY,
+            (_, Kind::Sink) => "a sink's own files",
+            (_, Kind::Link) => "a link: what it leads to lies elsewhere",
+            (_, Kind::Other) => "not the agent's",
         };
-        left_out.push(LeftOut { path: name, why: why.to_owned() });
+        left_out.push(LeftOut { path: found.name, why: why.to_owned() });
     }
     if !with_key && origin.key_file != origin.data_dir.join(KEY_NAME) {
         let path = origin.key_file.display().to_string();
-        let why = "the wrapping key: keep it elsewhere, without it the backup opens nothing";
-        left_out.push(LeftOut { path, why: why.to_owned() });
+        left_out.push(LeftOut { path, why: NO_KEY.to_owned() });
     }
     left_out.sort_by(|one, other| one.path.cmp(&other.path));
     Ok(left_out)

@@ -367,6 +367,95 @@ fn archives_are_plain_tar() {
     }
 }
 
+/// Sinks lie where they were configured to, at any depth; links are left alone.
+#[test]
+fn sinks_at_any_depth_are_backed_up_and_moved_and_links_are_not_followed() {
+    let running = Running::start();
+    let (dir, copy) = (running.dir.clone(), running.out.join("copy"));
+    drop(make_store(&dir.join("deep/er/store")));
+    drop(make_store(&dir.join("outer/store")));
+    let elsewhere = running.home.path().join("elsewhere");
+    drop(make_store(&elsewhere.join("store")));
+    for (name, content) in [
+        ("deep/documents/.milepost-lock", ""),
+        ("deep/documents/milepost-000001.ndjson", "deep"),
+        ("deep/note.txt", "not the agent's"),
+        ("outer/.milepost-cursor", ""),
+        ("outer/milepost-000001.ndjson", "outer"),
+        ("nothing/here/note.txt", "not the agent's"),
+    ] {
+        fs::create_dir_all(dir.join(name).parent().unwrap()).unwrap();
+        fs::write(dir.join(name), content).unwrap();
+    }
+    fs::set_permissions(dir.join("deep"), fs::Permissions::from_mode(0o750)).unwrap();
+    std::os::unix::fs::symlink(&dir, dir.join("deep/round")).unwrap();
+    std::os::unix::fs::symlink(elsewhere.join("store"), dir.join("deep/linked")).unwrap();
+    let report = running.take("copy", &mut quiet).unwrap();
+    let left: Vec<&str> = report.manifest.left_out.iter().map(|left| left.path.as_str()).collect();
+    assert_eq!(
+        left,
+        [
+            "deep/documents",
+            "deep/linked",
+            "deep/note.txt",
+            "deep/round",
+            "documents",
+            "mine.txt",
+            "nothing",
+            "outer",
+            "registry.key"
+        ]
+    );
+    for store in ["deep/er/store", "outer/store"] {
+        assert_eq!(fs::read(copy.join(store).join("blocks/000001.blk")).unwrap(), b"12345");
+        assert!(copy.join(store).join("store.db").exists(), "{store}");
+    }
+    let home = running.home;
+    drop((running.journal, running.rings, running.state));
+    let (restored, _) = restore(&copy, &dir, true, 7, &mut quiet).unwrap();
+    let moved = [
+        "deep/documents",
+        "deep/linked",
+        "documents",
+        "outer/.milepost-cursor",
+        "outer/milepost-000001.ndjson",
+        "registry.key",
+    ];
+    assert_eq!(restored.moved, moved);
+    let is_there = |restored: &Restored| {
+        let aside = restored.aside.as_ref().unwrap();
+        let content = |name| fs::read_to_string(dir.join(name)).unwrap();
+        assert_eq!(content("deep/documents/milepost-000001.ndjson"), "deep");
+        assert_eq!(content("outer/milepost-000001.ndjson"), "outer");
+        assert_eq!(fs::read_link(dir.join("deep/linked")).unwrap(), elsewhere.join("store"));
+        assert!(dir.join("deep/er/store/store.db").exists());
+        assert!(aside.join("deep/note.txt").exists() && !aside.join("deep/documents").exists());
+        assert_eq!(fs::read(elsewhere.join("store/blocks/000007.blk")).unwrap(), b"abc");
+    };
+    is_there(&restored);
+    // As if it had been cut off after the renames.
+    let aside = restored.aside.clone().unwrap();
+    for name in ["deep/documents", "deep/linked", "outer/milepost-000001.ndjson"] {
+        fs::rename(dir.join(name), aside.join(name)).unwrap();
+    }
+    finish_move(&dir).unwrap();
+    is_there(&restored);
+
+    // Nothing of the folder that it lies in is in the backup.
+    fs::remove_dir_all(dir.join("deep/er")).unwrap();
+    fs::remove_dir_all(copy.join("deep")).unwrap();
+    let path = copy.join(MANIFEST_NAME);
+    let mut manifest = Manifest::decode(&fs::read(&path).unwrap()).unwrap();
+    manifest.files.retain(|file| !file.path.starts_with("deep/"));
+    fs::write(&path, manifest.encode().unwrap()).unwrap();
+    let (restored, _) = restore(&copy, &dir, true, 9, &mut quiet).unwrap();
+    assert!(restored.moved.contains(&"deep/documents".to_owned()), "{:?}", restored.moved);
+    assert!(dir.join("deep/documents/milepost-000001.ndjson").exists());
+    let mode = fs::metadata(dir.join("deep")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o750, "whoever reads there still can");
+    drop(home);
+}
+
 /// A store in the shape that the backup relies on.
 fn make_store(dir: &Path) -> rusqlite::Connection {
     fs::create_dir_all(dir.join("blocks")).unwrap();

@@ -6,13 +6,13 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use clap::{Args, ValueEnum};
 use tokio::sync::oneshot;
 
 use super::upkeep;
 use crate::config::{Config, parse_duration};
-use crate::query::{self, Limits, Query, QueryError, Stop, Stopped};
+use crate::query::{self, LeftOut, Limits, Query, QueryError, Stop, Stopped};
 use crate::store::StoreError;
 
 /// What the help shows, each under what it is for; a test runs them all.
@@ -97,6 +97,10 @@ pub(super) struct QueryCommand {
     /// Memory for sorting and grouping, beyond which a query fails
     #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = size)]
     max_memory: u64,
+    /// Leave out blocks that cannot be read, and say on standard error how many; otherwise one of
+    /// them fails the query
+    #[arg(long)]
+    skip_damaged: bool,
 }
 
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
@@ -122,6 +126,9 @@ impl QueryCommand {
         };
         let mut query = open(&upkeep::dir(config))?;
         query.limit_memory(self.max_memory)?;
+        if self.skip_damaged {
+            query.skip_damaged();
+        }
         let format = match self.format {
             _ if self.json => query::Format::Json,
             Shape::Table => query::Format::Table,
@@ -133,6 +140,9 @@ impl QueryCommand {
         let limits = Limits { rows_max: self.max_rows, ..Limits::default() };
         let answered = query.run(&sql, &limits, &mut *format.writer(out));
         drop(watch);
+        if let Some(said) = left_out(&query.left_out()) {
+            eprintln!("milepost: {said}");
+        }
         match answered {
             Ok(answered) if answered.is_cut => {
                 bail!("there are more rows than the {} asked for (--max-rows)", answered.rows)
@@ -140,9 +150,23 @@ impl QueryCommand {
             Ok(_) => Ok(ExitCode::SUCCESS),
             // As itself, so that a broken pipe is seen to be one.
             Err(QueryError::Output(error)) => Err(error.into()),
+            Err(error @ QueryError::Damaged(_)) => {
+                Err(anyhow!("{error}. To have an answer without it now, ask with --skip-damaged"))
+            }
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// What was left out of an answer, if anything was.
+fn left_out(LeftOut { blocks, samples, first }: &LeftOut) -> Option<String> {
+    let first = first.as_ref()?;
+    let (noun, the_first) =
+        if *blocks == 1 { ("block", "it is") } else { ("blocks", "the first is") };
+    Some(format!(
+        "left out of the answer: {blocks} {noun} with {samples} samples; {the_first} {first}. See \
+         `milepost store check`"
+    ))
 }
 
 fn open(dir: &Path) -> anyhow::Result<Query> {

@@ -32,6 +32,11 @@ impl Replies {
             Self::Shared(shared) => shared.say(message),
         }
     }
+
+    /// Whether others have the same way.
+    pub const fn is_shared(&self) -> bool {
+        matches!(self, Self::Shared(_))
+    }
 }
 
 impl From<OutboxSender> for Replies {

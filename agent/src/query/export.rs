@@ -75,9 +75,13 @@ impl Export<'_> {
         Ok(self.out.flush()?)
     }
 
+    /// Of which rings there is anything under a device's name. `rings.device` is not asked: it is
+    /// the name of the last commit, and a ring has others from before a change of pseudonyms.
     fn rings(&self, device: i64) -> rusqlite::Result<Vec<(i64, RingId)>> {
         self.source.index(|index| {
-            let sql = "SELECT id, ring FROM rings WHERE device = ?1 ORDER BY ring";
+            let sql = "SELECT id, ring FROM rings WHERE id IN (\
+                         SELECT ring FROM blocks WHERE device = ?1 \
+                         UNION SELECT ring FROM records WHERE device = ?1) ORDER BY ring";
             let mut statement = index.prepare(sql)?;
             let rows =
                 statement.query_map([device], |row| Ok((row.get(0)?, RingId(row.get(1)?))))?;

@@ -64,6 +64,17 @@ pub struct Answered {
     pub is_cut: bool,
 }
 
+/// What a query left out because it cannot be read.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct LeftOut {
+    /// How many blocks.
+    pub blocks: usize,
+    /// How many samples are in them, whether asked for or not.
+    pub samples: u64,
+    /// Which the first is, and what is wrong with it.
+    pub first: Option<String>,
+}
+
 impl Query {
     /// Opens the store in a directory, whether an agent writes to it or not.
     pub fn open(dir: &Path) -> Result<Self, QueryError> {
@@ -94,6 +105,16 @@ impl Query {
             index.pragma_update_and_check(None, "hard_heap_limit", bytes, |_| Ok(()))
         };
         self.source.index(limit).map_err(QueryError::Index)
+    }
+
+    /// Leaves out what cannot be read, from now on; otherwise that fails a query.
+    pub fn skip_damaged(&self) {
+        self.source.skip_damaged();
+    }
+
+    /// What the last query left out.
+    pub fn left_out(&self) -> LeftOut {
+        self.source.left_out()
     }
 
     /// How many blocks were read so far: what a query costs, for tests and benches.
@@ -164,6 +185,9 @@ impl Query {
     fn explain(&self, error: rusqlite::Error, sql: &str) -> QueryError {
         if let Some(refused) = self.guard.take() {
             return refused;
+        }
+        if let Some(said) = self.source.failed_at() {
+            return QueryError::Damaged(said);
         }
         match error.sqlite_error_code() {
             Some(ErrorCode::OperationInterrupted) => {

@@ -1,6 +1,6 @@
 //! The store, as the virtual tables see it: devices, signals, the choice of blocks, blocks.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,9 +9,11 @@ use protocol::{Catalogue, CatalogueId, Signal, Step};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, Row, params, params_from_iter};
 
+use super::LeftOut;
 use super::limit::Stop;
 use super::selection::{NameTerm, Selection};
 use super::value::Scale;
+use crate::document::rfc3339;
 use crate::privacy::{Lens, Policy, Seat};
 use crate::store::StoreError;
 use crate::store::block::Block;
@@ -79,6 +81,20 @@ pub(super) struct Source {
     seats: Mutex<HashMap<i64, Option<Arc<Seat>>>>,
     pub stop: Stop,
     blocks_read: AtomicU64,
+    damage: Mutex<Damage>,
+}
+
+/// Blocks that cannot be read.
+#[derive(Debug, Default)]
+struct Damage {
+    /// They are left out; otherwise the first of them fails the query.
+    is_skipped: bool,
+    /// What failed the query.
+    failed: Option<String>,
+    /// How many samples each of those has that were left out.
+    left_out: BTreeMap<i64, u32>,
+    /// What is said of the first of these.
+    first: Option<String>,
 }
 
 impl Source {
@@ -89,7 +105,33 @@ impl Source {
             seats: Mutex::default(),
             stop,
             blocks_read: AtomicU64::new(0),
+            damage: Mutex::default(),
         })
+    }
+
+    /// Leaves out, from the next query on, what cannot be read, instead of failing.
+    pub fn skip_damaged(&self) {
+        self.damage().is_skipped = true;
+    }
+
+    /// Whether it does.
+    pub fn skips_damaged(&self) -> bool {
+        self.damage().is_skipped
+    }
+
+    /// What the last query left out.
+    pub fn left_out(&self) -> LeftOut {
+        let damage = self.damage();
+        LeftOut {
+            blocks: damage.left_out.len(),
+            samples: damage.left_out.values().map(|samples| u64::from(*samples)).sum(),
+            first: damage.first.clone(),
+        }
+    }
+
+    /// The block that failed the last query, if one did.
+    pub fn failed_at(&self) -> Option<String> {
+        self.damage().failed.take()
     }
 
     /// How many blocks were read so far.
@@ -101,6 +143,8 @@ impl Source {
     pub fn hold(&self) -> rusqlite::Result<()> {
         // What a seat stands for may have been taken out since.
         self.seats.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let is_skipped = self.skips_damaged();
+        *self.damage() = Damage { is_skipped, ..Damage::default() };
         self.index(|index| index.execute_batch("BEGIN"))
     }
 
@@ -235,16 +279,52 @@ impl Source {
         self.index(|index| index.prepare_cached(&sql)?.query_map(parameters, read)?.collect())
     }
 
-    /// Reads a block.
-    pub fn block(&self, row: &BlockRow) -> rusqlite::Result<Block> {
+    /// Reads a block; none if it cannot be read and such blocks are left out.
+    pub fn block(&self, row: &BlockRow) -> rusqlite::Result<Option<Block>> {
         self.check()?;
         self.blocks_read.fetch_add(1, Ordering::Relaxed);
-        self.reader().block(row).map_err(|error| match error {
-            StoreError::Damaged { .. } | StoreError::Codec(_) => rusqlite::Error::ModuleError(
-                format!("block file {} at byte {}: {error}", row.file, row.offset),
-            ),
-            other => failed(other),
-        })
+        let read = self.reader().block(row);
+        match read {
+            Ok(block) => Ok(Some(block)),
+            Err(why) => self.cannot_read(row, why).map(|()| None),
+        }
+    }
+
+    /// Leaves a block out that cannot be read, if that is wanted. Fails otherwise, and says which
+    /// block it is, what would be missing, and what to do.
+    pub fn cannot_read(&self, row: &BlockRow, why: impl Into<StoreError>) -> rusqlite::Result<()> {
+        let why = match why.into() {
+            StoreError::Index(error) => return Err(error),
+            StoreError::Damaged { what } => what,
+            other => other.to_string(),
+        };
+        let device: Option<String> = self.index(|index| {
+            let sql = "SELECT device FROM devices WHERE id = ?1";
+            index.query_row(sql, [row.device], |row| row.get(0)).optional()
+        })?;
+        let device = device.unwrap_or_else(|| "nobody".to_owned());
+        let when = match (row.from_ms.zip(row.to_ms()), row.boot) {
+            (Some((from, to)), _) => {
+                format!("from {} to {}", rfc3339::shown(from), rfc3339::shown(to))
+            }
+            (None, boot) => format!("of boot {}, without a time", boot.unwrap_or_default()),
+        };
+        let BlockRow { id, file, offset, samples, .. } = row;
+        let said = format!(
+            "block {id} (file {file}, byte {offset}), {samples} samples of device {device} {when}: {why}"
+        );
+        let mut damage = self.damage();
+        if damage.is_skipped {
+            damage.left_out.insert(*id, *samples);
+            damage.first.get_or_insert(said);
+            return Ok(());
+        }
+        let said = format!(
+            "cannot read {said}. See with `milepost store check` what else is damaged; stop the agent \
+             and run `milepost store rebuild` to make the store anew from what can be read"
+        );
+        damage.failed = Some(said.clone());
+        Err(rusqlite::Error::ModuleError(said))
     }
 
     /// A catalogue by its id.
@@ -294,6 +374,10 @@ impl Source {
         }
         let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_INTERRUPT);
         Err(rusqlite::Error::SqliteFailure(code, None))
+    }
+
+    fn damage(&self) -> MutexGuard<'_, Damage> {
+        self.damage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn reader(&self) -> MutexGuard<'_, StoreReader> {

@@ -12,6 +12,7 @@ use crate::privacy::Seat;
 use crate::store::block::{Entry, Run, Samples, Stream};
 use crate::vehicles::Belonging;
 
+mod damage;
 mod exports;
 mod plans;
 mod properties;

@@ -48,6 +48,8 @@ struct Inner {
     seen: Stamps,
     /// Why the files as they are now are not in use.
     problem: Option<String>,
+    /// They are in order but for the time, ours or theirs: that alone may mend it.
+    is_time_to_come: bool,
     reminded_s: i64,
 }
 
@@ -87,7 +89,8 @@ impl ServerTls {
     pub fn load(files: ServerFiles) -> Result<Self, TlsError> {
         let seen = stamps(&files);
         let (config, validity) = read(&files)?;
-        let inner = Inner { config, validity, seen, problem: None, reminded_s: 0 };
+        let inner =
+            Inner { config, validity, seen, problem: None, is_time_to_come: false, reminded_s: 0 };
         Ok(Self { files, inner: Mutex::new(inner) })
     }
 
@@ -102,11 +105,13 @@ impl ServerTls {
     }
 
     /// Takes up files that changed since they were last looked at, or in any case; whether what is
-    /// in use changed. Files that cannot be used change nothing. Reads three small files: blocks
+    /// in use changed. Files that cannot be used change nothing; those that only their time, or our
+    /// clock, keeps from being used are tried again at each call. Reads three small files: blocks
     /// for no longer than that.
     pub fn refresh(&self, in_any_case: bool, now_s: i64) -> bool {
         let seen = stamps(&self.files);
-        if !in_any_case && seen == self.inner().seen {
+        let is_again = !in_any_case && seen == self.inner().seen;
+        if is_again && !self.inner().is_time_to_come {
             return false;
         }
         let read = read(&self.files).and_then(|(config, validity)| {
@@ -115,6 +120,7 @@ impl ServerTls {
         });
         let mut inner = self.inner();
         inner.seen = seen;
+        inner.is_time_to_come = matches!(read, Err(TlsError::OutOfTime { .. }));
         match read {
             Ok((config, validity)) => {
                 let left = remaining(validity.left_s(now_s));
@@ -123,12 +129,15 @@ impl ServerTls {
                 true
             }
             Err(error) => {
-                let problem = error.to_string();
-                tracing::warn!(
-                    problem,
-                    "changed certificate files are not used; the old ones stay"
-                );
-                inner.problem = Some(problem);
+                let problem = Some(error.to_string());
+                // Tried every ten seconds, said once.
+                if !is_again || problem != inner.problem {
+                    tracing::warn!(
+                        problem,
+                        "changed certificate files are not used; the old ones stay"
+                    );
+                }
+                inner.problem = problem;
                 false
             }
         }

@@ -141,6 +141,39 @@ fn only_a_good_pair_replaces_what_is_in_use() {
     assert!(!tls.refresh(false, NOW_S), "taken up once");
 }
 
+/// A renewal whose time has not come, or a clock that is behind: nobody need touch the files again.
+#[test]
+fn a_pair_that_is_refused_for_its_time_is_tried_again() {
+    let folder = Folder::new();
+    folder.make("port", 2100, |_| {});
+    let files = folder.files("port");
+    let tls = ServerTls::load(files.clone()).unwrap();
+    let first = tls.config();
+    // 2030-01-01.
+    let begins_s = 1_893_456_000;
+    folder.make("port", 2100, |params| params.not_before = date_time_ymd(2030, 1, 1));
+    for now_s in [NOW_S, NOW_S + 10, begins_s - 1] {
+        assert!(!tls.refresh(false, now_s));
+        let status = tls.status(now_s);
+        assert!(status.problem.as_ref().unwrap().contains("is not valid yet"), "{status}");
+        assert!(Arc::ptr_eq(&first, &tls.config()));
+    }
+    assert!(tls.refresh(false, begins_s), "its time has come");
+    assert!(tls.status(begins_s).is_ok() && !Arc::ptr_eq(&first, &tls.config()));
+    assert!(!tls.refresh(false, begins_s), "taken up once");
+
+    // The clock was ahead, and is set right.
+    let ahead_s = 4_200_000_000;
+    folder.make("port", 2099, |_| {});
+    assert!(!tls.refresh(false, ahead_s));
+    assert!(tls.status(ahead_s).problem.unwrap().contains("has expired"));
+    assert!(tls.refresh(false, begins_s));
+    // What is wrong in itself is read once.
+    fs::write(&files.certificate, "").unwrap();
+    assert!(!tls.refresh(false, begins_s) && !tls.refresh(false, begins_s));
+    assert!(tls.status(begins_s).problem.unwrap().contains("no certificate in PEM"));
+}
+
 #[test]
 fn an_expired_certificate_starts_and_is_said() {
     let folder = Folder::new();

@@ -1,4 +1,4 @@
-//! What the store holds of one ring, merged into the order of its identity.
+//! What the store holds of one ring under one device's name, merged into the order of its identity.
 
 use std::cmp::Reverse;
 use std::collections::binary_heap::PeekMut;
@@ -7,7 +7,7 @@ use std::collections::{BinaryHeap, VecDeque};
 use protocol::{CatalogueId, Lane};
 use rusqlite::params;
 
-use super::super::source::{Source, failed};
+use super::super::source::Source;
 use crate::store::block::{Block, Run};
 use crate::store::read::BlockRow;
 use crate::store::schema::FLAG_RETIRED;
@@ -22,7 +22,7 @@ const RECORDS_MAX: usize = 256;
 /// (seq, ordinal): an agent's own word, -1, comes before what a frame says.
 pub(super) type Place = (u64, i64);
 
-/// A ring.
+/// A ring, as far as a device has it.
 #[derive(Clone, Debug)]
 pub(super) struct Ring {
     pub id: i64,
@@ -68,8 +68,7 @@ pub(super) struct Merge<'a> {
 #[derive(Debug)]
 struct Open {
     block: Block,
-    id: i64,
-    seat: Option<i64>,
+    row: BlockRow,
     samples: VecDeque<RingSample>,
     /// How many were decoded so far.
     decoded: usize,
@@ -127,7 +126,7 @@ impl<'a> Merge<'a> {
         let next = open.samples.pop_front();
         if open.samples.is_empty() {
             self.source.check()?;
-            open.decode(parts)?;
+            open.decode(self.source, parts)?;
         }
         if open.samples.is_empty() {
             PeekMut::pop(open);
@@ -142,15 +141,11 @@ impl<'a> Merge<'a> {
             if head.is_some_and(|(seq, _)| row.seq_first.0 > seq) {
                 break;
             }
-            let mut open = Open {
-                block: self.source.block(row)?,
-                id: row.id,
-                seat: row.seat,
-                samples: VecDeque::new(),
-                decoded: 0,
-            };
+            let row = *row;
             self.blocks.pop_front();
-            open.decode(self.part())?;
+            let Some(block) = self.source.block(&row)? else { continue };
+            let mut open = Open { block, row, samples: VecDeque::new(), decoded: 0 };
+            open.decode(self.source, self.part())?;
             if !open.samples.is_empty() {
                 self.open.push(open);
             }
@@ -165,10 +160,12 @@ impl<'a> Merge<'a> {
     fn read_records(&mut self) -> rusqlite::Result<()> {
         let Some((seq, ordinal)) = self.behind else { return Ok(()) };
         let sql = "SELECT seq, ordinal, document FROM records \
-                   WHERE ring = ?1 AND (seq, ordinal) > (?2, ?3) ORDER BY seq, ordinal LIMIT ?4";
+                   WHERE ring = ?1 AND device = ?2 AND (seq, ordinal) > (?3, ?4) \
+                   ORDER BY seq, ordinal LIMIT ?5";
         let limit = i64::try_from(RECORDS_MAX).unwrap_or(i64::MAX);
         self.records = self.source.index(|index| {
-            let parameters = params![self.ring.id, seq.cast_signed(), ordinal, limit];
+            let parameters =
+                params![self.ring.id, self.ring.device, seq.cast_signed(), ordinal, limit];
             let mut statement = index.prepare_cached(sql)?;
             let rows = statement.query_map(parameters, |row| {
                 Ok(((row.get::<_, i64>(0)?.cast_unsigned(), row.get(1)?), row.get(2)?))
@@ -187,10 +184,13 @@ impl Open {
     }
 
     /// Decodes the next `part` samples.
-    fn decode(&mut self, part: usize) -> rusqlite::Result<()> {
+    fn decode(&mut self, source: &Source, part: usize) -> rusqlite::Result<()> {
         let stream = *self.block.stream();
         for sample in self.block.samples().skip(self.decoded).take(part) {
-            let sample = sample.map_err(failed)?;
+            let sample = match sample {
+                Ok(sample) => sample,
+                Err(error) => return source.cannot_read(&self.row, error),
+            };
             self.decoded += 1;
             self.samples.push_back(RingSample {
                 run: *sample.run,
@@ -200,14 +200,14 @@ impl Open {
                 raw: sample.raw,
                 catalogue: stream.catalogue,
                 lane: stream.lane,
-                seat: self.seat,
+                seat: self.row.seat,
             });
         }
         Ok(())
     }
 
     fn key(&self) -> Reverse<(Option<Place>, i64)> {
-        Reverse((self.place(), self.id))
+        Reverse((self.place(), self.row.id))
     }
 }
 

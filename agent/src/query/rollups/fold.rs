@@ -177,10 +177,13 @@ impl Fold {
         let Some(offset) = row.offset_ms().filter(|_| row.flags & FLAG_RETIRED == 0) else {
             return Ok(());
         };
-        let block = self.source.block(row)?;
+        let Some(block) = self.source.block(row)? else { return Ok(()) };
         let mut rollups: HashMap<(i64, u8), Option<Rollup>> = HashMap::new();
         for sample in block.samples_of(columns & !(1 << CELL)) {
-            let sample = sample.map_err(failed)?;
+            let sample = match sample {
+                Ok(sample) => sample,
+                Err(error) => return self.source.cannot_read(row, error),
+            };
             let unix_ms = sample.time_ms.saturating_add(offset);
             if self.selection.holds(unix_ms) && asked(unix_ms, sample.column) {
                 let number = self.number(unix_ms);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use protocol::{Lane, RingId};
 
 use super::super::selection::Selection;
-use super::super::source::{Columns, Source, failed};
+use super::super::source::{Columns, Source};
 use crate::privacy::Seat;
 use crate::store::block::Run;
 use crate::store::read::BlockRow;
@@ -156,16 +156,23 @@ impl Slice {
             Some(offset) => selection.holds(own_ms.saturating_add(offset)),
             None => !selection.is_timed,
         });
-        let block = source.block(&self.row)?;
         self.hits.clear();
-        self.at = 0;
+        (self.at, self.rest) = (0, None);
+        let Some(block) = source.block(&self.row)? else { return Ok(()) };
         self.ring = block.stream().ring;
         self.lane = block.stream().lane;
         let (mut run, mut place) = (0_u32, 0_u32);
         let mut runs: Vec<Run> = Vec::new();
         let mut last: Option<&Run> = None;
         for sample in block.samples_of(self.columns) {
-            let sample = sample.map_err(failed)?;
+            let sample = match sample {
+                Ok(sample) => sample,
+                Err(error) => {
+                    // All of it is left out, or nothing.
+                    self.hits.clear();
+                    return source.cannot_read(&self.row, error);
+                }
+            };
             place += 1;
             let mark = (sample.time_ms, place);
             if !asked(sample.time_ms) || behind.is_some_and(|behind| !way.is_behind(mark, behind)) {

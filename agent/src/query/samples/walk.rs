@@ -170,7 +170,9 @@ impl Walk {
         if columns & occurring(&row) == 0 {
             return Ok(());
         }
-        let slice = if self.is_decoded || !self.is_whole(&row, columns) {
+        // What is only counted may be damaged all the same: then it is not to be counted.
+        let is_decoded = self.is_decoded || self.source.skips_damaged();
+        let slice = if is_decoded || !self.is_whole(&row, columns) {
             let hits_max = self.hits_max();
             Slice::open(&self.source, &self.selection, row, columns, self.way(), hits_max)?
         } else {

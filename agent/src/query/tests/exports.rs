@@ -125,3 +125,46 @@ fn many_blocks_over_the_same_frames() {
     let want = (1..=frames).flat_map(|seq| (0..instants * blocks).map(move |at| (seq, at)));
     assert!(ids.eq(want));
 }
+
+/// From when `[privacy.pseudonym]` is turned on a ring is another device's; what was before is there.
+#[test]
+fn a_ring_that_changed_its_devices_name_is_exported_under_both() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut maker = Maker::create(dir.path()).unwrap();
+    let signals = [signal(DOORS, Step::ONE)];
+    let catalogue = maker.catalogue(&Catalogue { tick_ms: 1000, signals: &signals }).unwrap();
+    let plain = stream("truck-1", 1, catalogue, 1000);
+    let shown = stream("p-2f8a", 1, catalogue, 1000);
+    for (stream, seq, loss) in [(&plain, 1, 2), (&shown, 3, 4)] {
+        let entries = vec![Entry { tick: 10, raw: 1, ordinal: 0, run: 0, column: 0 }];
+        maker.block(stream, &Samples { runs: vec![run(seq)], entries }, 0, None).unwrap();
+        let document = format!("{{\"of\":\"{}\"}}", stream.device);
+        let record = Record {
+            stream,
+            kind: 6,
+            seq: loss,
+            ordinal: -1,
+            time_ms: None,
+            document: &document,
+            log: None,
+        };
+        maker.record(&record).unwrap();
+    }
+    maker.finish().unwrap();
+    // As every commit leaves it: the ring is the device's that sent last.
+    let index = rusqlite::Connection::open(dir.path().join("store.db")).unwrap();
+    let owner = "UPDATE rings SET device = (SELECT id FROM devices WHERE device = 'p-2f8a')";
+    index.execute(owner, []).unwrap();
+    drop(index);
+    let ring = RingId([1; 16]);
+    let told = |device: Option<&str>| -> Vec<String> {
+        let of = |line: &String| {
+            let document: serde_json::Value = serde_json::from_str(line).unwrap();
+            let named = document["id"].as_str().or(document["of"].as_str());
+            named.unwrap().replace(&ring.to_string(), "ring")
+        };
+        exported(&dir, device).iter().map(of).collect()
+    };
+    assert_eq!(told(None), ["p-2f8a/ring/3/0", "p-2f8a", "truck-1/ring/1/0", "truck-1"]);
+    assert_eq!(told(Some("truck-1")), ["truck-1/ring/1/0", "truck-1"]);
+}
