@@ -13,6 +13,7 @@ use clap::Args;
 use super::write_json;
 use crate::config::{Config, SinkKind};
 use crate::lock::{DirLock, LockError, Owner};
+use crate::owner::HandOver;
 use crate::storage::{Disk, SharedStorage};
 use crate::store::check::{self, Checked, Finding};
 use crate::store::rebuild::{self, Rebuilt};
@@ -75,7 +76,7 @@ impl Check {
 impl Rebuild {
     pub fn execute(self, config: &Config, out: &mut impl Write) -> anyhow::Result<ExitCode> {
         let dir = dir(config);
-        let _lock = lock(&dir)?;
+        let _owned = own(&dir)?;
         let mut progress = Progress::new("bytes");
         let rebuilt = rebuild::rebuild(&disk(), &dir, &mut |done, all| progress.tell(done, all));
         progress.end();
@@ -104,7 +105,7 @@ impl Rebuild {
 impl Compact {
     pub fn execute(self, config: &Config, out: &mut impl Write) -> anyhow::Result<ExitCode> {
         let dir = dir(config);
-        let _lock = lock(&dir)?;
+        let _owned = own(&dir)?;
         let file_bytes = file_bytes(config);
         let done = compact_all(&disk(), &dir, file_bytes, &AtomicBool::new(false))
             .with_context(|| format!("cannot compact {}", dir.display()))?;
@@ -143,13 +144,23 @@ fn disk() -> SharedStorage {
     Arc::new(Disk)
 }
 
-/// Nobody else may write to it meanwhile.
-fn lock(dir: &Path) -> anyhow::Result<DirLock> {
+/// A store that is ours: nobody else writes to it meanwhile, and what root makes there belongs to
+/// its owner in the end.
+#[derive(Debug)]
+struct OwnedStore {
+    _hand_over: HandOver,
+    _lock: DirLock,
+}
+
+fn own(dir: &Path) -> anyhow::Result<OwnedStore> {
     if !dir.is_dir() {
         bail!("there is no store in {}", dir.display());
     }
     match DirLock::take(dir, Owner::Sink) {
-        Ok(lock) => Ok(lock),
+        Ok(lock) => {
+            let _hand_over = HandOver::of([dir.to_owned()]);
+            Ok(OwnedStore { _hand_over, _lock: lock })
+        }
         Err(LockError::Held { dir, .. }) => {
             bail!("an agent has the store in {} open: stop it first", dir.display())
         }
