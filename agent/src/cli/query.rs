@@ -120,7 +120,7 @@ impl QueryCommand {
         } else {
             self.sql
         };
-        let mut query = open(&upkeep::dir(config))?;
+        let mut query = open(&upkeep::known(config)?)?;
         query.limit_memory(self.max_memory)?;
         let format = match self.format {
             _ if self.json => query::Format::Json,

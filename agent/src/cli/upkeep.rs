@@ -17,7 +17,8 @@ use crate::owner::HandOver;
 use crate::storage::{Disk, SharedStorage};
 use crate::store::check::{self, Checked, Finding};
 use crate::store::rebuild::{self, Rebuilt};
-use crate::store::{Upkeep, compact_all};
+use crate::store::{Upkeep, compact_all, schema};
+use crate::upgrade;
 
 /// How often progress is said: on a terminal, and elsewhere.
 const TELL_TERMINAL: Duration = Duration::from_millis(200);
@@ -46,7 +47,7 @@ pub(super) struct Compact {
 
 impl Check {
     pub fn execute(self, config: &Config, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-        let dir = dir(config);
+        let dir = known(config)?;
         let mut progress = Progress::new("blocks");
         let checked = check::check(&dir, &mut |done, all| progress.tell(done, all));
         progress.end();
@@ -75,7 +76,7 @@ impl Check {
 
 impl Rebuild {
     pub fn execute(self, config: &Config, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-        let dir = dir(config);
+        let dir = known(config)?;
         let _owned = own(&dir)?;
         let mut progress = Progress::new("bytes");
         let rebuilt = rebuild::rebuild(&disk(), &dir, &mut |done, all| progress.tell(done, all));
@@ -104,7 +105,7 @@ impl Rebuild {
 
 impl Compact {
     pub fn execute(self, config: &Config, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-        let dir = dir(config);
+        let dir = known(config)?;
         let _owned = own(&dir)?;
         let file_bytes = file_bytes(config);
         let done = compact_all(&disk(), &dir, file_bytes, &AtomicBool::new(false))
@@ -123,8 +124,16 @@ impl Compact {
     }
 }
 
+/// The store, if this version knows what the data directory holds. Changes nothing.
+pub(super) fn known(config: &Config) -> anyhow::Result<PathBuf> {
+    upgrade::read(&config.agent.data_dir)?;
+    let dir = dir(config);
+    schema::refuse_newer(&dir.join(schema::FILE))?;
+    Ok(dir)
+}
+
 /// Where the store is: the first sink of that type, or where it would be by default.
-pub(super) fn dir(config: &Config) -> PathBuf {
+fn dir(config: &Config) -> PathBuf {
     let configured = config.sinks.0.iter().find_map(|sink| match &sink.kind {
         SinkKind::Store { path, .. } => Some(path.as_path()),
         SinkKind::File { .. } | SinkKind::Stdout => None,

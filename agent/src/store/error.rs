@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use protocol::codec::CodecError;
 use rusqlite::ErrorCode;
 
+use super::schema;
+
 /// What goes wrong with a store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -23,7 +25,18 @@ pub enum StoreError {
     /// Operator: there is no store at that place.
     #[error("there is no store in {0}")]
     Missing(PathBuf),
-    /// Operator: it is another program's file, or a later version's.
+    /// Config: a later version wrote the index.
+    #[error(
+        "{path}: written by a later version of milepost (format {found}; this one knows {known})",
+        known = schema::VERSION
+    )]
+    Newer {
+        /// The index's file.
+        path: PathBuf,
+        /// Its version.
+        found: i32,
+    },
+    /// Operator: it is another program's file, or of no version that can be read.
     #[error("{path}: {what}")]
     Foreign {
         /// Which file.
