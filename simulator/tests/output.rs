@@ -1,4 +1,5 @@
 //! Standard output that nobody reads any more.
+#![allow(clippy::unwrap_used, reason = "scenario code: a failure is the test's result")]
 
 use std::io;
 use std::process::{Command, Output};
@@ -35,4 +36,17 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
     let Output { status, stderr, .. } = unheard(&verify);
     let said = String::from_utf8_lossy(&stderr);
     assert!(status.code() == Some(1) && !said.contains("panicked"), "{status}, {said}");
+}
+
+#[test]
+fn a_cause_is_said_once() {
+    for args in [
+        &["show", "/nonexistent/taxi.csv"][..],
+        &["run", "--vehicles", "1", "--keys", "/nonexistent/keys", "--connect", "127.0.0.1:1"],
+    ] {
+        let Output { status, stderr, .. } = unheard(args);
+        let said = String::from_utf8_lossy(&stderr);
+        assert_eq!(status.code(), Some(2), "{args:?}: {said}");
+        assert_eq!(said.matches("No such file").count(), 1, "{args:?}: {said}");
+    }
 }

@@ -49,10 +49,23 @@ pub fn run() -> ExitCode {
     match done {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("milepost-sim: {error:#}");
+            eprintln!("milepost-sim: {}", sentence(&error));
             ExitCode::from(USAGE)
         }
     }
+}
+
+/// The error and its causes, each said once: many say their cause themselves.
+fn sentence(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |said, cause| {
+        if said.is_empty() {
+            cause
+        } else if said.contains(&cause) {
+            said
+        } else {
+            format!("{said}: {cause}")
+        }
+    })
 }
 
 fn devices(args: &DevicesArgs) -> anyhow::Result<u8> {
