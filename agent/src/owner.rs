@@ -66,6 +66,15 @@ impl Drop for HandOver {
     }
 }
 
+/// Who is refused, for an error that says so; nothing for any other.
+pub fn refused(error: &io::Error) -> String {
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        format!(": user {} may not", geteuid().as_raw())
+    } else {
+        String::new()
+    }
+}
+
 /// Gives `file` the owner, group and mode of the file whose place it takes.
 pub fn like(file: &fs::File, replaced: &Metadata) -> io::Result<()> {
     let own = (geteuid().as_raw(), getegid().as_raw());

@@ -1,6 +1,7 @@
 //! `milepost store check`, `rebuild` and `compact`.
 
-use std::io::{IsTerminal as _, Write};
+use std::fs;
+use std::io::{self, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -13,11 +14,11 @@ use clap::Args;
 use super::write_json;
 use crate::config::{Config, SinkKind};
 use crate::lock::{DirLock, LockError, Owner};
-use crate::owner::HandOver;
+use crate::owner::{HandOver, refused};
 use crate::storage::{Disk, SharedStorage};
 use crate::store::check::{self, Checked, Finding};
 use crate::store::rebuild::{self, Rebuilt};
-use crate::store::{Upkeep, compact_all, schema};
+use crate::store::{Upkeep, compact_all, read, schema};
 use crate::upgrade;
 
 /// How often progress is said: on a terminal, and elsewhere.
@@ -107,6 +108,7 @@ impl Compact {
     pub fn execute(self, config: &Config, out: &mut impl Write) -> anyhow::Result<ExitCode> {
         let dir = known(config)?;
         let _owned = own(&dir)?;
+        read::index_of(&dir)?;
         let file_bytes = file_bytes(config);
         let done = compact_all(&disk(), &dir, file_bytes, &AtomicBool::new(false))
             .with_context(|| format!("cannot compact {}", dir.display()))?;
@@ -162,8 +164,12 @@ struct OwnedStore {
 }
 
 fn own(dir: &Path) -> anyhow::Result<OwnedStore> {
-    if !dir.is_dir() {
-        bail!("there is no store in {}", dir.display());
+    match fs::metadata(dir) {
+        Ok(found) if found.is_dir() => {}
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            bail!("cannot read {}: {error}{}", dir.display(), refused(&error))
+        }
+        _ => bail!("there is no store in {}", dir.display()),
     }
     match DirLock::take(dir, Owner::Sink) {
         Ok(lock) => {
