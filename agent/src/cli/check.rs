@@ -87,6 +87,11 @@ impl Check {
                 return Ok(ExitCode::SUCCESS);
             }
             Err(ConfigError::Invalid(report)) => report,
+            Err(error @ ConfigError::Read { .. }) if self.json => {
+                let what = error.to_string();
+                write_json(out, &Mistake { line: None, column: None, what: &what, meant: None })?;
+                return Ok(ExitCode::FAILURE);
+            }
             Err(error @ ConfigError::Read { .. }) => return Err(error.into()),
         };
         if self.json {
