@@ -7,8 +7,10 @@ use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, lchown};
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use rustix::process::{getegid, geteuid};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Gives what root made at `made`, a file or a tree, to the owner of `dir`. Does nothing as another
 /// user, in a directory of root's, and with what somebody else owns.
@@ -39,7 +41,7 @@ fn give(path: &Path, owner: &Metadata) -> io::Result<()> {
 
 /// Gives what a command made in some directories to their owners when it is done, also where it
 /// failed; and, at its begin, what an earlier one left that was killed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct HandOver(Vec<PathBuf>);
 
 impl HandOver {
@@ -48,6 +50,35 @@ impl HandOver {
         let hand_over = Self(dirs.into_iter().collect());
         hand_over.give();
         hand_over
+    }
+
+    /// Does so too when a signal ends the command, which takes long. Does nothing where there is
+    /// nothing to hand over.
+    ///
+    /// Errors: the system gives no thread.
+    pub fn also_when_stopped(&self) -> io::Result<()> {
+        let is_others = |dir: &PathBuf| fs::metadata(dir).is_ok_and(|found| found.uid() != 0);
+        if !geteuid().is_root() || !self.0.iter().any(is_others) {
+            return Ok(());
+        }
+        let hand_over = self.clone();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (mut interrupt, mut terminate) = {
+            let _entered = runtime.enter();
+            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
+        };
+        // Not joined: it ends with the process.
+        thread::Builder::new().name("signals".to_owned()).spawn(move || {
+            let signal = runtime.block_on(async {
+                tokio::select! {
+                    _ = interrupt.recv() => SignalKind::interrupt(),
+                    _ = terminate.recv() => SignalKind::terminate(),
+                }
+            });
+            drop(hand_over);
+            std::process::exit(128_i32.saturating_add(signal.as_raw_value()));
+        })?;
+        Ok(())
     }
 
     fn give(&self) {

@@ -103,8 +103,8 @@ pub(super) fn own_or_connect(dir: &Path, missing: Missing) -> anyhow::Result<Pla
     for _ in 0..ATTEMPTS {
         match DirLock::take(dir, Owner::Agent) {
             Ok(lock) => {
-                let _hand_over = HandOver::of([dir.to_owned()]);
-                return Ok(Place::Owned(Owned { _hand_over, _lock: lock }));
+                let hand_over = HandOver::of([dir.to_owned()]);
+                return Ok(Place::Owned(Owned { _hand_over: hand_over, _lock: lock }));
             }
             Err(locked @ LockError::Held { .. }) => match Client::connect(dir) {
                 Ok(client) => return Ok(Place::Running(client)),

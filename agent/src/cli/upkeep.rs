@@ -173,8 +173,9 @@ fn own(dir: &Path) -> anyhow::Result<OwnedStore> {
     }
     match DirLock::take(dir, Owner::Sink) {
         Ok(lock) => {
-            let _hand_over = HandOver::of([dir.to_owned()]);
-            Ok(OwnedStore { _hand_over, _lock: lock })
+            let hand_over = HandOver::of([dir.to_owned()]);
+            hand_over.also_when_stopped()?;
+            Ok(OwnedStore { _hand_over: hand_over, _lock: lock })
         }
         Err(LockError::Held { dir, .. }) => {
             bail!("an agent has the store in {} open: stop it first", dir.display())
