@@ -337,7 +337,13 @@ impl Config {
 }
 
 fn find(path: Option<&Path>) -> Result<Option<(PathBuf, String)>, ConfigError> {
-    let read = |path: &Path| fs::read_to_string(path);
+    let read = |path: &Path| {
+        String::from_utf8(fs::read(path)?).map_err(|error| {
+            let good = error.as_bytes().get(..error.utf8_error().valid_up_to());
+            let lines = good.unwrap_or_default().split(|byte| *byte == b'\n').count();
+            io::Error::new(io::ErrorKind::InvalidData, format!("line {lines} is not UTF-8"))
+        })
+    };
     if let Some(path) = path {
         let failed = |error| ConfigError::Read { path: path.to_owned(), error };
         return Ok(Some((path.to_owned(), read(path).map_err(failed)?)));

@@ -1,6 +1,7 @@
 //! The agent's stages, in the order in which a frame passes them.
 
 pub mod lock;
+pub mod owner;
 pub mod storage;
 pub mod state;
 pub mod upgrade;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tracing::callsite::Identifier;
 use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::filter::{ParseError, Targets};
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Context, Layered, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, Registry, fmt, reload};
@@ -42,8 +42,8 @@ struct Handles {
 static HANDLES: OnceLock<Handles> = OnceLock::new();
 
 /// Begins to log, to standard error: standard output is for answers and documents.
-pub fn start(log: &Log) -> Result<(), ParseError> {
-    let (filter, filter_handle) = reload::Layer::new(log.filter.parse::<Targets>()?);
+pub fn start(log: &Log) -> Result<(), NoFilter> {
+    let (filter, filter_handle) = reload::Layer::new(targets(&log.filter)?);
     let (format, format_handle) = reload::Layer::new(format(log.json));
     tracing_subscriber::registry().with(filter).with(format).with(Damper::default()).init();
     // Called once, and if not, the first one's stay.
@@ -52,8 +52,8 @@ pub fn start(log: &Log) -> Result<(), ParseError> {
 }
 
 /// Logs like this from now on.
-pub fn apply(log: &Log) -> Result<(), ParseError> {
-    let filter = log.filter.parse::<Targets>()?;
+pub fn apply(log: &Log) -> Result<(), NoFilter> {
+    let filter = targets(&log.filter)?;
     let Some(handles) = HANDLES.get() else { return Ok(()) };
     let changed =
         handles.filter.reload(filter).and_then(|()| handles.format.reload(format(log.json)));
@@ -64,8 +64,37 @@ pub fn apply(log: &Log) -> Result<(), ParseError> {
 }
 
 /// Whether this is a filter.
-pub fn check(filter: &str) -> Result<(), ParseError> {
-    filter.parse::<Targets>().map(drop)
+pub fn check(filter: &str) -> Result<(), NoFilter> {
+    targets(filter).map(drop)
+}
+
+/// Levels, as a filter names them.
+pub const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+
+/// Config: what was given is no filter.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error(
+    "`{0}` is neither a level ({levels}) nor target=level, like agent::forward=debug",
+    levels = LEVELS.join(", ")
+)]
+pub struct NoFilter(pub String);
+
+/// A filter's parts. A word alone is a level and nothing else: taken for a target, as the library
+/// does, a mistyped level would silence the log.
+fn targets(filter: &str) -> Result<Targets, NoFilter> {
+    let mut targets = Targets::new();
+    for part in filter.split(',').map(str::trim) {
+        let wrong = || NoFilter(part.to_owned());
+        let (target, word) = part.split_once('=').map_or((None, part), |(t, word)| (Some(t), word));
+        let is_level = LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word));
+        let level: LevelFilter = word.parse().ok().filter(|_| is_level).ok_or_else(wrong)?;
+        targets = match target {
+            None => targets.with_default(level),
+            Some("") => return Err(wrong()),
+            Some(target) => targets.with_target(target, level),
+        };
+    }
+    Ok(targets)
 }
 
 fn format(json: bool) -> Format {
@@ -150,7 +179,18 @@ mod tests {
 
     #[test]
     fn a_filter_that_is_none_is_refused() {
-        assert!(check("info,agent::forward=debug").is_ok());
-        assert!(check("agent=loud").is_err());
+        for filter in ["info", "INFO", "off", "info,agent::forward=debug", "warn, agent=trace"] {
+            assert_eq!(check(filter), Ok(()), "{filter}");
+        }
+        for filter in ["agent=loud", "chatty", "inof", "", "info,", "=info", "agent=", "4", "agent"]
+        {
+            let said = check(filter).unwrap_err().to_string();
+            assert!(said.contains("error, warn, info, debug, trace, off"), "{filter}: {said}");
+        }
+        // A word that is no level must not be taken for a module that alone is logged.
+        let filter = targets("warn,agent::forward=debug").unwrap();
+        assert!(filter.would_enable("anything", &Level::WARN));
+        assert!(filter.would_enable("agent::forward", &Level::DEBUG));
+        assert!(!filter.would_enable("agent::accept", &Level::INFO));
     }
 }

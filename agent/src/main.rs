@@ -10,7 +10,7 @@ use clap::Parser as _;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     if let Err(error) = logging::start(&cli.log()) {
-        eprintln!("milepost: --log: {error}");
+        eprintln!("milepost: --log, MILEPOST_LOG: {error}");
         return ExitCode::from(2);
     }
     telemetry::watch_panics();

@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::owner::refused;
 use crate::state;
 use crate::storage::{Disk, SharedStorage};
 
@@ -76,7 +77,7 @@ pub enum UpgradeError {
         why: String,
     },
     /// Resource: the file system.
-    #[error("cannot {doing} {}: {error}", path.display())]
+    #[error("cannot {doing} {}: {error}{}", path.display(), refused(.error))]
     File {
         /// What was tried.
         doing: &'static str,

@@ -8,8 +8,9 @@
 #[path = "cli/vehicles.rs"]
 mod vehicles;
 
+use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -306,4 +307,85 @@ fn a_running_agent_reloads_when_asked() {
     let said = refusal(dir, 1, &["reload"]);
     assert!(said.contains("nothing was changed") && said.contains("did you mean"), "{said}");
     drop(agent);
+}
+
+/// Commands as root, on the directory of an agent that runs as somebody else. As another user this
+/// is about one's own files, which is little.
+#[test]
+fn what_a_command_makes_belongs_to_the_directorys_owner() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("milepost-data");
+    fs::create_dir_all(data.join("store/blocks")).unwrap();
+    fs::write(data.join("store/blocks/000001.blk"), "").unwrap();
+    let is_root = rustix::process::geteuid().is_root();
+    let own = fs::metadata(&data).unwrap();
+    let (uid, gid) = if is_root { (4321, 8765) } else { (own.uid(), own.gid()) };
+    for path in ["", "store", "store/blocks", "store/blocks/000001.blk"] {
+        chown(data.join(path), Some(uid), Some(gid)).unwrap();
+    }
+    answer(dir.path(), &["devices", "add", "a"]);
+    answer(dir.path(), &["vehicles", "assign", "bus", "a"]);
+    answer(dir.path(), &["store", "rebuild"]);
+    answer(dir.path(), &["store", "compact"]);
+    answer(dir.path(), &["query", "SELECT 1"]);
+    fs::write(data.join("store/blocks/000002.blk"), "").unwrap();
+    refusal(dir.path(), 1, &["devices", "show", "b"]);
+    let mut dirs = vec![data];
+    let mut count = 0;
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            let found = fs::metadata(&path).unwrap();
+            assert_eq!((found.uid(), found.gid()), (uid, gid), "{}", path.display());
+            count += 1;
+            if found.is_dir() {
+                dirs.push(path);
+            }
+        }
+    }
+    assert!(count > 8, "{count}");
+}
+
+#[test]
+fn a_mosquitto_file_that_is_replaced_keeps_its_owner_group_and_mode() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = ["devices", "acl", "mosquitto", "--out", "m"];
+    answer(dir.path(), &["devices", "add", "a"]);
+    answer(dir.path(), &write);
+    let own = fs::metadata(dir.path()).unwrap();
+    let is_root = rustix::process::geteuid().is_root();
+    let (uid, gid) = if is_root { (own.uid(), 8765) } else { (own.uid(), own.gid()) };
+    for name in ["m/milepost.acl", "m/milepost.passwd"] {
+        let path = dir.path().join(name);
+        chown(&path, Some(uid), Some(gid)).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o440)).unwrap();
+    }
+    answer(dir.path(), &["devices", "add", "b"]);
+    answer(dir.path(), &write);
+    for name in ["m/milepost.acl", "m/milepost.passwd"] {
+        let found = fs::metadata(dir.path().join(name)).unwrap();
+        let has = (found.uid(), found.gid(), found.permissions().mode() & 0o7777);
+        assert_eq!(has, (uid, gid, 0o440), "{name}");
+    }
+    let passwords = fs::read_to_string(dir.path().join("m/milepost.passwd")).unwrap();
+    assert!(passwords.contains("b:$7$"), "{passwords}");
+}
+
+#[test]
+fn a_log_level_that_is_none_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |level: &str| milepost(dir.path()).env("MILEPOST_LOG", level).arg("run").output();
+    for level in ["chatty", "inof"] {
+        let output = run(level).unwrap();
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("neither a level (error, warn, info"), "{said}");
+    }
+    fs::write(dir.path().join("bad.toml"), b"[log]\nlevel = \"chatty\"").unwrap();
+    let said = refusal(dir.path(), 1, &["check", "bad.toml"]);
+    assert!(said.contains("bad.toml:2:9: `chatty` is no level"), "{said}");
+    fs::write(dir.path().join("bad.toml"), b"[log]\n# \xff").unwrap();
+    let output = ask(dir.path(), &["check", "--json", "bad.toml"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stdout).contains("line 2 is not UTF-8\""), "{}", text(&output.stdout));
 }

@@ -5,8 +5,11 @@
     reason = "a test: what is missing fails it"
 )]
 
+use std::fs;
 use std::io::{Read as _, Write as _};
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use agent::privacy::Seat;
@@ -213,6 +216,138 @@ fn where_there_is_no_store_it_says_what_to_do() {
         assert!(error.contains("add a sink of type \"store\""), "{error}");
     }
     assert!(!dir.path().join("milepost-data").exists(), "looking makes nothing");
+}
+
+/// Every way to look at a store, and every way to work on it.
+const ON_A_STORE: [&[&str]; 5] = [
+    &["query", "SELECT count(*) FROM devices"],
+    &["store", "check"],
+    &["store", "export"],
+    &["store", "compact"],
+    &["store", "rebuild"],
+];
+
+/// Every file below a directory, with what is in it.
+fn content(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(content(&path));
+        } else {
+            let bytes = fs::read(&path).unwrap();
+            found.push((path, bytes));
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn what_a_newer_version_wrote_is_refused_and_left_alone() {
+    let dir = made();
+    let data = dir.path().join("milepost-data");
+    let format = data.join("format.json");
+    for (newer, what) in [
+        (r#"{"milepost":"9.9.9","format":9,"parts":{}}"#, "data directory has format 9"),
+        (r#"{"milepost":"9.9.9","format":2,"parts":{"store":7}}"#, "store has format 7"),
+    ] {
+        fs::write(&format, newer).unwrap();
+        let before = content(&data);
+        for args in ON_A_STORE {
+            let error = refusal(dir.path(), 1, args);
+            assert!(error.contains("milepost 9.9.9") && error.contains(what), "{args:?}: {error}");
+            assert!(content(&data) == before, "{args:?} changed something");
+        }
+    }
+    fs::remove_file(&format).unwrap();
+    let index = rusqlite::Connection::open(data.join("store/store.db")).unwrap();
+    index.pragma_update(None, "user_version", 9).unwrap();
+    index.close().unwrap();
+    let index = fs::read(data.join("store/store.db")).unwrap();
+    for args in ON_A_STORE {
+        let error = refusal(dir.path(), 1, args);
+        assert!(error.contains("later version of milepost (format 9"), "{args:?}: {error}");
+        assert_eq!(fs::read(data.join("store/store.db")).unwrap(), index, "{args:?}");
+    }
+}
+
+#[test]
+fn an_index_that_is_gone_or_damaged_is_made_anew() {
+    let dir = made();
+    let index = dir.path().join("milepost-data/store/store.db");
+    let rebuild = "`milepost store rebuild`";
+    let damaged = rusqlite::Connection::open(&index).unwrap();
+    damaged
+        .execute_batch(
+            "PRAGMA writable_schema = ON;
+             UPDATE sqlite_master SET sql = 'CREATE TABLE devices(' WHERE name = 'devices'",
+        )
+        .unwrap();
+    damaged.close().unwrap();
+    for args in &ON_A_STORE[..3] {
+        let error = refusal(dir.path(), 1, args);
+        assert!(error.contains("malformed") && error.contains(rebuild), "{args:?}: {error}");
+    }
+    fs::remove_file(&index).unwrap();
+    for args in &ON_A_STORE[..4] {
+        let error = refusal(dir.path(), 1, args);
+        assert!(error.contains("is missing") && error.contains(rebuild), "{args:?}: {error}");
+        assert!(!error.contains("add a sink"), "{args:?}: {error}");
+    }
+    assert!(!index.exists());
+    answer(dir.path(), &["store", "rebuild"]);
+    answer(dir.path(), &["store", "check"]);
+}
+
+/// The command as a user who does not own what there is, or who took the right from oneself.
+fn unprivileged(dir: &Path, args: &[&str]) -> Output {
+    let mut command = command(dir, args);
+    if rustix::process::geteuid().is_root() {
+        command.uid(4321);
+    }
+    command.output().unwrap()
+}
+
+#[test]
+fn who_may_not_read_is_told_so_and_not_that_the_store_is_damaged() {
+    let dir = made();
+    let data = dir.path().join("milepost-data");
+    let allow = |path: &Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let refused = |args: &[&str], what: &str| {
+        let output = unprivileged(dir.path(), args);
+        let (said, answered) = (text(&output.stderr), text(&output.stdout));
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {answered}");
+        for part in ["cannot read", "Permission denied", "user ", " may not", what] {
+            assert!(said.contains(part), "{args:?}: {said}");
+        }
+        assert!(!said.contains("add a sink") && !said.contains("rebuild"), "{args:?}: {said}");
+        assert_eq!(answered, "", "{args:?}");
+    };
+    allow(dir.path(), 0o755);
+    allow(&data, 0o777);
+    allow(&data.join("store"), 0o777);
+    allow(&data.join("store/store.db"), 0o666);
+    let block = data.join("store/blocks/000001.blk");
+    allow(&block, 0o000);
+    let output = unprivileged(dir.path(), &["store", "check"]);
+    let said = text(&output.stderr);
+    for part in ["000001.blk: Permission denied", "user ", " may not"] {
+        assert!(said.contains(part), "{said}");
+    }
+    assert!(!said.contains("rebuild") && !text(&output.stdout).contains("wrong"), "{said}");
+    allow(&block, 0o644);
+    allow(&data.join("store/store.db"), 0o000);
+    for args in &ON_A_STORE[..3] {
+        refused(args, "store.db");
+    }
+    allow(&data, 0o000);
+    for args in ON_A_STORE {
+        refused(args, "format.json");
+    }
+    allow(&data, 0o755);
 }
 
 #[test]

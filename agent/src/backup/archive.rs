@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufRead as _, BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Component, Path, PathBuf};
 
@@ -234,6 +234,11 @@ fn read_dir(path: &Path, each: &mut Each<'_>) -> Result<Manifest, BackupError> {
 fn read_tar(path: &Path, each: &mut Each<'_>) -> Result<Manifest, BackupError> {
     let file = fs::File::open(path).map_err(BackupError::file("read", path))?;
     let mut file = BufReader::with_capacity(CHUNK, file);
+    let head = file.fill_buf().map_err(BackupError::file("read", path))?;
+    if !head.is_empty() && !tar::may_begin_with(head) {
+        let said = format!("{} is no backup: neither a directory nor a tar file", path.display());
+        return Err(BackupError::Place(said));
+    }
     let torn = |error: io::Error| match error.kind() {
         io::ErrorKind::UnexpectedEof => BackupError::damaged(path, "it is cut off"),
         io::ErrorKind::InvalidData => BackupError::damaged(path, error),

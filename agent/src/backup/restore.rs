@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, chown};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,6 +18,7 @@ use super::places::{Kind, places};
 use super::take::KEY_NAME;
 use super::{BackupError, Manifest, Progress, Watcher, clear, parent, sync_dir};
 use crate::lock::{DirLock, Owner};
+use crate::owner::give_to_owner_of;
 use crate::registry::{Erasure, RegistryError, erasures_in};
 use crate::state;
 use crate::storage::{Disk, SharedStorage};
@@ -90,6 +91,7 @@ pub fn restore(
     make_way(to, &fresh, &restored.moved).map_err(BackupError::file("make", &fresh))?;
     write_mark(&fresh, &restored).map_err(BackupError::file("write", &fresh))?;
     if lock.is_some() {
+        // Root restores for the user that the agent runs as.
         give_to_owner_of(to, &fresh).map_err(BackupError::file("hand over", &fresh))?;
     }
     sync_tree(&fresh).map_err(BackupError::file("sync", &fresh))?;
@@ -266,24 +268,6 @@ fn write_mark(dir: &Path, restored: &Restored) -> io::Result<()> {
     file.sync_all()?;
     fs::rename(&new, dir.join(MARKER_NAME))?;
     sync_dir(dir)
-}
-
-/// Root restores for the user that the agent runs as.
-fn give_to_owner_of(old: &Path, fresh: &Path) -> io::Result<()> {
-    let owner = fs::metadata(old)?;
-    if !rustix::process::geteuid().is_root() || owner.uid() == 0 {
-        return Ok(());
-    }
-    give(fresh, owner.uid(), owner.gid())
-}
-
-fn give(path: &Path, uid: u32, gid: u32) -> io::Result<()> {
-    if path.is_dir() {
-        for entry in fs::read_dir(path)? {
-            give(&entry?.path(), uid, gid)?;
-        }
-    }
-    chown(path, Some(uid), Some(gid))
 }
 
 fn put_in_place(fresh: &Path, to: &Path) -> Result<(), BackupError> {

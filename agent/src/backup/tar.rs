@@ -60,6 +60,16 @@ pub(super) fn finish(out: &mut impl Write) -> io::Result<()> {
     out.write_all(&[0; 2 * BLOCK_LEN])
 }
 
+/// Whether an archive of ours, cut off or not, can begin like this.
+pub(super) fn may_begin_with(bytes: &[u8]) -> bool {
+    let is_at = |at: usize, wanted: &[u8]| {
+        bytes.get(at..).is_none_or(|rest| rest.iter().zip(wanted).all(|(is, wanted)| is == wanted))
+    };
+    // Of one that is cut off in its first name little can be told: a name is no text of several lines.
+    let is_name = bytes.len() > 100 || !bytes.contains(&b'\n');
+    is_name && is_at(100, b"0000600\0") && is_at(257, b"ustar")
+}
+
 /// The next member's name and size; none at the end.
 pub(super) fn next(from: &mut impl Read) -> io::Result<Option<(String, u64)>> {
     let bad =

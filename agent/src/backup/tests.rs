@@ -333,6 +333,19 @@ fn a_newer_backup_and_one_that_leads_elsewhere_are_refused() {
     assert!(said.contains("`../outside`"), "{said}");
     let no_backup = verify(&running.dir, &mut quiet).unwrap_err().to_string();
     assert!(no_backup.contains("is no backup"), "{no_backup}");
+    let text = running.out.join("milepost.toml");
+    for content in ["[agent]\n".to_owned(), "# a comment\n".repeat(100)] {
+        fs::write(&text, content).unwrap();
+        let no_backup = verify(&text, &mut quiet).unwrap_err().to_string();
+        assert!(no_backup.contains("is no backup"), "{no_backup}");
+    }
+    running.take("copy.tar", &mut quiet).unwrap();
+    let tar = fs::read(running.out.join("copy.tar")).unwrap();
+    for len in [1, 99, 105, 260, 511] {
+        fs::write(&text, &tar[..len]).unwrap();
+        let cut = verify(&text, &mut quiet).unwrap_err().to_string();
+        assert!(cut.contains("cut off"), "{len}: {cut}");
+    }
 }
 
 /// Other tools read the archives, long names included.

@@ -14,6 +14,7 @@ use super::reach::{Agent, Missing};
 use crate::admin::{DEVICES_MAX, Request, Response};
 use crate::config::Config;
 use crate::intake::broker::BrokerConfig;
+use crate::owner;
 use crate::registry::{DeviceEntry, Entropy as _, OsEntropy, is_exposed};
 
 /// Connections besides one for each device: those on their way out, and operators.
@@ -102,9 +103,9 @@ impl MosquittoArgs {
         writeln!(out, "wrote {shown}/milepost.conf for {} devices", mosquitto.devices)?;
         writeln!(
             out,
-            "Let Mosquitto read that folder (chgrp mosquitto), name it in mosquitto.conf \
-             (include_dir {shown}), and after each change here write it anew and send Mosquitto a \
-             SIGHUP."
+            "Let Mosquitto read what is in there (once: chgrp -R mosquitto {shown}), name the folder \
+             in mosquitto.conf (include_dir {shown}), and after each change here write it anew and \
+             send Mosquitto a SIGHUP."
         )?;
         Ok(())
     }
@@ -143,23 +144,33 @@ impl MosquittoArgs {
         Ok(password)
     }
 
-    /// Writes a file whole or not at all.
+    /// Writes a file whole or not at all. One that takes another's place belongs to whom that one
+    /// belonged to: Mosquitto may read it, and goes on doing so.
     fn write(&self, name: &str, mode: u32, text: &str) -> anyhow::Result<()> {
         let path = self.out.join(name);
         let fresh = self.out.join(format!(".{name}.new"));
-        write_new(&fresh, mode, text)
+        let replaced = fs::metadata(&path).ok();
+        write_new(&fresh, mode, replaced.as_ref(), text)
             .and_then(|()| fs::rename(&fresh, &path))
             .with_context(|| format!("cannot write {}", path.display()))
     }
 }
 
-fn write_new(path: &Path, mode: u32, text: &str) -> std::io::Result<()> {
+fn write_new(
+    path: &Path,
+    mode: u32,
+    replaced: Option<&fs::Metadata>,
+    text: &str,
+) -> std::io::Result<()> {
     // One left behind by an interrupted call may have another mode.
     match fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    if let Some(replaced) = replaced {
+        owner::like(&file, replaced)?;
+    }
     file.write_all(text.as_bytes())?;
     file.sync_all()
 }

@@ -79,7 +79,7 @@ impl Backup {
         let plan = Plan { to: std::path::absolute(to)?, with_key: self.with_key };
         let mut line = Line::new("copied");
         let report = match own_or_connect(&config.agent.data_dir, Missing::Refuse)? {
-            Place::Owned(_lock) => at_rest(config, &plan, &mut line)?,
+            Place::Owned(_owned) => at_rest(config, &plan, &mut line)?,
             Place::Running(mut client) => {
                 let request = Request::Backup { plan };
                 match client.ask_slowly(&request, &mut |progress| line.show(&progress))? {

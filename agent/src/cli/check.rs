@@ -12,6 +12,7 @@ use super::write_json;
 use crate::catalogues::Catalogues;
 use crate::config::{Config, ConfigError};
 use crate::lock::{DirLock, Owner};
+use crate::owner::HandOver;
 use crate::storage::{Disk, SharedStorage};
 use crate::{privacy, state};
 
@@ -43,6 +44,7 @@ fn idle_rules(config: &Config) -> Vec<&str> {
     }
     let known = || -> anyhow::Result<Vec<String>> {
         let _lock = DirLock::take(&config.agent.data_dir, Owner::Agent)?;
+        let _hand_over = HandOver::of([config.agent.data_dir.clone()]);
         let storage: SharedStorage = Arc::new(Disk);
         Ok(Catalogues::open(state::open_existing(&storage, &database)?)?.paths())
     };
@@ -85,6 +87,11 @@ impl Check {
                 return Ok(ExitCode::SUCCESS);
             }
             Err(ConfigError::Invalid(report)) => report,
+            Err(error @ ConfigError::Read { .. }) if self.json => {
+                let what = error.to_string();
+                write_json(out, &Mistake { line: None, column: None, what: &what, meant: None })?;
+                return Ok(ExitCode::FAILURE);
+            }
             Err(error @ ConfigError::Read { .. }) => return Err(error.into()),
         };
         if self.json {

@@ -99,7 +99,7 @@ pub(super) enum Devices {
         /// One JSON object a line: the proofs as they are kept
         #[arg(long)]
         json: bool,
-        /// Only those of this device
+        /// Only those of this device; exit code 1 if there are none
         #[arg(long, value_name = "ID")]
         of: Option<DeviceId>,
     },
@@ -171,7 +171,7 @@ impl Devices {
                 return each(config, &ids, "removed", request, out);
             }
             Self::Forget(forget) => return forget.execute(config, out),
-            Self::Erasures { json, of } => forget::erasures(config, json, of, out)?,
+            Self::Erasures { json, of } => return forget::erasures(config, json, of, out),
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -21,7 +21,7 @@ pub(super) struct Export {
 
 impl Export {
     pub fn execute(self, config: &Config, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-        match export::export(&upkeep::dir(config), self.device, &Stop::default(), out) {
+        match export::export(&upkeep::known(config)?, self.device, &Stop::default(), out) {
             Ok(_) => Ok(ExitCode::SUCCESS),
             // As itself, so that a broken pipe is seen to be one.
             Err(QueryError::Output(error)) => Err(error.into()),

@@ -124,7 +124,7 @@ impl QueryCommand {
         } else {
             self.sql
         };
-        let mut query = open(&upkeep::dir(config))?;
+        let mut query = open(&upkeep::known(config)?)?;
         query.limit_memory(self.max_memory)?;
         if self.skip_damaged {
             query.skip_damaged();

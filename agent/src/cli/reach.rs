@@ -1,7 +1,7 @@
 //! Getting at a data directory: as its owner if no agent runs on it, through the agent's socket if
 //! one does.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,10 +9,11 @@ use anyhow::{Context as _, bail};
 use protocol::{Counts, DeviceId};
 
 use crate::admin::{Admin, Buffered, Client, Hooks, Request, Response};
-use crate::config::Config;
+use crate::config::{Config, SinkKind};
 use crate::erasure::{SinkErased, Swept};
 use crate::ledger::Ledger;
 use crate::lock::{DirLock, LockError, Owner};
+use crate::owner::HandOver;
 use crate::registry::{OsEntropy, Registry};
 use crate::reload::ReloadReport;
 use crate::rings::Rings;
@@ -33,7 +34,7 @@ pub(super) const ANOTHER_ANSWER: &str =
 /// Somebody who answers requests on a data directory.
 pub(super) enum Agent {
     /// We do, and own it.
-    Resting(Box<Admin>, #[expect(dead_code, reason = "held until we are done")] DirLock),
+    Resting(Box<Admin>, #[expect(dead_code, reason = "held until we are done")] (HandOver, Owned)),
     /// The agent that runs on it does.
     Running(Client),
 }
@@ -51,9 +52,10 @@ impl Agent {
     /// Gets at the configured data directory.
     pub fn reach(config: &Config, missing: Missing) -> anyhow::Result<Self> {
         Ok(match own_or_connect(&config.agent.data_dir, missing)? {
-            Place::Owned(lock) => {
+            Place::Owned(owned) => {
                 upgrade::bring_up(&config.agent.data_dir)?;
-                Self::Resting(Box::new(resting(config)?), lock)
+                let elsewhere = HandOver::of(elsewhere(config));
+                Self::Resting(Box::new(resting(config)?), (elsewhere, owned))
             }
             Place::Running(client) => Self::Running(client),
         })
@@ -75,9 +77,17 @@ impl Agent {
 /// Whose a data directory is.
 pub(super) enum Place {
     /// Ours: no agent runs on it.
-    Owned(DirLock),
+    Owned(Owned),
     /// The agent's that runs on it.
     Running(Client),
+}
+
+/// A data directory that is ours. What root makes there belongs to its owner in the end; only then
+/// another may have it.
+#[derive(Debug)]
+pub(super) struct Owned {
+    _hand_over: HandOver,
+    _lock: DirLock,
 }
 
 /// Takes a data directory, or finds the agent that has it.
@@ -92,7 +102,10 @@ pub(super) fn own_or_connect(dir: &Path, missing: Missing) -> anyhow::Result<Pla
     let mut last = None;
     for _ in 0..ATTEMPTS {
         match DirLock::take(dir, Owner::Agent) {
-            Ok(lock) => return Ok(Place::Owned(lock)),
+            Ok(lock) => {
+                let hand_over = HandOver::of([dir.to_owned()]);
+                return Ok(Place::Owned(Owned { _hand_over: hand_over, _lock: lock }));
+            }
             Err(locked @ LockError::Held { .. }) => match Client::connect(dir) {
                 Ok(client) => return Ok(Place::Running(client)),
                 Err(error) => last = Some(anyhow::Error::new(error).context(locked)),
@@ -102,6 +115,16 @@ pub(super) fn own_or_connect(dir: &Path, missing: Missing) -> anyhow::Result<Pla
         std::thread::sleep(ATTEMPT_PAUSE);
     }
     Err(last.unwrap_or_else(|| anyhow::anyhow!("no attempt was made")))
+}
+
+/// Sinks' folders that do not lie in the data directory.
+fn elsewhere(config: &Config) -> Vec<PathBuf> {
+    let data_dir = &config.agent.data_dir;
+    let sinks = config.sinks.0.iter().filter_map(|sink| match &sink.kind {
+        SinkKind::File { path, .. } | SinkKind::Store { path, .. } => Some(data_dir.join(path)),
+        SinkKind::Stdout => None,
+    });
+    sinks.filter(|path| !path.starts_with(data_dir)).collect()
 }
 
 fn resting(config: &Config) -> anyhow::Result<Admin> {

@@ -1,6 +1,7 @@
 //! `milepost store check`, `rebuild` and `compact`.
 
-use std::io::{IsTerminal as _, Write};
+use std::fs;
+use std::io::{self, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -10,14 +11,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use clap::Args;
 
-use super::reach::{Missing, Place, own_or_connect};
+use super::reach::{Missing, Owned, Place, own_or_connect};
 use super::write_json;
 use crate::config::{Config, SinkKind};
 use crate::lock::{DirLock, LockError, Owner};
+use crate::owner::{HandOver, refused};
 use crate::storage::{Disk, SharedStorage};
 use crate::store::check::{self, Checked, Finding};
 use crate::store::rebuild::{self, JournalBegins, Rebuilt};
-use crate::store::{Upkeep, compact_all};
+use crate::store::{Upkeep, compact_all, read, schema};
 use crate::{run, upgrade};
 
 /// How often progress is said: on a terminal, and elsewhere.
@@ -47,7 +49,7 @@ pub(super) struct Compact {
 
 impl Check {
     pub fn execute(self, config: &Config, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-        let dir = dir(config);
+        let dir = known(config)?;
         let mut progress = Progress::new("blocks");
         let checked = check::check(&dir, &mut |done, all| progress.tell(done, all));
         progress.end();
@@ -76,8 +78,8 @@ impl Check {
 
 impl Rebuild {
     pub fn execute(self, config: &Config, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-        let dir = dir(config);
-        let _store = lock(&dir)?;
+        let dir = known(config)?;
+        let _owned = own(&dir)?;
         let (journal, _agent) = journal(config)?;
         let mut progress = Progress::new("bytes");
         let mut tell = |done, all| progress.tell(done, all);
@@ -116,8 +118,9 @@ impl Rebuild {
 
 impl Compact {
     pub fn execute(self, config: &Config, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-        let dir = dir(config);
-        let _lock = lock(&dir)?;
+        let dir = known(config)?;
+        let _owned = own(&dir)?;
+        read::index_of(&dir)?;
         let file_bytes = file_bytes(config);
         let done = compact_all(&disk(), &dir, file_bytes, &AtomicBool::new(false))
             .with_context(|| format!("cannot compact {}", dir.display()))?;
@@ -135,8 +138,16 @@ impl Compact {
     }
 }
 
+/// The store, if this version knows what the data directory holds. Changes nothing.
+pub(super) fn known(config: &Config) -> anyhow::Result<PathBuf> {
+    upgrade::read(&config.agent.data_dir)?;
+    let dir = dir(config);
+    schema::refuse_newer(&dir.join(schema::FILE))?;
+    Ok(dir)
+}
+
 /// Where the store is: the first sink of that type, or where it would be by default.
-pub(super) fn dir(config: &Config) -> PathBuf {
+fn dir(config: &Config) -> PathBuf {
     let configured = config.sinks.0.iter().find_map(|sink| match &sink.kind {
         SinkKind::Store { path, .. } => Some(path.as_path()),
         SinkKind::File { .. } | SinkKind::Stdout => None,
@@ -156,13 +167,28 @@ fn disk() -> SharedStorage {
     Arc::new(Disk)
 }
 
-/// Nobody else may write to it meanwhile.
-fn lock(dir: &Path) -> anyhow::Result<DirLock> {
-    if !dir.is_dir() {
-        bail!("there is no store in {}", dir.display());
+/// A store that is ours: nobody else writes to it meanwhile, and what root makes there belongs to
+/// its owner in the end.
+#[derive(Debug)]
+struct OwnedStore {
+    _hand_over: HandOver,
+    _lock: DirLock,
+}
+
+fn own(dir: &Path) -> anyhow::Result<OwnedStore> {
+    match fs::metadata(dir) {
+        Ok(found) if found.is_dir() => {}
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            bail!("cannot read {}: {error}{}", dir.display(), refused(&error))
+        }
+        _ => bail!("there is no store in {}", dir.display()),
     }
     match DirLock::take(dir, Owner::Sink) {
-        Ok(lock) => Ok(lock),
+        Ok(lock) => {
+            let hand_over = HandOver::of([dir.to_owned()]);
+            hand_over.also_when_stopped()?;
+            Ok(OwnedStore { _hand_over: hand_over, _lock: lock })
+        }
         Err(LockError::Held { dir, .. }) => {
             bail!("an agent has the store in {} open: stop it first", dir.display())
         }
@@ -171,7 +197,7 @@ fn lock(dir: &Path) -> anyhow::Result<DirLock> {
 }
 
 /// What the agent's journal has, and the agent's lock; neither if there is no agent to this store.
-fn journal(config: &Config) -> anyhow::Result<(JournalBegins, Option<DirLock>)> {
+fn journal(config: &Config) -> anyhow::Result<(JournalBegins, Option<Owned>)> {
     if !config.agent.data_dir.join("journal").is_dir() {
         return Ok((JournalBegins::new(), None));
     }

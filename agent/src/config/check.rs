@@ -9,6 +9,7 @@ use super::read::{Notes, Section};
 use super::report::{Problem, Report};
 use super::{Config, Sink, SinkKind};
 use crate::registry::{WrappingKey, is_exposed};
+use crate::tls::TlsError;
 
 /// Two segments a lane: one being written, one being forwarded.
 const SEGMENTS_MIN: u64 = 6;
@@ -59,20 +60,37 @@ const OWN: [&str; 6] = ["journal", "cursors", "dead-letters", "parked", "store",
 /// Sinks that would write among the agent's own files, or around them.
 fn sink_places(config: &Config, notes: &Notes) {
     let data_dir = plain(&config.agent.data_dir);
+    let mut places: Vec<(&Sink, &Path, PathBuf)> = Vec::new();
     for (index, sink) in config.sinks.0.iter().enumerate() {
         let (path, is_store) = match &sink.kind {
             SinkKind::File { path, .. } => (path, false),
             SinkKind::Store { path, .. } => (path, true),
             SinkKind::Stdout => continue,
         };
+        // Without a name there is no place, and that there is no name is said already.
+        if sink.name.is_empty() && path.as_os_str().is_empty() {
+            continue;
+        }
         let place = plain(&data_dir.join(path));
         let is_own =
             |own: &&str| place.starts_with(data_dir.join(own)) && !(is_store && *own == "store");
+        let overlaps = |(_, other_path, other): &&(&Sink, &Path, PathBuf)| {
+            // The very same path is said by `Distinct`.
+            path != other_path && (place.starts_with(other) || other.starts_with(&place))
+        };
+        let overlapping = places.iter().find(overlaps).map(|(other, _, at)| (&other.name, at));
         let what = if data_dir.starts_with(&place) {
-            "the data directory itself lies there"
+            "the data directory itself lies there".to_owned()
         } else if OWN.iter().any(is_own) {
-            "the agent keeps its own files there"
+            "the agent keeps its own files there".to_owned()
+        } else if let Some((other, at)) = overlapping {
+            if place.starts_with(at) {
+                format!("that is where sink `{other}` writes")
+            } else {
+                format!("sink `{other}` writes to a folder in there")
+            }
         } else {
+            places.push((sink, path, place));
             continue;
         };
         let keys = [format!("sink[{index}].path"), format!("sink[{index}].name")];
@@ -173,19 +191,45 @@ fn links(config: &Config, wrong: &mut dyn FnMut(&str, String, Option<String>)) {
     if let Some(files) = &config.listen.tls
         && let Err(error) = crate::tls::check_server(files, now_s)
     {
-        wrong("listen.tls", error.to_string(), None);
+        let key = tls_key(
+            &error,
+            &files.key,
+            [("certificate", Some(&files.certificate)), ("client_ca", files.client_ca.as_ref())],
+        );
+        wrong(&format!("listen.tls.{key}"), error.to_string(), None);
     }
     for (index, broker) in config.brokers.iter().enumerate() {
         if let Some(files) = &broker.tls
             && let Err(error) = crate::tls::check_client(files, now_s)
         {
-            wrong(&format!("broker[{index}].ca"), error.to_string(), None);
+            let own = files.identity.as_ref();
+            let others = [("ca", Some(&files.ca)), ("certificate", own.map(|own| &own.0))];
+            let key = tls_key(&error, own.map_or(&files.ca, |own| &own.1), others);
+            wrong(&format!("broker[{index}].{key}"), error.to_string(), None);
         }
         if let Some(login) = &broker.login
             && let Err(error) = login.password()
         {
             wrong(&format!("broker[{index}].password_file"), error, None);
         }
+    }
+}
+
+/// Which key of a section names the file that is wrong.
+fn tls_key(
+    error: &TlsError,
+    private: &Path,
+    others: [(&'static str, Option<&PathBuf>); 2],
+) -> &'static str {
+    // Certificate and key may be one file.
+    if error.is_about_key() {
+        return "key";
+    }
+    let named = others.into_iter().find(|(_, path)| path.is_some_and(|path| path == error.path()));
+    match named {
+        Some((key, _)) => key,
+        None if private == error.path() => "key",
+        None => "certificate",
     }
 }
 

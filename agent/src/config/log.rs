@@ -22,10 +22,11 @@ pub(super) fn read(mut section: Section<'_>) -> Log {
     let default = Log::default();
     let level = section.text("level").map(str::to_owned);
     if let Some(level) = &level
-        && logging::check(level).is_err()
+        && let Err(logging::NoFilter(part)) = logging::check(level)
     {
-        let meant = "error, warn, info, debug or trace, or like `info,agent::forward=debug`";
-        section.wrong("level", format!("`{level}` is no level"), Some(meant.to_owned()));
+        let levels = logging::LEVELS.join(", ");
+        let meant = format!("one of {levels}, or like `info,agent::forward=debug`");
+        section.wrong("level", format!("`{part}` is no level"), Some(meant));
     }
     let json = section.choice("format", &[("text", false), ("json", true)]);
     section.finish();

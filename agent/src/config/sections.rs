@@ -9,6 +9,7 @@ use super::read::{Notes, Section};
 use super::report::{Problem, Report};
 use super::{
     Agent, Config, Http, Journal, Keep, Listen, MIB, OnFull, Registry, Sink, SinkKind, Sinks,
+    loopback,
 };
 use super::{check, links, log, privacy};
 
@@ -50,10 +51,15 @@ pub(super) fn read(text: &str, report: &mut Report) -> (Config, Notes) {
 
 fn agent(mut section: Section<'_>) -> Agent {
     let default = Agent::default();
-    let agent =
-        Agent { data_dir: section.text("data_dir").map_or(default.data_dir, PathBuf::from) };
+    let given = section.text("data_dir");
+    if given == Some("") {
+        // A path that is empty stands for wherever the agent is started.
+        let meant = r#"a directory, like "/var/lib/milepost""#.to_owned();
+        section.wrong("data_dir", "`data_dir` is empty", Some(meant));
+    }
+    let data_dir = given.filter(|given| !given.is_empty());
     section.finish();
-    agent
+    Agent { data_dir: data_dir.map_or(default.data_dir, PathBuf::from) }
 }
 
 fn registry(mut section: Section<'_>) -> Registry {
@@ -68,7 +74,8 @@ fn listen(mut section: Section<'_>) -> Listen {
     let address = match section.text("address") {
         None => default.address,
         Some("off") => None,
-        Some(text) => section.parse_address("address", text),
+        // One that is none is no port that is off.
+        Some(text) => Some(section.parse_address("address", text).unwrap_or(loopback(0))),
     };
     let tls = links::listen_tls(&mut section);
     let connections_max = section.whole("connections_max", 1..=1_000_000);

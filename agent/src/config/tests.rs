@@ -246,6 +246,19 @@ const MISTAKES: &[(&str, usize, &str)] = &[
     ("[privacy.pseudonym]\nkey_file = \"k\"\nfield = []", 3, "unknown key `field`"),
     ("[log]\nlevel = \"agent=loud\"", 2, "is no level"),
     ("[log]\nformat = \"xml\"", 2, "can't be `xml`"),
+    ("agent.data_dir = \"\"", 1, "is empty"),
+    ("[listen]\naddress = \"localhost:1\"", 2, "is no address"),
+    ("[[sink]]\ntype = \"store\"", 1, "`name` is missing"),
+    (
+        "[[sink]]\nname = \"a\"\ntype = \"store\"\n[[sink]]\nname = \"b\"\ntype = \"file\"\npath = \"./a/blocks\"",
+        7,
+        "that is where sink `a` writes",
+    ),
+    (
+        "[[sink]]\nname = \"a\"\ntype = \"file\"\npath = \"/x/y\"\n[[sink]]\nname = \"b\"\ntype = \"file\"\npath = \"/x\"",
+        8,
+        "sink `a` writes to a folder in there",
+    ),
     ("listen = 3", 1, "must be a table"),
     ("[sink]\nname = \"a\"", 1, "array of tables"),
     ("[listen\naddress = 3", 1, "not TOML"),
@@ -301,6 +314,40 @@ fn the_machine_is_checked_when_asked() {
     std::fs::write(&path, format!("agent.data_dir = \"{}\"", at("to/be/made"))).unwrap();
     Config::load_and_check_here(Some(&path)).unwrap();
     assert!(!dir.path().join("to").exists(), "checking makes nothing");
+}
+
+#[test]
+fn a_file_that_tls_cannot_use_is_told_at_its_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    std::fs::write(at("c.pem"), made.cert.pem()).unwrap();
+    let path = dir.path().join("milepost.toml");
+    let shown = |certificate: &str, key: &str, client_ca: &str| {
+        let [certificate, key, ca] = [certificate, key, client_ca].map(at);
+        let text = format!(
+            "agent.data_dir = \"{}\"\n[listen.tls]\ncertificate = \"{certificate}\"\nkey = \"{key}\"\n\
+             client_ca = \"{ca}\"\n[[broker]]\nname = \"b\"\nurl = \"mqtts://h\"\nca = \"{ca}\"\n",
+            at("data")
+        );
+        std::fs::write(&path, text).unwrap();
+        Config::load_and_check_here(Some(&path)).unwrap_err().to_string()
+    };
+    let both = shown("none", "k.pem", "c.pem");
+    assert!(both.contains("toml:3:15: ") && both.contains("none: No such file"), "{both}");
+    assert!(shown("c.pem", "none", "c.pem").contains("toml:4:7: "));
+    assert!(shown("c.pem", "c.pem", "c.pem").contains("toml:4:7: "), "exposed, or no key in it");
+    let no_ca = shown("none", "none", "none");
+    assert!(no_ca.contains("toml:9:6: "), "{no_ca}");
+}
+
+#[test]
+fn a_file_that_is_no_text_is_told_with_its_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("milepost.toml");
+    std::fs::write(&path, b"[agent]\n# \xff\n").unwrap();
+    let said = Config::load(Some(&path)).unwrap_err().to_string();
+    assert!(said.contains("milepost.toml: line 2 is not UTF-8"), "{said}");
 }
 
 #[test]

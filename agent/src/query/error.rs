@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 
 use super::limit::Stopped;
-use crate::store::StoreError;
+use crate::store::{StoreError, index_advice};
 
 /// Why a query failed.
 #[derive(Debug, thiserror::Error)]
@@ -36,7 +36,7 @@ pub enum QueryError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// SQLite failed at something that is not the question's fault.
-    #[error("the store's index cannot be read: {0}")]
+    #[error("the store's index cannot be read: {error}{advice}", error = .0, advice = index_advice(.0))]
     Index(rusqlite::Error),
     /// A block or a catalogue is not what it should be.
     #[error("{0}")]

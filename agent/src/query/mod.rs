@@ -194,6 +194,9 @@ impl Query {
                 return QueryError::Stopped(self.source.stop.why().unwrap_or(Stopped::Asked));
             }
             Some(ErrorCode::OutOfMemory) => return QueryError::Memory,
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                return QueryError::Index(without_sql(error));
+            }
             _ => {}
         }
         match error {
@@ -215,6 +218,16 @@ impl Query {
             },
             other => QueryError::Sql(SqlError::new(other.to_string())),
         }
+    }
+}
+
+/// What is wrong with the index is not wrong with the question.
+fn without_sql(error: rusqlite::Error) -> rusqlite::Error {
+    match error {
+        rusqlite::Error::SqlInputError { error, msg, .. } => {
+            rusqlite::Error::SqliteFailure(error, Some(msg))
+        }
+        other => other,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Whether a store is sound: every block and chapter read, and held against the index.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use rusqlite::OptionalExtension as _;
@@ -71,7 +72,7 @@ pub fn check(dir: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Checked, 
     check_index(&reader, dir, &mut checked)?;
     check_files(&reader, dir, &mut checked)?;
     check_blocks(&reader, &mut checked, progress)?;
-    check_chapters(&reader, dir, &mut checked)?;
+    check_chapters(&reader, &mut checked)?;
     Ok(checked)
 }
 
@@ -109,6 +110,10 @@ fn check_files(reader: &StoreReader, dir: &Path, checked: &mut Checked) -> Resul
                 }
             }
             Err(_) if live <= 0 => {}
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                let doing = format!("cannot read {}", files::path(dir, id).display());
+                return Err(StoreError::io(doing)(error));
+            }
             Err(error) => checked.find(Some((id, 0)), format!("the file: {error}")),
         }
         if live != used {
@@ -142,6 +147,8 @@ fn check_blocks(
                     checked.find(Some((row.file, row.offset)), what);
                 }
             }
+            // That somebody else may read it is no damage, and nothing can be said of it.
+            Err(error) if error.is_denied() => return Err(error),
             Err(error) => checked.find(Some((row.file, row.offset)), error.to_string()),
         }
         progress(checked.blocks, all.cast_unsigned());
@@ -216,24 +223,20 @@ fn differences(
     Ok(found)
 }
 
-fn check_chapters(
-    reader: &StoreReader,
-    dir: &Path,
-    checked: &mut Checked,
-) -> Result<(), StoreError> {
+fn check_chapters(reader: &StoreReader, checked: &mut Checked) -> Result<(), StoreError> {
     let mut query =
         reader.connection().prepare("SELECT id, file, offset, len, records FROM chapters")?;
     let rows = query.query_map([], |row| {
         let place = (row.get::<_, u32>(1)?, row.get::<_, i64>(2)?.cast_unsigned());
         Ok((row.get::<_, i64>(0)?, place, row.get::<_, u32>(3)?, row.get::<_, i64>(4)?))
     })?;
-    let storage: crate::storage::SharedStorage = std::sync::Arc::new(crate::storage::Disk);
     for row in rows {
         let (id, (file, offset), len, records) = row?;
         checked.chapters += 1;
-        let piece = files::read_piece(&storage, dir, file, offset, len as usize);
+        let piece = reader.piece(file, offset, len);
         let filed = match piece.and_then(|piece| chapter::read(&piece)) {
             Ok(filed) => filed,
+            Err(error) if error.is_denied() => return Err(error),
             Err(error) => {
                 checked.find(Some((file, offset)), error.to_string());
                 continue;

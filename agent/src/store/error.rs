@@ -6,11 +6,14 @@ use std::path::PathBuf;
 use protocol::codec::CodecError;
 use rusqlite::ErrorCode;
 
+use super::schema;
+use crate::owner::refused;
+
 /// What goes wrong with a store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Resource: a file cannot be read or written.
-    #[error("{doing}: {source}")]
+    #[error("{doing}: {source}{}", refused(.source))]
     Io {
         /// What was tried.
         doing: String,
@@ -23,7 +26,24 @@ pub enum StoreError {
     /// Operator: there is no store at that place.
     #[error("there is no store in {0}")]
     Missing(PathBuf),
-    /// Operator: it is another program's file, or a later version's.
+    /// Operator: there are block files and no index.
+    #[error(
+        "the index of the store in {0} is missing, its block files are there: stop the agent, and \
+         `milepost store rebuild` makes the index anew"
+    )]
+    IndexMissing(PathBuf),
+    /// Config: a later version wrote the index.
+    #[error(
+        "{path}: written by a later version of milepost (format {found}; this one knows {known})",
+        known = schema::VERSION
+    )]
+    Newer {
+        /// The index's file.
+        path: PathBuf,
+        /// Its version.
+        found: i32,
+    },
+    /// Operator: it is another program's file, or of no version that can be read.
     #[error("{path}: {what}")]
     Foreign {
         /// Which file.
@@ -55,6 +75,11 @@ impl StoreError {
         }
     }
 
+    /// Whether somebody may not read what there is: no damage.
+    pub fn is_denied(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
+    }
+
     /// For `map_err`: an I/O error and what was being done.
     pub(crate) fn io(doing: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let doing = doing.into();
@@ -66,7 +91,8 @@ impl StoreError {
     }
 }
 
-fn index_advice(error: &rusqlite::Error) -> &'static str {
+/// What to do about a damaged index; nothing where it is not damaged.
+pub(crate) fn index_advice(error: &rusqlite::Error) -> &'static str {
     match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
             "; stop the agent and run `milepost store rebuild`"

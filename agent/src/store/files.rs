@@ -12,6 +12,7 @@ use rustix::fs::{FlockOperation, flock};
 use super::error::StoreError;
 use super::piece::{self, HEAD_LEN, PieceKind};
 use super::preface::Preface;
+use crate::owner::give_to_owner_of;
 use crate::storage::{File, SharedStorage};
 
 /// Bytes of the piece that stands at the front of each append: how long the rest is, and the level.
@@ -269,13 +270,17 @@ impl ReaderLock {
     fn open(dir: &Path) -> Result<fs::File, StoreError> {
         let mut options = fs::OpenOptions::new();
         let path = dir.join(Self::FILE);
-        options
+        let is_new = !path.exists();
+        let opened = options
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
             .open(&path)
-            .or_else(|_| fs::File::open(&path))
-            .map_err(StoreError::io(format!("cannot open {}", path.display())))
+            .or_else(|_| fs::File::open(&path));
+        if is_new && let Err(error) = give_to_owner_of(dir, &path) {
+            tracing::debug!(%error, "the readers' lock stays root's, which does no harm");
+        }
+        opened.map_err(StoreError::io(format!("cannot open {}", path.display())))
     }
 }

@@ -87,4 +87,5 @@ pub use compact::{Upkeep, compact_all};
 pub use engine::{Engine, Standing};
 pub use erase::Taken;
 pub use error::StoreError;
+pub(crate) use error::index_advice;
 pub use retention::{Retention, Retired};

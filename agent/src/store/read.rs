@@ -7,8 +7,10 @@
 
 use std::cell::RefCell;
 use std::fs;
+use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use protocol::{CatalogueId, Seq};
 use rusqlite::{Connection, Row};
@@ -17,6 +19,7 @@ use super::block::Block;
 use super::error::StoreError;
 use super::files::{self, ReaderLock};
 use super::schema::{self, FLAG_CELLS, FLAG_SORTED};
+use crate::storage::{Disk, SharedStorage};
 
 /// A store, opened to read.
 #[derive(Debug)]
@@ -130,10 +133,7 @@ impl BlockRow {
 impl StoreReader {
     /// Opens the store in a directory, whether an agent writes to it or not.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
-        let path = dir.join(schema::FILE);
-        if !path.exists() {
-            return Err(StoreError::Missing(dir.to_owned()));
-        }
+        let path = index_of(dir)?;
         let lock = ReaderLock::shared(dir)?;
         let connection = schema::open_to_read(&path)?;
         Ok(Self { connection, dir: dir.to_owned(), file: RefCell::new(None), _lock: lock })
@@ -146,16 +146,45 @@ impl StoreReader {
 
     /// Reads a block.
     pub fn block(&self, row: &BlockRow) -> Result<Block, StoreError> {
+        Block::open(self.piece(row.file, row.offset, row.len)?)
+    }
+
+    /// Reads a piece of a block file.
+    pub fn piece(&self, id: u32, offset: u64, len: u32) -> Result<Vec<u8>, StoreError> {
+        let path = files::path(&self.dir, id);
+        let failed = |what: &str| StoreError::io(format!("cannot {what} {}", path.display()));
         let mut kept = self.file.borrow_mut();
         let file = match kept.take() {
-            Some((id, file)) if id == row.file => file,
-            _ => fs::File::open(files::path(&self.dir, row.file))
-                .map_err(StoreError::io(format!("cannot open block file {}", row.file)))?,
+            Some((kept, file)) if kept == id => file,
+            _ => fs::File::open(&path).map_err(failed("open"))?,
         };
-        let mut bytes = vec![0; usize::try_from(row.len).unwrap_or_default()];
-        file.read_exact_at(&mut bytes, row.offset)
-            .map_err(StoreError::io(format!("cannot read block file {}", row.file)))?;
-        *kept = Some((row.file, file));
-        Block::open(bytes)
+        let mut bytes = vec![0; usize::try_from(len).unwrap_or_default()];
+        file.read_exact_at(&mut bytes, offset).map_err(failed("read"))?;
+        *kept = Some((id, file));
+        Ok(bytes)
     }
+}
+
+/// The index of the store in a directory, if there is one to be read.
+pub fn index_of(dir: &Path) -> Result<PathBuf, StoreError> {
+    let path = dir.join(schema::FILE);
+    // Not opened: closing it would end locks that this process has on it through SQLite.
+    let found = fs::metadata(&path)
+        .and_then(|_| Ok(rustix::fs::access(&path, rustix::fs::Access::READ_OK)?));
+    match found {
+        Ok(()) => Ok(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let disk: SharedStorage = Arc::new(Disk);
+            let blocks = files::list(&disk, dir).map_err(cannot_read(dir))?;
+            Err(match blocks.as_slice() {
+                [] => StoreError::Missing(dir.to_owned()),
+                _ => StoreError::IndexMissing(dir.to_owned()),
+            })
+        }
+        Err(error) => Err(cannot_read(&path)(error)),
+    }
+}
+
+fn cannot_read(path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+    StoreError::io(format!("cannot read {}", path.display()))
 }

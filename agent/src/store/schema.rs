@@ -148,6 +148,18 @@ pub fn open_to_read(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
+/// Refuses an index that a later version wrote, for a command that would write it anew. What is
+/// no index, or damaged, is somebody else's to say.
+pub fn refuse_newer(path: &Path) -> Result<(), StoreError> {
+    if !path.exists() {
+        return Ok(());
+    }
+    match open_to_read(path) {
+        Err(newer @ StoreError::Newer { .. }) => Err(newer),
+        _ => Ok(()),
+    }
+}
+
 /// Whether it is an index, and one of this version.
 fn check(connection: &Connection, path: &Path) -> Result<(), StoreError> {
     let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
@@ -157,9 +169,7 @@ fn check(connection: &Connection, path: &Path) -> Result<(), StoreError> {
     }
     match number("user_version")? {
         VERSION => Ok(()),
-        other if other > VERSION => Err(foreign(format!(
-            "written by a later version of milepost (format {other}; this one knows {VERSION})"
-        ))),
+        found if found > VERSION => Err(StoreError::Newer { path: path.to_owned(), found }),
         other => Err(foreign(format!("format {other} is none that this version can read"))),
     }
 }
@@ -177,6 +187,11 @@ mod tests {
         let connection = Connection::open(&path).unwrap();
         connection.pragma_update(None, "user_version", VERSION + 1).unwrap();
         assert!(open_to_read(&path).unwrap_err().to_string().contains("later version"));
+        assert!(matches!(refuse_newer(&path), Err(StoreError::Newer { .. })));
+        let other = dir.path().join("other");
+        refuse_newer(&other).unwrap();
+        std::fs::write(&other, "no index").unwrap();
+        refuse_newer(&other).unwrap();
         connection.pragma_update(None, "application_id", 7).unwrap();
         assert!(matches!(open_to_read(&path), Err(StoreError::Foreign { .. })));
     }

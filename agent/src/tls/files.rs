@@ -72,6 +72,27 @@ pub enum TlsError {
     },
 }
 
+impl TlsError {
+    /// The file that is wrong.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Mismatch { key, .. } => key,
+            Self::Exposed(path)
+            | Self::NoCertificate(path)
+            | Self::NoKey(path)
+            | Self::Read { path, .. }
+            | Self::Unusable { path, .. }
+            | Self::OutOfTime { path, .. }
+            | Self::Refused { path, .. } => path,
+        }
+    }
+
+    /// Whether it is about the private key.
+    pub const fn is_about_key(&self) -> bool {
+        matches!(self, Self::Exposed(_) | Self::NoKey(_) | Self::Mismatch { .. })
+    }
+}
+
 /// When a certificate is good, in Unix seconds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Validity {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use super::args::{FleetArgs, MadeFrom, ReplayArgs, RunArgs};
-use super::{DIFFERENCES, DONE, INTERRUPTED, made, to_json};
+use super::{DIFFERENCES, DONE, INTERRUPTED, made, say, to_json};
 use crate::civil::rfc3339_ms;
 use crate::fleet::feed::Pace;
 use crate::fleet::state::MadeFleet;
@@ -88,9 +88,9 @@ fn run_fleet(
     let (outcome, totals) = runtime.block_on(fleet::run(vehicles, keys, &config))?;
     let totals = totals.of_can_frames(can_frames);
     if args.json {
-        println!("{}", to_json(&totals)?);
+        say(&format_args!("{}\n", to_json(&totals)?))?;
     } else {
-        println!("{totals}");
+        say(&format_args!("{totals}\n"))?;
     }
     Ok(match outcome {
         Outcome::Drained => DONE,

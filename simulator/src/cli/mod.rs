@@ -7,6 +7,8 @@ mod record;
 mod fleet;
 mod verify;
 
+use std::fmt::Display;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -47,14 +49,26 @@ pub fn run() -> ExitCode {
     match done {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("milepost-sim: {error:#}");
+            eprintln!("milepost-sim: {}", sentence(&error));
             ExitCode::from(USAGE)
         }
     }
 }
 
+/// The error and its causes, each said once: many say their cause themselves.
+fn sentence(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |said, cause| {
+        if said.is_empty() {
+            cause
+        } else if said.contains(&cause) {
+            said
+        } else {
+            format!("{said}: {cause}")
+        }
+    })
+}
+
 fn devices(args: &DevicesArgs) -> anyhow::Result<u8> {
-    use std::io::Write as _;
     let vehicles = match args.vehicles {
         Some(count) if args.files.is_empty() => vehicle::synthetic(count, 0, 0, 0),
         count => {
@@ -62,10 +76,10 @@ fn devices(args: &DevicesArgs) -> anyhow::Result<u8> {
             made::vehicles(&args.files, &options, count, 1, &MadeFrom::default())?
         }
     };
-    let mut out = std::io::stdout().lock();
-    for vehicle in vehicles {
-        writeln!(out, "{}", vehicle.device).context("cannot write to standard output")?;
-    }
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let mut names = vehicles.iter().map(|vehicle| vehicle.device);
+    let written = names.try_for_each(|name| writeln!(out, "{name}"));
+    heard(written.and_then(|()| out.flush()))?;
     Ok(DONE)
 }
 
@@ -74,11 +88,25 @@ fn scenario(command: &ScenarioCommand) -> anyhow::Result<u8> {
         ScenarioCommand::Check { file } => {
             let scenario = Scenario::load(file)?;
             let vehicles: usize = scenario.classes.iter().map(|class| class.vehicles).sum();
-            println!("{}: {vehicles} vehicles, no mistakes", file.display());
+            say(&format_args!("{}: {vehicles} vehicles, no mistakes\n", file.display()))?;
         }
-        ScenarioCommand::Describe { file } => print!("{}", Scenario::load(file)?.describe()),
+        ScenarioCommand::Describe { file } => say(&Scenario::load(file)?.describe())?,
     }
     Ok(DONE)
+}
+
+/// Says this on standard output.
+fn say(text: &impl Display) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    heard(write!(out, "{text}").and_then(|()| out.flush()))
+}
+
+/// That whoever reads standard output has seen enough is no failure.
+fn heard(written: io::Result<()>) -> anyhow::Result<()> {
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("cannot write to standard output"),
+    }
 }
 
 fn to_json(value: &impl serde::Serialize) -> anyhow::Result<String> {

@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep};
 
 use super::args::RecordArgs;
-use super::{DONE, to_json};
+use super::{DONE, say, to_json};
 use crate::record::follow::Follower;
 use crate::record::{Recorded, Recorder};
 
@@ -33,7 +33,7 @@ pub(super) fn record(args: &RecordArgs) -> anyhow::Result<u8> {
     let recorded =
         recorder.finish().with_context(|| format!("cannot write {}", args.out.display()))?;
     if args.json {
-        println!("{}", to_json(&recorded)?);
+        say(&format_args!("{}\n", to_json(&recorded)?))?;
     } else {
         tell(&recorded, &args.out)?;
     }
@@ -85,24 +85,24 @@ async fn follow(recorder: &mut FileRecorder, dir: &Path, args: &RecordArgs) -> a
 
 fn tell(recorded: &Recorded, out: &Path) -> anyhow::Result<()> {
     let bytes = std::fs::metadata(out)?.len();
-    println!(
-        "{}: {} devices, {} instants, {} events, {bytes} bytes",
+    say(&format_args!(
+        "{}: {} devices, {} instants, {} events, {bytes} bytes\n",
         out.display(),
         recorded.devices,
         recorded.instants,
         recorded.events
-    );
+    ))?;
     for (count, what) in [
         (recorded.repeated, "lines that stood twice"),
         (recorded.without_time, "documents without a wall clock"),
         (recorded.malformed, "lines that are no documents"),
     ] {
         if count > 0 {
-            println!("left out: {count} {what}");
+            say(&format_args!("left out: {count} {what}\n"))?;
         }
     }
     for (kind, count) in &recorded.others {
-        println!("left out: {count} {kind}");
+        say(&format_args!("left out: {count} {kind}\n"))?;
     }
     Ok(())
 }

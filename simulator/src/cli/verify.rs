@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use protocol::DeviceId;
 
 use super::args::VerifyArgs;
-use super::{DIFFERENCES, DONE, made, to_json};
+use super::{DIFFERENCES, DONE, made, say, to_json};
 use crate::fleet::state::{self, MadeFleet};
 use crate::oracle::{Oracle, ledger, sink};
 use crate::vehicle::Vehicle;
@@ -35,9 +35,9 @@ pub(super) fn verify(args: &VerifyArgs) -> anyhow::Result<u8> {
         ledger::compare(ledger, &mut verdict);
     }
     if args.json {
-        println!("{}", to_json(&verdict)?);
+        say(&format_args!("{}\n", to_json(&verdict)?))?;
     } else {
-        println!("{verdict}");
+        say(&format_args!("{verdict}\n"))?;
     }
     if verdict.is_clean() {
         return Ok(DONE);

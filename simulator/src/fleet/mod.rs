@@ -10,6 +10,7 @@ pub mod flash;
 pub mod feed;
 pub mod clock;
 pub mod tls;
+pub mod refusal;
 pub mod tcp;
 pub mod reach;
 pub mod board;
@@ -130,6 +131,8 @@ pub struct Control {
     pub sent_bytes: Cell<u64>,
     /// Why the last connection failed.
     pub link_error: RefCell<Option<String>>,
+    /// How often devices were turned away, by why.
+    pub refusals: RefCell<BTreeMap<String, u64>>,
 }
 
 impl Control {
@@ -146,6 +149,13 @@ impl Control {
     /// Waits for either to change, from this call on. Cancel safe.
     pub fn changed(&self) -> Notified<'_> {
         self.changed.notified()
+    }
+
+    /// Counts that a device was turned away, if it was.
+    pub fn refuse(&self, why: Option<String>) {
+        if let Some(why) = why {
+            *self.refusals.borrow_mut().entry(why).or_default() += 1;
+        }
     }
 
     fn end_sampling(&self) {

@@ -1,5 +1,6 @@
 //! How the run goes, and what it came to.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Write as _;
 use std::rc::Rc;
@@ -103,6 +104,8 @@ pub struct Totals {
     pub can_frames: u64,
     /// Bytes over those.
     pub bytes_per_can_frame: f64,
+    /// How often devices were turned away, by why, as they saw it.
+    pub refusals: BTreeMap<String, u64>,
     /// Vehicles that still hold something, the first few.
     pub holding: Vec<String>,
 }
@@ -144,6 +147,7 @@ impl Totals {
             bytes_per_sample: ratio(sent_bytes, approximate(samples)),
             can_frames: 0,
             bytes_per_can_frame: 0.0,
+            refusals: control.refusals.borrow().clone(),
             holding: holding.collect(),
         }
     }
@@ -186,6 +190,9 @@ impl fmt::Display for Totals {
         if self.can_frames > 0 {
             write!(f, "\n{:<28}{:>16}", "CAN frames", self.can_frames)?;
             write!(f, "\n{:<28}{:>16.2}", "bytes/CAN frame", self.bytes_per_can_frame)?;
+        }
+        for (why, count) in &self.refusals {
+            write!(f, "\nrefused {count} times: {why}")?;
         }
         if !self.holding.is_empty() {
             write!(f, "\nstill held by {}", self.holding.join(", "))?;

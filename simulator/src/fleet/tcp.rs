@@ -15,6 +15,7 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio_rustls::TlsConnector;
 
 use super::Control;
+use super::refusal::{self, Greeting};
 use super::tls::{Tls, TlsFiles};
 
 /// Where all devices connect to.
@@ -67,7 +68,10 @@ impl TcpConnect {
         stream.set_nodelay(true)?;
         let Some(tls) = &self.endpoint.tls else { return Ok(Stream::Plain(stream)) };
         let connector = TlsConnector::from(tls.config(&self.device)?);
-        let stream = connector.connect(tls.server_name(), stream).await?;
+        let stream = connector.connect(tls.server_name(), stream).await;
+        let stream = stream.inspect_err(|error| {
+            self.control.refuse(Some(refusal::of_handshake(error)));
+        })?;
         Ok(Stream::Tls(Box::new(stream)))
     }
 }
@@ -81,7 +85,8 @@ impl Connect for TcpConnect {
         let stream = self.open().await.map_err(|error| note(&self.control, address, &error))?;
         self.control.link_error.replace(None);
         self.control.connected.set(self.control.connected.get() + 1);
-        Ok(Tcp { stream, unflushed: false, address, control: self.control.clone() })
+        let (greeting, control) = (Greeting::default(), self.control.clone());
+        Ok(Tcp { stream, unflushed: false, greeting, address, control })
     }
 }
 
@@ -96,6 +101,8 @@ pub struct Tcp {
     stream: Stream,
     /// TLS took bytes that the socket did not take yet.
     unflushed: bool,
+    /// The answer to CONNECT.
+    greeting: Greeting,
     address: SocketAddr,
     control: Rc<Control>,
 }
@@ -158,6 +165,11 @@ impl ErrorType for Tcp {
 impl Read for Tcp {
     async fn read(&mut self, into: &mut [u8]) -> Result<usize, ErrorKind> {
         let read = poll_fn(|cx| self.poll_read(cx, into)).await;
+        self.control.refuse(match &read {
+            Ok(0) => self.greeting.end(None),
+            Ok(len) => into.get(..*len).and_then(|came| self.greeting.take(came)),
+            Err(error) => self.greeting.end(Some(error)),
+        });
         read.map_err(|error| self.failed(&error))
     }
 }
@@ -173,5 +185,41 @@ impl Write for Tcp {
 
     async fn flush(&mut self) -> Result<(), ErrorKind> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// How a device sees being answered so, and what is counted.
+    async fn answered(answer: &[u8]) -> Vec<(String, u64)> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let endpoint = Endpoint::resolve(&address, None).await.unwrap();
+        let control = Rc::new(Control::default());
+        let mut connect = TcpConnect::new(endpoint, "a".parse().unwrap(), control.clone());
+        for _ in 0..2 {
+            let mut device = connect.connect().await.unwrap();
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(answer).await.unwrap();
+            drop(stream);
+            while device.read(&mut [0; 3]).await.is_ok_and(|len| len > 0) {}
+        }
+        let refusals = control.refusals.borrow();
+        refusals.iter().map(|(why, count)| (why.clone(), *count)).collect()
+    }
+
+    #[tokio::test]
+    async fn a_device_that_is_turned_away_is_counted_with_the_reason() {
+        assert_eq!(answered(&[0x20, 3, 0, 0, 0]).await, []);
+        let refused = answered(&[0x20, 3, 0, 0x87, 0]).await;
+        let [(why, 2)] = refused.as_slice() else { panic!("{refused:?}") };
+        assert!(why.contains("not authorized"), "{why}");
+        let [(why, 2)] = &answered(&[]).await[..] else { panic!() };
+        assert!(why.contains("without an answer"), "{why}");
     }
 }

@@ -376,6 +376,7 @@ fn lines_that_are_no_documents_and_foreign_devices_are_found() {
     sink.lines.push(line_of("other", &format!("{RING}/1/0"), "samples", Lane::Bulk, 0, 1, "{}"));
     let verdict = sink.of_taxis();
     assert_eq!(verdict.foreign, 1);
+    assert!(verdict.to_string().contains("1 difference(s)\nfirst: "), "{verdict}");
     assert_eq!(verdict.first_difference.unwrap().kind, FaultKind::Foreign);
 }
 

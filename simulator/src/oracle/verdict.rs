@@ -135,12 +135,12 @@ impl fmt::Display for Verdict {
         match &self.first_difference {
             None => write!(f, "all accounted for"),
             Some(first) => {
-                writeln!(
-                    f,
-                    "{} difference(s) in: {}",
-                    self.differences,
-                    self.differing_devices.join(", ")
-                )?;
+                let whose = match self.differing_devices.as_slice() {
+                    // In lines that are of no device of the fleet.
+                    [] => String::new(),
+                    named => format!(" in: {}", named.join(", ")),
+                };
+                writeln!(f, "{} difference(s){whose}", self.differences)?;
                 write!(f, "first: {first}")
             }
         }

@@ -104,22 +104,27 @@ pub(super) fn erasures(
     json: bool,
     of: Option<DeviceId>,
     out: &mut impl Write,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<ExitCode> {
     let mut agent = Agent::reach(config, Missing::Refuse)?;
     let Response::Erasures { mut erasures } = agent.ask(Request::Erasures { of })? else {
         bail!(ANOTHER_ANSWER)
     };
     erasures.sort_by_key(|erasure| erasure.at_ms);
+    if let Some(device) = of.filter(|_| erasures.is_empty()) {
+        eprintln!("milepost: nothing of {device} was forgotten");
+        return Ok(ExitCode::FAILURE);
+    }
     if json {
         for erasure in erasures.iter().filter(|erasure| !erasure.proof.is_empty()) {
             writeln!(out, "{}", erasure.proof)?;
         }
-        return Ok(());
+        return Ok(ExitCode::SUCCESS);
     }
     let mut table = Table::new(["AT", "SUBJECT", "STATE"]);
     for erasure in &erasures {
         let state = if erasure.pending.is_some() { "under way" } else { "done" };
         table.row([time(erasure.at_ms), erasure.subject.clone(), state.to_owned()]);
     }
-    Ok(table.write(out)?)
+    table.write(out)?;
+    Ok(ExitCode::SUCCESS)
 }
