@@ -104,9 +104,9 @@ enum Bench {
         /// Samples a second that the fleet offers; 0 for as many as it can.
         #[arg(long, default_value_t = 510_000)]
         rate: u32,
-        /// Which sink the agent has.
-        #[arg(long, value_enum, default_value_t = bench::SinkKind::Store)]
-        sink: bench::SinkKind,
+        /// Which sink the agent has; default: the file sink, and then the store.
+        #[arg(long, value_enum)]
+        sink: Option<bench::SinkKind>,
         /// Afterwards the same samples as JSON, through rumqttc and Mosquitto into a file.
         #[arg(long)]
         peers: bool,
@@ -167,13 +167,15 @@ fn run(chore: Chore) -> Result<()> {
 fn measure(bench: Bench) -> Result<()> {
     match bench {
         Bench::Ingest { data, json, load_for, vehicles, rate, sink, peers } => {
+            let sinks =
+                sink.map_or(vec![bench::SinkKind::File, bench::SinkKind::Store], |sink| vec![sink]);
             bench::ingest::run(&bench::ingest::Ingest {
                 data,
                 json,
                 load_for,
                 vehicles,
                 rate,
-                sink,
+                sinks,
                 peers,
             })
         }

@@ -24,7 +24,8 @@ pub struct Ingest {
     pub load_for: Duration,
     pub vehicles: u32,
     pub rate: u32,
-    pub sink: SinkKind,
+    /// One run for each.
+    pub sinks: Vec<SinkKind>,
     pub peers: bool,
 }
 
@@ -33,15 +34,41 @@ pub fn run(bench: &Ingest) -> Result<()> {
     let files = csv_files(&data, &["obd_car", "taxi"])?;
     let binaries = Binaries::build(true)?;
     let dir = root().join("target/bench-ingest");
-    fresh(&dir)?;
-    let home = AgentHome::with_sinks(&binaries, &dir, bench.sink.section())?;
+    let mut last = Value::Null;
+    for sink in &bench.sinks {
+        fresh(&dir)?;
+        last = one(bench, *sink, &binaries, &dir, &files)?;
+        report(bench.json, &last)?;
+    }
+    if bench.peers {
+        let mut others = peers::run(&dir, &files, bench.vehicles, ROUNDS, bench.load_for)?;
+        let ours = of(&last, "/samples_per_s").as_f64().unwrap_or_default();
+        let theirs = of(&others, "/samples_per_s").as_f64().unwrap_or_default();
+        let figure = |row: &Value| of(row, "/bytes_per_sample").as_f64().unwrap_or_default();
+        let bytes = figure(&others) / figure(&last);
+        add(&mut others, "samples_per_s_ratio", ours / theirs);
+        add(&mut others, "bytes_per_sample_ratio", bytes);
+        report(bench.json, &others)?;
+    }
+    Ok(())
+}
+
+/// One run into one sink; its figures.
+fn one(
+    bench: &Ingest,
+    sink: SinkKind,
+    binaries: &Binaries,
+    dir: &Path,
+    files: &[PathBuf],
+) -> Result<Value> {
+    let home = AgentHome::with_sinks(binaries, dir, sink.section())?;
     let fleet =
-        Fleet::replay(&binaries, &dir.join("fleet"), &files, Some(bench.vehicles))?.rounds(ROUNDS);
+        Fleet::replay(binaries, &dir.join("fleet"), files, Some(bench.vehicles))?.rounds(ROUNDS);
     home.add_devices(&fleet.names()?, &fleet.keys())?;
     let agent = home.start()?;
     let summary = dir.join("fleet.json");
     let start = now();
-    let mut load = load(bench, &home, &fleet, &agent, &summary)?;
+    let mut load = load((bench, sink), &home, &fleet, &agent, &summary)?;
     home.wait_delivered(Duration::from_mins(2))?;
     let delivered_s = start.elapsed().as_secs_f64();
     let agent_cpu_s = agent.cpu_seconds()?;
@@ -57,7 +84,7 @@ pub fn run(bench: &Ingest) -> Result<()> {
     let taken = of(&said, "/samples").as_u64().unwrap_or(0).max(1);
     let mut row = json!({
         "bench": "ingest",
-        "sink": format!("{:?}", bench.sink).to_lowercase(),
+        "sink": format!("{sink:?}").to_lowercase(),
         "vehicles": bench.vehicles,
         "samples": of(&said, "/samples"),
         "frames": of(&said, "/frames"),
@@ -70,7 +97,7 @@ pub fn run(bench: &Ingest) -> Result<()> {
         "agent_cpu_us_per_sample": agent_cpu_s * 1e6 / real(taken),
         "rss_mib": mib(load.rss_max_kib),
     });
-    if bench.sink == SinkKind::Store {
+    if sink == SinkKind::Store {
         let bytes = bytes_under(&home.data.join("store"))?;
         load.query_ms.sort_by(f64::total_cmp);
         let middle = load.query_ms.get(load.query_ms.len() / 2).copied();
@@ -79,7 +106,7 @@ pub fn run(bench: &Ingest) -> Result<()> {
         add(&mut row, "query_ms_median", middle);
         add(&mut row, "query_ms_max", load.query_ms.last().copied());
     }
-    let verdict = verified(&fleet, &home, bench.sink, &ledger)?;
+    let verdict = verified(&fleet, &home, sink, &ledger)?;
     for (key, at) in [
         ("verified_samples", "/samples/delivered"),
         ("missing_samples", "/samples/missing"),
@@ -90,18 +117,7 @@ pub fn run(bench: &Ingest) -> Result<()> {
     ] {
         add(&mut row, key, of(&verdict, at));
     }
-    report(bench.json, &row)?;
-    if bench.peers {
-        let mut others = peers::run(&dir, &files, bench.vehicles, ROUNDS, bench.load_for)?;
-        let ours = of(&row, "/samples_per_s").as_f64().unwrap_or_default();
-        let theirs = of(&others, "/samples_per_s").as_f64().unwrap_or_default();
-        let figure = |row: &Value| of(row, "/bytes_per_sample").as_f64().unwrap_or_default();
-        let bytes = figure(&others) / figure(&row);
-        add(&mut others, "samples_per_s_ratio", ours / theirs);
-        add(&mut others, "bytes_per_sample_ratio", bytes);
-        report(bench.json, &others)?;
-    }
-    Ok(())
+    Ok(row)
 }
 
 /// What was seen under load.
@@ -113,7 +129,7 @@ struct Load {
 
 /// Runs the fleet to its end, with questions asked meanwhile if there is a store to ask.
 fn load(
-    bench: &Ingest,
+    (bench, sink): (&Ingest, SinkKind),
     home: &AgentHome,
     fleet: &Fleet,
     agent: &Process,
@@ -130,7 +146,7 @@ fn load(
     while vehicles.ended()?.is_none() {
         std::thread::sleep(Duration::from_millis(250));
         load.rss_max_kib = load.rss_max_kib.max(agent.rss_kib()?.1);
-        if bench.sink == SinkKind::Store && asked.elapsed() >= ASK_EVERY {
+        if sink == SinkKind::Store && asked.elapsed() >= ASK_EVERY {
             asked = now();
             home.call(&["query", QUESTION, "--format", "json"])?;
             load.query_ms.push(asked.elapsed().as_secs_f64() * 1000.0);
