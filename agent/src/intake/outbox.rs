@@ -49,6 +49,7 @@ impl OutboxSender {
     }
 
     /// How many more find room.
+    #[cfg(test)]
     pub fn capacity(&self) -> usize {
         let shared = lock(&self.0);
         shared.messages_max.saturating_sub(shared.waiting.len())

@@ -64,7 +64,7 @@ fn a_sample_that_is_too_old_when_it_comes_stops_nothing() {
     compaction.round(0, &go()).unwrap();
     let path = world.path();
     assert_eq!(count(&path, "SELECT count(*) FROM blocks WHERE level = 1 AND len > 0"), 1);
-    // Its hours stay, and placing it anew does not take them.
+    // Its hours stay.
     assert_eq!(
         count(
             &path,
@@ -73,6 +73,32 @@ fn a_sample_that_is_too_old_when_it_comes_stops_nothing() {
         1
     );
     assert_eq!(check(&path, &mut |_, _| {}).unwrap().findings, vec![]);
+}
+
+#[test]
+fn a_better_clock_leaves_the_hours_whose_samples_are_gone() {
+    let mut world = World::new();
+    let mut engine = world.open();
+    let booted = Frame { clock: Clock::Uptime, boot: 7, ..Frame::minutes(1, 1, 60, 90) };
+    engine.commit(&world.batch(&[booted]), b"on").unwrap();
+    let says = |clock, unix_ms| DeviceTime { boot: 7, uptime_ms: 60_000, unix_ms, clock };
+    let beat = Frame::minutes(3, 1, MAY, 1);
+    let time = says(Clock::Agent, MAY * 1000);
+    engine.commit(&world.records(&beat, time), b"on").unwrap();
+    let mut compaction = world.compaction(&engine);
+    let retention = Retention { samples_ms: Some(DAY * 1000), ..Retention::default() };
+    let retired = compaction.retire(&retention, (MAY + 9 * DAY) * 1000, &go()).unwrap();
+    assert_eq!(retired.samples, 180);
+    let path = world.path();
+    let (hours, from) = ("SELECT count(*) FROM rollups", "SELECT from_ms FROM blocks");
+    let before = (count(&path, hours), count(&path, from));
+    assert_eq!(before.0, 1);
+    let beat = Frame { seq: 2, ..beat };
+    let time = says(Clock::Reference, (MAY + 3600) * 1000);
+    engine.commit(&world.records(&beat, time), b"on").unwrap();
+    let offset = "SELECT offset_ms FROM boots";
+    assert_eq!(count(&path, offset), (MAY + 3600) * 1000 - 60_000, "it was learnt");
+    assert_eq!((count(&path, hours), count(&path, from)), before);
 }
 
 #[test]
