@@ -117,6 +117,7 @@ mod epochs;
 mod scan;
 mod recovery;
 mod lane;
+mod reserve;
 mod reader;
 mod verify;
 mod snapshot;
@@ -135,6 +136,7 @@ use error::is_no_space;
 use lane::LaneLog;
 use reader::Shared;
 use recovery::Survey;
+use reserve::Reserve;
 
 /// The most bytes that wait for a commit, over all lanes.
 pub const PENDING_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -150,6 +152,9 @@ pub struct JournalConfig {
     pub segment_bytes: u64,
     /// Bytes that all files together take at most, to within some KiB of headers and marks.
     pub bytes_max: u64,
+    /// Bytes of the file system that are left to the sinks, which must be able to write what lets
+    /// the journal go; a tenth of it, if that is less.
+    pub reserve_bytes: u64,
 }
 
 impl JournalConfig {
@@ -157,10 +162,17 @@ impl JournalConfig {
     pub const SEGMENT_BYTES: u64 = 64 << 20;
     /// 8 GiB.
     pub const BYTES_MAX: u64 = 8 << 30;
+    /// 64 MiB.
+    pub const RESERVE_BYTES: u64 = 64 << 20;
 
     /// The defaults, in this directory.
     pub const fn new(dir: PathBuf) -> Self {
-        Self { dir, segment_bytes: Self::SEGMENT_BYTES, bytes_max: Self::BYTES_MAX }
+        Self {
+            dir,
+            segment_bytes: Self::SEGMENT_BYTES,
+            bytes_max: Self::BYTES_MAX,
+            reserve_bytes: Self::RESERVE_BYTES,
+        }
     }
 }
 
@@ -192,6 +204,7 @@ pub struct Journal {
     shared: Arc<Shared>,
     ends: watch::Sender<Ends>,
     usage_bytes: u64,
+    room: Reserve,
 }
 
 impl Journal {
@@ -210,6 +223,7 @@ impl Journal {
         let dir = &config.dir;
         let failed = |source| JournalError::at(dir, source);
         prepare(&*storage, dir).map_err(failed)?;
+        let room = Reserve::of(&*storage, dir, config.reserve_bytes);
         let mut survey = Survey::read(&*storage, dir)?;
         let mut report = RecoveryReport { created: survey.is_new(), ..RecoveryReport::default() };
         if survey.journal.is_none() && !report.created {
@@ -236,6 +250,7 @@ impl Journal {
             shared: Arc::new(shared),
             ends: watch::Sender::new(ends),
             usage_bytes: file_bytes.saturating_add(epochs::FILE_LEN),
+            room,
         };
         opened.replay(since, on_entry, &mut report)?;
         Ok((opened, report))
@@ -301,6 +316,9 @@ impl Journal {
         if self.usage_bytes.saturating_add(with) > self.config.bytes_max {
             return Err(AppendError::Full);
         }
+        if !self.room.has(&*self.shared.storage, &self.config.dir, with) {
+            return Err(AppendError::Full);
+        }
         self.lanes.get_mut(lane).append(entry);
         Ok(())
     }
@@ -308,11 +326,15 @@ impl Journal {
     /// Makes everything appended durable: the durable ends. On an error the lanes that could be
     /// written are durable, as [`Self::ends`] tells, and the rest is kept for the next commit.
     pub fn commit(&mut self) -> Result<Positions, CommitError> {
+        let segment_bytes = self.config.segment_bytes.min(self.room.segment_bytes_max);
         let mut fault = None;
         for lane in Lane::ALL {
             let log = self.lanes.get_mut(lane);
-            match log.commit(&self.shared, self.config.segment_bytes) {
-                Ok(grown) => self.usage_bytes = self.usage_bytes.saturating_add(grown),
+            match log.commit(&self.shared, segment_bytes) {
+                Ok(grown) => {
+                    self.usage_bytes = self.usage_bytes.saturating_add(grown);
+                    self.room.used(grown);
+                }
                 Err(source) if fault.is_none() => fault = Some((lane, source)),
                 Err(source) => tracing::debug!(%lane, error = %source, "commit failed here too"),
             }

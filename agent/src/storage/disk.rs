@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use super::{File, Storage};
+use super::{File, Room, Storage};
 
 /// The file system of this machine.
 #[derive(Debug, Clone, Copy, Default)]
@@ -50,9 +50,10 @@ impl Storage for Disk {
         fs::File::open(dir)?.sync_all()
     }
 
-    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
+    fn room(&self, path: &Path) -> io::Result<Room> {
         let stat = rustix::fs::statvfs(path)?;
-        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+        let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+        Ok(Room { free: bytes(stat.f_bavail), total: bytes(stat.f_blocks) })
     }
 }
 

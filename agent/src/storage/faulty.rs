@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::{File, Storage};
+use super::{File, Room, Storage};
 
 /// What a power cut leaves whole of a write.
 const SECTOR_LEN: usize = 512;
@@ -357,11 +357,15 @@ impl Storage for Faulty {
         done((), fault)
     }
 
-    fn free_bytes(&self, _path: &Path) -> io::Result<u64> {
+    fn room(&self, _path: &Path) -> io::Result<Room> {
         let mut state = self.state();
         let fault = state.whole()?;
-        let free = state.capacity.map(|capacity| capacity.saturating_sub(state.used()));
-        done(free.map_or(u64::MAX, |free| free.try_into().unwrap()), fault)
+        let bytes = |count: usize| u64::try_from(count).unwrap();
+        let room = state.capacity.map(|capacity| Room {
+            free: bytes(capacity.saturating_sub(state.used())),
+            total: bytes(capacity),
+        });
+        done(room.unwrap_or(Room { free: u64::MAX, total: u64::MAX }), fault)
     }
 }
 

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::disk::Disk;
-use super::{File, Storage};
+use super::{File, Room, Storage};
 
 /// Bytes of a page.
 const PAGE_LEN: u64 = 4096;
@@ -204,8 +204,8 @@ impl Storage for Held {
         Disk.sync_dir(path)
     }
 
-    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
-        Disk.free_bytes(path)
+    fn room(&self, path: &Path) -> io::Result<Room> {
+        Disk.room(path)
     }
 }
 

@@ -33,8 +33,17 @@ pub trait Storage: Send + Sync + Debug {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Makes the names in a directory durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
-    /// Bytes free for us on the file system of `path`.
-    fn free_bytes(&self, path: &Path) -> io::Result<u64>;
+    /// How much room there is on the file system of `path`.
+    fn room(&self, path: &Path) -> io::Result<Room>;
+}
+
+/// A file system's size, in bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Room {
+    /// What is free for us.
+    pub free: u64,
+    /// All there is.
+    pub total: u64,
 }
 
 /// An open file. Positions are absolute; there is no cursor.

@@ -72,6 +72,43 @@ fn full_journal_takes_more_once_it_is_pruned() {
 }
 
 #[test]
+fn a_full_disk_leaves_room_for_the_sinks() {
+    let disk = Faulty::default();
+    let fixed = usize::try_from(epochs::FILE_LEN).unwrap();
+    let capacity = 10 * fixed;
+    disk.set_capacity(Some(capacity));
+    let config = JournalConfig { reserve_bytes: u64::MAX, ..config() };
+    let opened =
+        Journal::open(shared(&disk), config, [7; 16], 1, &Positions::ZERO, &mut |_, _, _| {});
+    let (mut journal, _) = opened.unwrap();
+    let used = || disk.files().iter().map(|(_, content)| content.len()).sum::<usize>();
+    let mut number = 0;
+    let mut fill = |journal: &mut Journal| loop {
+        match append(journal, Lane::Bulk, number + 1) {
+            Ok(()) => number += 1,
+            Err(AppendError::Full) => break number,
+            Err(error) => panic!("{error}"),
+        }
+        journal.commit().unwrap();
+    };
+    let first = fill(&mut journal);
+    // Within what is looked at again, and headers.
+    let free = capacity - used();
+    assert!((capacity / 10..capacity / 8).contains(&free), "{free} of {capacity}, {first} frames");
+    // Others write: it is less.
+    journal.prune(&journal.ends().positions).unwrap();
+    let capacity = 5 * fixed;
+    disk.set_capacity(Some(capacity));
+    let second = fill(&mut journal);
+    assert!(second > first && used() < capacity, "{} of {capacity}", used());
+    // No room at all: nothing is taken, and nothing is lost.
+    disk.set_capacity(Some(used() + 10));
+    assert_eq!(fill(&mut journal), second);
+    disk.set_capacity(None);
+    assert!(append(&mut journal, Lane::Bulk, second + 1).is_ok());
+}
+
+#[test]
 fn buffer_is_bounded_and_large_payloads_are_refused() {
     let disk = Faulty::default();
     let (mut journal, ..) = open(&disk, 1);

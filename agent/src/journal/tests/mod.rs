@@ -19,7 +19,11 @@ mod model;
 const SEGMENT_BYTES: u64 = 3000;
 
 fn config() -> JournalConfig {
-    JournalConfig { segment_bytes: SEGMENT_BYTES, ..JournalConfig::new("journal".into()) }
+    JournalConfig {
+        segment_bytes: SEGMENT_BYTES,
+        reserve_bytes: 0,
+        ..JournalConfig::new("journal".into())
+    }
 }
 
 fn shared(disk: &Faulty) -> SharedStorage {
