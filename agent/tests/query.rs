@@ -8,7 +8,6 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -17,6 +16,7 @@ use agent::query::made::{Maker, Record};
 use agent::store::block::{Entry, Run, Samples, Stream};
 use agent::vehicles::Belonging;
 use protocol::{Catalogue, Clock, Lane, RingId, Seq, Signal, Step};
+use rustix::thread::CapabilitySet;
 use tempfile::TempDir;
 
 /// 2026-11-21T07:00:00Z in seconds.
@@ -300,13 +300,19 @@ fn an_index_that_is_gone_or_damaged_is_made_anew() {
     answer(dir.path(), &["store", "check"]);
 }
 
-/// The command as a user who does not own what there is, or who took the right from oneself.
+/// The command as one who is bound by what files' modes say: root too, without the right to
+/// override them. (As another user it might not get as far as the binary.)
 fn unprivileged(dir: &Path, args: &[&str]) -> Output {
-    let mut command = command(dir, args);
-    if rustix::process::geteuid().is_root() {
-        command.uid(4321);
-    }
-    command.output().unwrap()
+    let bound = || {
+        if rustix::process::geteuid().is_root() {
+            // What a thread of its own gives up, nothing else loses.
+            for right in [CapabilitySet::DAC_OVERRIDE, CapabilitySet::DAC_READ_SEARCH] {
+                rustix::thread::remove_capability_from_bounding_set(right).unwrap();
+            }
+        }
+        command(dir, args).output().unwrap()
+    };
+    std::thread::scope(|scope| scope.spawn(bound).join().unwrap())
 }
 
 #[test]
