@@ -90,6 +90,9 @@ pub struct ForwarderConfig {
     pub batch_bytes: usize,
     /// Longest time that something waits for its batch to fill.
     pub batch_age: Duration,
+    /// Journal bytes after which the rings' state is kept anew: what a start reads again at most,
+    /// and what the journal keeps longer than the sink needs it.
+    pub snapshot_bytes: u64,
     /// Longest wait between two attempts.
     pub backoff_max: Duration,
     /// Bytes of dead letters kept; older ones go.
@@ -108,6 +111,7 @@ impl ForwarderConfig {
             data_dir,
             batch_bytes: 256 << 10,
             batch_age: Duration::from_millis(200),
+            snapshot_bytes: 32 << 20,
             backoff_max: Duration::from_secs(30),
             dead_letter_bytes_max: 64 << 20,
             parked: ParkedBounds { ring_bytes: 4 << 20, bytes: 64 << 20 },
@@ -149,9 +153,7 @@ pub enum Step {
 
 /// How often an empty journal is looked at.
 const POLL: Duration = Duration::from_millis(20);
-/// Journal bytes after which the rings' state is kept anew: what a start reads again at most.
-const SNAPSHOT_BYTES: u64 = 32 << 20;
-/// Or time.
+/// Time after which the rings' state is kept anew.
 const SNAPSHOT_AGE: Duration = Duration::from_mins(1);
 /// Failed reads in a row after which a block of the journal counts as damaged.
 const READS_MAX: u32 = 8;
@@ -395,7 +397,7 @@ impl<O: OpenFrame, C: CatalogueSource> Forwarder<O, C> {
             return;
         }
         let passed: u64 = committed.0.iter().zip(at.0).map(|(to, from)| to.since(from)).sum();
-        if !due && passed < SNAPSHOT_BYTES && now.saturating_sub(when) < SNAPSHOT_AGE {
+        if !due && passed < self.config.snapshot_bytes && now.saturating_sub(when) < SNAPSHOT_AGE {
             return;
         }
         self.kept.1 = now;

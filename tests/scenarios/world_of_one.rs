@@ -52,10 +52,14 @@ pub struct World {
 impl World {
     /// Replays the taxis of the small set.
     pub fn taxis(extra_config: &str) -> Option<Self> {
-        let files = vec![small_recordings()?.join("taxi_small.csv.gz")];
-        Some(Self::with(extra_config, |dir| {
-            Fleet::replay(binaries(), &dir.join("fleet"), &files, None).unwrap()
-        }))
+        Some(Self::replay(&[small_recordings()?.join("taxi_small.csv.gz")], extra_config))
+    }
+
+    /// Replays recordings.
+    pub fn replay(files: &[PathBuf], extra_config: &str) -> Self {
+        Self::with(extra_config, |dir| {
+            Fleet::replay(binaries(), &dir.join("fleet"), files, None).unwrap()
+        })
     }
 
     /// A synthetic fleet.

@@ -128,8 +128,8 @@ async fn drive(mut acceptor: Acceptor, mut ports: Ports) -> Acceptor {
                 // Only what the checkpoint has can be pruned: one that waits for room is early.
                 let every = if held.is_some() { CHECKPOINT_WHEN_HELD } else { CHECKPOINT_EVERY };
                 if moved && !acceptor.is_waiting() && saved_at.elapsed() >= every {
-                    checkpoint(&mut acceptor);
-                    (moved, saved_at) = (false, Instant::now());
+                    moved = !checkpoint(&mut acceptor);
+                    saved_at = Instant::now();
                 }
                 if let Some(positions) = (ports.floor)(held.is_some())
                     && let Err(error) = acceptor.prune(&positions)
@@ -187,11 +187,13 @@ fn commit(acceptor: &mut Acceptor, status: &AcceptStatus, held: bool) {
     }
 }
 
-fn checkpoint(acceptor: &mut Acceptor) {
-    if let Err(error) = acceptor.checkpoint() {
-        // Costs time at the next start, nothing else.
+/// Whether it was written; if not, it costs time at the next start, and no segment goes until then.
+fn checkpoint(acceptor: &mut Acceptor) -> bool {
+    let saved = acceptor.checkpoint();
+    if let Err(error) = &saved {
         tracing::warn!(%error, "cannot write the watermarks' checkpoint");
     }
+    saved.is_ok()
 }
 
 fn obey(acceptor: &mut Acceptor, control: Control) {

@@ -66,6 +66,9 @@ pub enum AppendError {
     /// The journal has [`JournalConfig::bytes_max`](super::JournalConfig::bytes_max) already: prune first.
     #[error("the journal is full")]
     Full,
+    /// The disk has no more than [`JournalConfig::reserve_bytes`](super::JournalConfig::reserve_bytes) left: make room.
+    #[error("No space left on the journal's disk but what is kept for the sinks")]
+    NoSpace,
     /// The payload has more than [`FRAME_LEN_MAX`](protocol::frame::FRAME_LEN_MAX) bytes.
     #[error("the payload is too large")]
     TooLarge,

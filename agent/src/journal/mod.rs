@@ -162,8 +162,8 @@ impl JournalConfig {
     pub const SEGMENT_BYTES: u64 = 64 << 20;
     /// 8 GiB.
     pub const BYTES_MAX: u64 = 8 << 30;
-    /// 64 MiB.
-    pub const RESERVE_BYTES: u64 = 64 << 20;
+    /// 256 MiB: a sink can take some segments, and keep how far it has got, before any goes.
+    pub const RESERVE_BYTES: u64 = 256 << 20;
 
     /// The defaults, in this directory.
     pub const fn new(dir: PathBuf) -> Self {
@@ -317,7 +317,7 @@ impl Journal {
             return Err(AppendError::Full);
         }
         if !self.room.has(&*self.shared.storage, &self.config.dir, with) {
-            return Err(AppendError::Full);
+            return Err(AppendError::NoSpace);
         }
         self.lanes.get_mut(lane).append(entry);
         Ok(())

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use crate::storage::Storage;
+use crate::storage::{Room, Storage};
 
 /// How much is left to others, and how much there was when that was looked at last.
 #[derive(Clone, Copy, Debug)]
@@ -27,16 +27,7 @@ const LOOK_AFTER: u64 = 4 << 20;
 impl Reserve {
     /// So many bytes of the file system of `dir`, or a tenth of it, whichever is less.
     pub fn of(storage: &dyn Storage, dir: &Path, bytes: u64) -> Self {
-        // What cannot be asked has no limit here: writing will tell.
-        let Ok(room) = storage.room(dir) else {
-            return Self {
-                bytes: 0,
-                free: u64::MAX,
-                look_after: u64::MAX,
-                used: 0,
-                segment_bytes_max: u64::MAX,
-            };
-        };
+        let room = Room::at(storage, dir);
         let bytes = bytes.min(room.total / 10);
         Self {
             bytes,
@@ -53,9 +44,7 @@ impl Reserve {
         if self.bytes == 0 || (self.used <= self.look_after && fits(self.free)) {
             return true;
         }
-        if let Ok(room) = storage.room(dir) {
-            (self.free, self.used) = (room.free, 0);
-        }
+        (self.free, self.used) = (Room::at(storage, dir).free, 0);
         self.free >= self.bytes.saturating_add(with)
     }
 

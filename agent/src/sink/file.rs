@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use super::ndjson::Ndjson;
 use super::numbered::{LogEnd, Naming, NumberedLog};
 use super::slots::Slots;
-use super::{CursorState, Erased, Reconcile, Remains, Resume, Sink, SinkError, scan};
+use super::{CursorState, Erased, Reconcile, Remains, Resume, Sink, SinkError, room, scan};
 use crate::journal::{JournalTail, Position};
 use crate::lock::DirLock;
 use crate::privacy::Cleared;
@@ -161,6 +161,7 @@ impl Sink for FileSink {
         let end = if batch.documents() == 0 {
             log.end()
         } else {
+            room::left_after(batch, &**log.storage(), &log.naming().dir)?;
             log.append_parts(1, *rotate_bytes, |write| ndjson.render(batch, write))
                 .map_err(|error| SinkError::retry("cannot write the sink's file", &error))?
         };

@@ -16,6 +16,7 @@ use crate::privacy::Cleared;
 mod file;
 mod ndjson;
 mod numbered;
+mod room;
 mod scan;
 mod slots;
 mod stdout;

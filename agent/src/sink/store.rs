@@ -14,7 +14,7 @@ use std::sync::Arc;
 use protocol::{DeviceId, RingId, Seq};
 
 use super::file::{Holds, holds};
-use super::{CursorState, Erased, Reconcile, Resume, Sink, SinkError};
+use super::{CursorState, Erased, Reconcile, Resume, Sink, SinkError, room};
 use crate::journal::JournalTail;
 use crate::lock::DirLock;
 use crate::privacy::Cleared;
@@ -35,6 +35,8 @@ pub struct StoreSinkConfig {
 /// The sink.
 #[derive(Debug)]
 pub struct StoreSink {
+    storage: SharedStorage,
+    dir: PathBuf,
     engine: Engine,
     compaction: Option<CompactionHandle>,
     /// What it was begun with, to begin it again.
@@ -70,7 +72,8 @@ impl StoreSink {
                 },
             },
         };
-        Ok((Self { engine, compaction: None, compacts: None, _lock: lock }, resume))
+        let (storage, dir) = (Arc::clone(storage), config.dir.clone());
+        Ok((Self { storage, dir, engine, compaction: None, compacts: None, _lock: lock }, resume))
     }
 
     /// Compacts and retires in the background from now on, on a thread of its own.
@@ -109,6 +112,7 @@ impl StoreSink {
 
 impl Sink for StoreSink {
     fn write(&mut self, batch: &Cleared, cursor: &CursorState) -> Result<(), SinkError> {
+        room::left_after(batch, &*self.storage, &self.dir)?;
         let record = postcard::to_extend(cursor, Vec::new())
             .map_err(|error| SinkError::Stop(format!("cannot encode the cursor: {error}")))?;
         if self.compaction.as_ref().is_some_and(CompactionHandle::wants_seal) {

@@ -46,6 +46,22 @@ pub struct Room {
     pub total: u64,
 }
 
+impl Room {
+    /// Some frames' samples.
+    const STRIDE_MIN: u64 = 64 << 10;
+
+    /// On the file system of `path`; where it cannot be asked there is no end of it: writing will
+    /// tell.
+    pub fn at(storage: &dyn Storage, path: &Path) -> Self {
+        storage.room(path).unwrap_or(Self { free: u64::MAX, total: u64::MAX })
+    }
+
+    /// The most bytes that may be written there before something is let go: little on a small disk.
+    pub fn stride(&self) -> u64 {
+        (self.total / 64).max(Self::STRIDE_MIN)
+    }
+}
+
 /// An open file. Positions are absolute; there is no cursor.
 pub trait File: Send + Sync + Debug {
     /// Writes all of `bytes` at `at`, growing the file if need be.

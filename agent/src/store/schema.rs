@@ -9,6 +9,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::StoreError;
+use crate::storage::{Disk, Room};
 
 /// The index's file in the store's directory.
 pub const FILE: &str = "store.db";
@@ -112,6 +113,11 @@ pub fn create(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch("COMMIT")
 }
 
+/// Bytes of a page of the index.
+const PAGE_BYTES: u64 = 4096;
+/// Pages in the log of changes, once it is written back: `SQLite`'s own default.
+const WAL_PAGES_MAX: u32 = 1000;
+
 /// Opens an index to write, or makes one where there is none.
 ///
 /// Every commit is durable: the cursor in it lets the journal go. A writer waits for another (the
@@ -123,6 +129,11 @@ pub fn open_to_write(path: &Path, cache_kib: i64) -> Result<Connection, StoreErr
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(Duration::from_secs(30))?;
+    // On a small disk the log of changes must not take what is left of it.
+    let stride = Room::at(&Disk, path.parent().unwrap_or(path)).stride();
+    let pages =
+        u32::try_from(stride / PAGE_BYTES).map_or(WAL_PAGES_MAX, |pages| pages.min(WAL_PAGES_MAX));
+    connection.pragma_update(None, "wal_autocheckpoint", pages)?;
     if !is_new {
         check(&connection, path)?;
     }

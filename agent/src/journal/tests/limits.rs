@@ -86,7 +86,7 @@ fn a_full_disk_leaves_room_for_the_sinks() {
     let mut fill = |journal: &mut Journal| loop {
         match append(journal, Lane::Bulk, number + 1) {
             Ok(()) => number += 1,
-            Err(AppendError::Full) => break number,
+            Err(AppendError::NoSpace) => break number,
             Err(error) => panic!("{error}"),
         }
         journal.commit().unwrap();

@@ -1,7 +1,7 @@
 //! Making a sink of its section of the configuration, and a forwarder to it.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ use crate::sink::{
     AnySink, FileSink, FileSinkConfig, Resume, Sink as _, SinkError, StdoutSink, StoreSink,
     StoreSinkConfig,
 };
-use crate::storage::SharedStorage;
+use crate::storage::{Room, SharedStorage};
 use crate::store::Retention;
 use crate::vehicles::{Standing, VehicleId};
 
@@ -177,6 +177,12 @@ impl Making {
             // Fewer and larger blocks; the journal holds the rest meanwhile.
             config.batch_bytes = STORE_BATCH_BYTES;
             config.batch_age = STORE_BATCH_AGE;
+        }
+        let stride = |dir: &Path| Room::at(&*self.storage, dir).stride();
+        config.snapshot_bytes = config.snapshot_bytes.min(stride(&config.data_dir));
+        if let SinkKind::Store { path, .. } | SinkKind::File { path, .. } = &self.sink.kind {
+            let most = usize::try_from(stride(&sink_dir(&self.config, path)));
+            config.batch_bytes = config.batch_bytes.min(most.unwrap_or(usize::MAX));
         }
         let parts = (opener, self.catalogues.clone(), policy);
         let forwarder = Forwarder::open(&self.storage, config, self.tail.clone(), sink, parts)
