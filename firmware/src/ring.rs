@@ -29,8 +29,8 @@ use protocol::frame::FRAME_LEN_MAX;
 use protocol::{Counts, FrameTag, Lane, RingId, Seq};
 
 mod body;
-#[cfg(test)]
-pub(crate) mod flash_model;
+#[cfg(any(test, feature = "model"))]
+pub mod flash_model;
 mod fork;
 mod layout;
 mod open;
@@ -142,6 +142,8 @@ impl<E> From<E> for RingError<E> {
 
 /// One lane's store of sealed frames.
 #[derive(Debug)]
+// A device has one for each region. A proof tries what follows from one moment again and again.
+#[cfg_attr(any(test, feature = "model"), derive(Clone))]
 pub struct Ring {
     geometry: Geometry,
     meta: RingMeta,
