@@ -12,6 +12,7 @@ mod bench;
 mod ci;
 mod demo;
 mod needs;
+mod prove;
 mod replay;
 mod test;
 mod torture;
@@ -68,6 +69,11 @@ enum Chore {
         #[arg(long)]
         keep: bool,
     },
+    /// Try every state that a fault can leave behind.
+    Prove {
+        #[command(subcommand)]
+        proof: Proof,
+    },
     /// Replay every recording through the agent's own port and through Mosquitto, with TLS and
     /// without, and hold file sink and store against what the devices took.
     Replay {
@@ -83,6 +89,17 @@ enum Chore {
     },
     /// What CI runs: formatting, lints, licences, docs, tests, torture.
     Ci,
+}
+
+#[derive(Subcommand)]
+enum Proof {
+    /// The device's store: every flash operation x torn word x second cut in what follows.
+    #[command(disable_help_flag = true)]
+    Device {
+        /// What milepost-prove takes: --states, --seed, --history, --planted, --json.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
 }
 
 #[derive(Subcommand)]
@@ -156,6 +173,7 @@ fn run(chore: Chore) -> Result<()> {
         Chore::Torture { kills, seed, data, keep } => {
             torture::run(&torture::Torture { kills, seed, data, keep })
         }
+        Chore::Prove { proof: Proof::Device { options } } => prove::run("device", &options),
         Chore::Replay { data, way, json } => {
             let ways = if way.is_empty() { replay::Way::value_variants().to_vec() } else { way };
             replay::run(&replay::Replay { data, ways, json })
