@@ -162,7 +162,7 @@ fn decode(bytes: &[u8; ENTRY_LEN]) -> Option<(u32, SystemState)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ring::flash_model::FlashModel;
+    use crate::ring::flash_model::{FlashModel, Left};
 
     type Flash = FlashModel<4, 4, 256>;
 
@@ -200,6 +200,66 @@ mod tests {
                 known = found;
             }
         }
+    }
+
+    const WAYS: [Left; 7] = [
+        Left::Untouched,
+        Left::Complete,
+        Left::Torn(1),
+        Left::Torn(2),
+        Left::Garbage(3),
+        Left::Scattered(4),
+        Left::Scattered(5),
+    ];
+
+    /// Writes with the power cut at this step; what is found then, unless the step is none of its.
+    fn cut_write<const U: usize>(
+        flash: &mut FlashModel<U, U, 256>,
+        next: SystemState,
+        step: u32,
+        left: Left,
+    ) -> Option<SystemState> {
+        let mut system = System::open(flash, &REGION).unwrap();
+        let known = system.state();
+        flash.cut_at(step, left);
+        let written = system.write(flash, next).is_ok();
+        flash.power_on();
+        let found = System::open(flash, &REGION).unwrap().state();
+        assert!(found == next || (found == known && !written), "step {step}, {left:?}");
+        (!written).then_some(found)
+    }
+
+    fn every_cut_and_every_second_one<const U: usize>(entries: Range<u32>) {
+        for entries in entries {
+            let mut full = FlashModel::<U, U, 256>::new(3, 1);
+            let mut system = System::open(&mut full, &REGION).unwrap();
+            for boot in 1..=entries {
+                system.write(&mut full, state(boot)).unwrap();
+            }
+            for (step, left) in (0..100).flat_map(|step| WAYS.map(|left| (step, left))) {
+                let mut cut = full.clone();
+                if cut_write(&mut cut, state(entries + 1), step, left).is_none() {
+                    break;
+                }
+                for (step, left) in (0..100).flat_map(|step| WAYS.map(|left| (step, left))) {
+                    let mut again = cut.clone();
+                    if cut_write(&mut again, state(entries + 2), step, left).is_none() {
+                        break;
+                    }
+                    let mut system = System::open(&mut again, &REGION).unwrap();
+                    system.write(&mut again, state(99)).unwrap();
+                    assert_eq!(System::open(&mut again, &REGION).unwrap().state(), state(99));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_cut_and_every_second_one_leaves_the_entry_before_or_the_new_one() {
+        // A sector holds eight: around its end, and with larger units all there is.
+        every_cut_and_every_second_one::<1>(7..9);
+        every_cut_and_every_second_one::<4>(0..18);
+        every_cut_and_every_second_one::<8>(0..18);
     }
 
     #[test]
