@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
 use milepost_proof::device::{Planted, Replay, prove};
+use serde_json::json;
 
 /// How often a run says where it is.
 const PROGRESS: Duration = Duration::from_secs(10);
@@ -38,16 +39,37 @@ enum Proof {
         #[arg(long)]
         json: bool,
     },
+    /// Every planted fault: whether the proof that should find it does.
+    Planted {
+        /// What is drawn.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// One JSON object per line.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// In how many distinct states a planted fault has to be found.
+const PLANTED_STATES: u64 = 500_000;
+
+fn main() -> ExitCode {
+    // A panic under proof is a violation, and reported as one.
+    std::panic::set_hook(Box::new(|_| {}));
+    let holds = match Arguments::parse().proof {
+        Proof::Device { states, seed, history, planted, json } => {
+            device(&Replay { seed, states, history, planted }, json)
+        }
+        Proof::Planted { seed, json } => find_planted(seed, json),
+    };
+    if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 #[allow(clippy::disallowed_methods, reason = "what a run takes is for its reader, not for a proof")]
-fn main() -> ExitCode {
-    let Proof::Device { states, seed, history, planted, json } = Arguments::parse().proof;
-    // A panic under proof is a violation, and reported as one.
-    std::panic::set_hook(Box::new(|_| {}));
+fn device(replay: &Replay, json: bool) -> bool {
     let begun = Instant::now();
     let mut said = begun;
-    let report = prove(&Replay { seed, states, history, planted }, |so_far| {
+    let report = prove(replay, |so_far| {
         if said.elapsed() >= PROGRESS {
             said = Instant::now();
             eprintln!("{} distinct states, {} histories", so_far.states_distinct, so_far.histories);
@@ -59,5 +81,28 @@ fn main() -> ExitCode {
     } else {
         println!("{report}\n  {seconds:.1} s");
     }
-    if report.found.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    report.found.is_none()
+}
+
+fn find_planted(seed: u64, json: bool) -> bool {
+    let mut all_found = true;
+    for fault in Planted::ALL {
+        let planted = Some(fault);
+        let report =
+            prove(&Replay { seed, states: PLANTED_STATES, history: None, planted }, |_| {});
+        let states = report.states_distinct;
+        all_found &= report.found.is_some();
+        let violation = report.found.map(|found| found.violation);
+        if json {
+            println!(
+                "{}",
+                json!({"planted": fault.name(), "proof": "device", "found": violation.is_some(),
+                    "states_distinct": states, "violation": violation})
+            );
+        } else {
+            let said = violation.as_deref().unwrap_or("NOT FOUND");
+            println!("{fault:<24} device, after {states:>7} distinct states: {said}");
+        }
+    }
+    all_found
 }

@@ -94,9 +94,14 @@ enum Chore {
 #[derive(Subcommand)]
 enum Proof {
     /// The device's store: every flash operation x torn word x second cut in what follows.
-    #[command(disable_help_flag = true)]
     Device {
         /// What milepost-prove takes: --states, --seed, --history, --planted, --json.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
+    /// Every planted fault: which proof found it.
+    Planted {
+        /// What milepost-prove takes: --seed, --json.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
@@ -174,6 +179,7 @@ fn run(chore: Chore) -> Result<()> {
             torture::run(&torture::Torture { kills, seed, data, keep })
         }
         Chore::Prove { proof: Proof::Device { options } } => prove::run("device", &options),
+        Chore::Prove { proof: Proof::Planted { options } } => prove::run("planted", &options),
         Chore::Replay { data, way, json } => {
             let ways = if way.is_empty() { replay::Way::value_variants().to_vec() } else { way };
             replay::run(&replay::Replay { data, ways, json })

@@ -136,7 +136,7 @@ fn draw_action(kind: Kind, lane: Lane, sector: usize, chance: &mut Chance) -> Ac
         Kind::Young => [5, 10, 2, 5, 5, 5, 5],
         Kind::Round => [2, 25, 0, 0, 0, 4, 6],
         Kind::Full => [2, 0, 0, 0, 0, 4, 4],
-        Kind::Burnt => [35, 8, 0, 0, 0, 5, 2],
+        Kind::Burnt => [55, 8, 0, 0, 0, 5, 2],
         Kind::Forking => [4, 5, 10, 35, 2, 4, 2],
         Kind::Mixed => [8, 15, 4, 12, 3, 6, 6],
     };
@@ -151,7 +151,8 @@ fn draw_action(kind: Kind, lane: Lane, sector: usize, chance: &mut Chance) -> Ac
     }
     let (len, adds) = (draw_len(sector, chance), draw_adds(chance));
     match place {
-        0 => Action::Reserve { len, adds },
+        // Often all of a sector: then nothing that is retained has a frame.
+        0 => Action::Reserve { len: if chance.one_in(3) { sector } else { len }, adds },
         1 if lane == Lane::Latest => Action::Supersede,
         1 => Action::Release { but: chance.below(5) },
         2 => Action::Fork,

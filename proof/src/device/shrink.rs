@@ -4,8 +4,8 @@ use super::cuts::{Failure, Prover};
 use super::history::History;
 use super::planted::Planted;
 
-/// How many shorter histories are tried.
-const TRIES: u32 = 200;
+/// How many states of shorter histories are tried.
+const STATES: u64 = 300_000;
 
 /// Leaves out operations while it still fails, whatever with.
 pub(super) fn shrink(history: &History, failure: &Failure, planted: Option<Planted>) -> History {
@@ -15,16 +15,18 @@ pub(super) fn shrink(history: &History, failure: &Failure, planted: Option<Plant
     shortest.cut_from = last;
     // A second cut that is left out here or there would be missed by chance.
     shortest.is_thorough |= failure.at.second.is_some();
-    let mut tries = 0;
+    let mut states = 0;
     let mut len = last.div_ceil(2);
     while len > 0 {
         let mut from = 0;
-        while from + len < shortest.operations.len() && tries < TRIES {
-            tries += 1;
+        while from + len < shortest.operations.len() && states < STATES {
             let mut shorter = shortest.clone();
             shorter.operations.drain(from..from + len);
             shorter.cut_from = shorter.operations.len().saturating_sub(1);
-            match Prover::seeking(planted).run(&shorter) {
+            let mut prover = Prover::seeking(planted);
+            let outcome = prover.run(&shorter);
+            states += prover.report.states + 1;
+            match outcome {
                 Err(failure) => {
                     // It may fail earlier now.
                     shorter.operations.truncate(failure.at.operation + 1);

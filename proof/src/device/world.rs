@@ -149,7 +149,7 @@ impl<const U: usize, const S: usize> World<U, S> {
     /// Reads everything.
     pub(super) fn check(&mut self) -> Result<(), Stop> {
         for store in &mut self.stores {
-            store.check(&mut self.bench, true)?;
+            store.check(&mut self.bench, false)?;
         }
         Ok(())
     }
@@ -243,14 +243,14 @@ impl Store {
             truth.check_range(gone)?;
         }
         self.held = Some(Held { ring, truth });
-        self.check(bench, false)
+        self.check(bench, true)
     }
 
-    /// Reads all that is retained, and holds it against what is known.
+    /// Reads all that is retained, with tags if this is no boot, and holds it against what is known.
     pub(super) fn check<const U: usize, const S: usize>(
         &mut self,
         bench: &mut Bench<U, S>,
-        with_tags: bool,
+        is_boot: bool,
     ) -> Result<(), Stop> {
         let Some(Held { ring, truth }) = &mut self.held else { return Ok(()) };
         let (first, next) = (ring.first_retained(), ring.next());
@@ -267,7 +267,7 @@ impl Store {
                     let frame = buffer.get(..read.len).unwrap_or_default();
                     let gap = gap.take();
                     truth.check_frame(seq, frame, &read, gap)?;
-                    if with_tags {
+                    if !is_boot {
                         let tag = ring.tag(&mut bench.flash, seq)?;
                         must(tag == read.tag, || format!("frame {seq} has two tags"))?;
                     }
@@ -284,19 +284,23 @@ impl Store {
             }
         }
         truth.may_be_whole = false;
-        check_end(ring, truth, gap)?;
+        check_end(ring, truth, gap, is_boot)?;
         truth.check_gone(first, self.untold.as_ref())?;
         Ok(truth.check_fork(ring)?)
     }
 }
 
-/// The numbers at the end that have no frame are those that the ring calls burnt.
-fn check_end(ring: &Ring, truth: &Truth, gap: Option<Seq>) -> Result<(), Violation> {
+/// The numbers at the end that have no frame are those that the ring calls burnt: after a boot
+/// exactly those, and later with what it dropped of them.
+fn check_end(ring: &Ring, truth: &Truth, gap: Option<Seq>, is_boot: bool) -> Result<(), Violation> {
     let burnt = ring.burnt();
     let last = ring.next().prev();
     match (gap, burnt) {
         (None, None) => Ok(()),
-        (Some(first), Some(burnt)) if burnt.first <= first && burnt.last == last => {
+        (Some(first), Some(burnt))
+            if burnt.last == last
+                && (burnt.first == first || (burnt.first < first && !is_boot)) =>
+        {
             truth.check_range(&burnt)
         }
         _ => Err(Violation(format!("{burnt:?} is said to be burnt, and {gap:?} to {last} is"))),
