@@ -6,7 +6,7 @@
 //! boots, says what is lost and stores a frame, as it does after any boot, and the power goes once
 //! more at every unit and erase of that. Whatever is found then has to be what was promised.
 //!
-//! **What is promised**, and checked after each boot ([`truth`]):
+//! **What is promised**, and checked after each boot (`truth.rs`):
 //!
 //! - A frame whose write returned is read back whole under its number, in order, once, until it is
 //!   released or dropped. A frame whose write did not return is there whole or not at all, and if

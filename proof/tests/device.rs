@@ -8,15 +8,15 @@ fn run(states: u64, planted: Option<Planted>) -> Report {
 
 #[test]
 fn i3_the_device_store_keeps_its_promise_under_cuts() {
-    let report = run(20_000, None);
+    let report = run(10_000, None);
     assert_eq!(report.found, None, "{report}");
     assert!(report.second_cuts > report.first_cuts, "{report}");
 }
 
 #[test]
 fn histories_repeat_themselves() {
-    let once = run(3_000, None);
-    assert_eq!(once, run(3_000, None));
+    let once = run(2_000, None);
+    assert_eq!(once, run(2_000, None));
 }
 
 /// What the oracle says of each fault, in part.

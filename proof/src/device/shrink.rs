@@ -5,7 +5,7 @@ use super::history::History;
 use super::planted::Planted;
 
 /// How many states of shorter histories are tried.
-const STATES: u64 = 300_000;
+const STATES: u64 = 100_000;
 
 /// Leaves out operations while it still fails, whatever with.
 pub(super) fn shrink(history: &History, failure: &Failure, planted: Option<Planted>) -> History {
