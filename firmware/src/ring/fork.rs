@@ -9,7 +9,7 @@
 use embedded_storage::nor_flash::{NorFlash, ReadNorFlash};
 use protocol::{Counts, FrameTag, RingId, Seq};
 
-use super::layout::{ForkMark, Purpose};
+use super::layout::{self, ForkMark, Purpose};
 use super::open::Scan;
 use super::walk::{Chain, Geometry, Place};
 use super::{Gone, Reserved, Ring, RingError, RingMeta, body};
@@ -178,8 +178,9 @@ impl Ring {
         }
     }
 
-    /// Counts frames of the old ring as lost: burns a number of this ring for them, for which a
-    /// loss record has to be the next frame. What it has to say.
+    /// Counts frames of the old ring as lost: burns a number of this ring for them, or several if
+    /// they add more than a record can say, for which a loss record has to be the next frame. What
+    /// it has to say.
     pub fn lose_old<F: NorFlash>(
         &mut self,
         flash: &mut F,
@@ -188,7 +189,15 @@ impl Ring {
         let Some(takeover) = self.fork.filter(|fork| fork.copied.next() == gone.first) else {
             return Err(RingError::Order);
         };
-        let adds = gone.through.since(takeover.copied_through);
+        let mut adds = gone.through.since(takeover.copied_through);
+        while !layout::is_short(adds) {
+            // Counted, and not passed yet: after a cut the rest is lost anew.
+            let part = layout::shortened(adds);
+            let purpose = Purpose::LostCopy { origin: takeover.copied };
+            drop(self.reserve_for(flash, purpose, 0, part)?);
+            self.copied(takeover.copied, part);
+            adds = adds.since(part);
+        }
         let purpose = Purpose::LostCopy { origin: gone.last };
         let last = self.reserve_for(flash, purpose, 0, adds)?.seq();
         self.copied(gone.last, adds);

@@ -317,6 +317,12 @@ pub(super) fn is_short(counts: Counts) -> bool {
     short(counts.samples).is_some() && short(counts.events).is_some()
 }
 
+/// As much of the counts as fits a record's header.
+pub(super) fn shortened(counts: Counts) -> Counts {
+    let most = u64::from(u32::MAX);
+    Counts { samples: counts.samples.min(most), events: counts.events.min(most) }
+}
+
 fn short(number: u64) -> Option<[u8; 4]> {
     u32::try_from(number).ok().map(u32::to_le_bytes)
 }

@@ -344,7 +344,7 @@ impl Held {
         truth.under_way = UnderWay::Reserving { adds, is_lost_copy: true };
         let burnt = ring.lose_old(&mut bench.flash, gone)?;
         truth.under_way = UnderWay::Nothing;
-        truth.burnt(adds, true);
+        truth.lost(adds);
         let (last, total) = (truth.last(), truth.total());
         must(burnt.last == last && burnt.through == total, || {
             format!("{gone:?} of the old ring became {burnt:?}, and {last} with {total:?} is right")

@@ -92,6 +92,8 @@ pub(super) struct Truth {
     pub old: Option<Rc<Old>>,
     /// What of the old ring is in this one's counts.
     pub taken: Counts,
+    /// And how much of that stands for frames that are lost, and not all of them counted yet.
+    partly: Counts,
     /// Numbers up to here are gone, and were found to be excused.
     excused: Seq,
 }
@@ -107,6 +109,7 @@ impl Truth {
             may_be_whole: false,
             old,
             taken: Counts::ZERO,
+            partly: Counts::ZERO,
             excused: Seq::ZERO,
         }
     }
@@ -163,13 +166,19 @@ impl Truth {
     }
 
     /// A number without a frame.
-    pub(super) fn burnt(&mut self, adds: Counts, is_lost_copy: bool) {
+    fn burnt(&mut self, adds: Counts) {
         let through = self.total() + adds;
         let (content, bytes) = (Content::Nothing, Rc::default());
         self.entries.push(Entry { content, bytes, adds, through, is_durable: false });
-        if is_lost_copy {
-            self.taken += adds;
+    }
+
+    /// The numbers that stand for what is lost of the old ring.
+    pub(super) fn lost(&mut self, adds: Counts) {
+        for part in parts(adds) {
+            self.burnt(part);
         }
+        self.taken += adds;
+        self.partly = Counts::ZERO;
     }
 
     /// After a boot: what became of what was under way. The ring knows; it may only say what can be.
@@ -179,11 +188,8 @@ impl Truth {
         let fresh = next.0 - last.0 - 1;
         let grown = ring.before_next().since(self.total());
         match std::mem::replace(&mut self.under_way, UnderWay::Nothing) {
-            UnderWay::Reserving { adds, is_lost_copy } if fresh == 1 => {
-                must(grown.is_zero() || grown == adds, || {
-                    format!("a reservation of {adds:?} counts as {grown:?}")
-                })?;
-                self.burnt(grown, is_lost_copy);
+            UnderWay::Reserving { adds, is_lost_copy } if fresh > 0 => {
+                self.found(adds, is_lost_copy, fresh, grown)?;
             }
             UnderWay::Writing => {
                 must(fresh == 0, || format!("{fresh} numbers are gone that nobody took"))?;
@@ -201,6 +207,36 @@ impl Truth {
         }
         let (found, total) = (ring.before_next(), self.total());
         must(found == total, || format!("the counts are {found:?} and were {total:?}"))
+    }
+
+    /// So many numbers of a reservation were found, the last one perhaps without its counts.
+    fn found(
+        &mut self,
+        adds: Counts,
+        is_lost_copy: bool,
+        fresh: u64,
+        grown: Counts,
+    ) -> Result<(), Violation> {
+        let parts = if is_lost_copy { parts(adds) } else { vec![adds] };
+        let mut left = grown;
+        let mut parts = parts.into_iter();
+        for number in 1..=fresh {
+            let Some(part) = parts.next() else {
+                return Err(Violation(format!("{fresh} numbers are gone that nobody took")));
+            };
+            let is_torn = number == fresh && left.is_zero();
+            let counted = if is_torn { Counts::ZERO } else { part };
+            self.burnt(counted);
+            left = left.since(counted);
+        }
+        if is_lost_copy {
+            self.taken += grown;
+            self.partly = if grown == adds { Counts::ZERO } else { self.partly + grown };
+        }
+        let total = self.total();
+        must(left.is_zero(), || {
+            format!("a reservation of {adds:?} counts as {grown:?}, and {total:?} is right")
+        })
     }
 
     /// What is gone below the first number retained was released, or is said to be lost.
@@ -261,9 +297,9 @@ impl Truth {
         must(next >= old.first, || format!("the fork is at {next}, before the first retained"))?;
         let before = old.through(old.first.prev()).unwrap_or_default();
         let passed = old.through(next.prev()).unwrap_or_default().since(before);
-        let taken = self.taken;
-        must(passed == taken, || {
-            format!("the fork is at {next}, {passed:?} behind it, and took over {taken:?}")
+        let (taken, partly) = (self.taken, self.partly);
+        must(passed + partly == taken, || {
+            format!("the fork is at {next}, {passed:?} and {partly:?} behind it, took {taken:?}")
         })
     }
 
@@ -274,6 +310,19 @@ impl Truth {
             _ => false,
         })
     }
+}
+
+/// What is lost of an old ring, as the numbers that stand for it say it: at most 32 bits each.
+fn parts(mut adds: Counts) -> Vec<Counts> {
+    let most = u64::from(u32::MAX);
+    let mut parts = Vec::new();
+    while adds.samples > most || adds.events > most {
+        let part = Counts { samples: adds.samples.min(most), events: adds.events.min(most) };
+        parts.push(part);
+        adds = adds.since(part);
+    }
+    parts.push(adds);
+    parts
 }
 
 fn entry(entries: &[Entry], seq: Seq) -> Option<&Entry> {

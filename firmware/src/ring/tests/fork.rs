@@ -168,6 +168,26 @@ fn an_empty_ring_forks_at_once() {
 }
 
 #[test]
+fn a_fork_loses_more_than_one_record_can_count() {
+    let mut case = Case::<4, 512>::new(8, 0, 1);
+    let most = u64::from(u32::MAX);
+    for round in 0..5 {
+        let adds = Counts { samples: most, events: round };
+        case.store.push(100, adds, round).unwrap();
+    }
+    // The records of the first sector: three of five.
+    case.store.flash.bytes_mut()[512 + 72..1024].fill(0xA5);
+    case.begin().unwrap();
+    let old = case.store.ring.fork().unwrap();
+    assert_eq!((old.next, old.last), (Seq(1), Seq(5)));
+    case.copy_all(&mut 0).unwrap();
+    assert_eq!(case.store.ring.before_next(), Counts { samples: 5 * most, events: 10 });
+    let recovery = case.store.reopen();
+    assert_eq!((recovery.torn, recovery.fork), (None, None));
+    case.store.deliver();
+}
+
+#[test]
 fn a_fork_waits_for_the_one_before() {
     let mut case = Case::<4, 1024>::new(6, 8, 1);
     case.begin().unwrap();

@@ -238,9 +238,12 @@ impl<const UNIT: usize, const SECTOR: usize> Store<UNIT, SECTOR> {
         self.oracle.reserving = Some(Counts { samples: u64::MAX, events: 0 });
         let burnt = self.ring.lose_old(&mut self.flash, gone)?;
         self.oracle.reserving = None;
-        assert_eq!(burnt.last, self.oracle.next().0);
-        assert!(burnt.through.samples >= before.samples);
-        self.oracle.through.insert(burnt.last, burnt.through);
+        let next = self.oracle.next().0;
+        assert!(burnt.last >= next && burnt.through.samples >= before.samples);
+        // More than one if they add more than a record can say.
+        for seq in next.0..=burnt.last.0 {
+            self.oracle.through.insert(Seq(seq), burnt.through);
+        }
         self.tell(burnt)?;
         self.tell_dropped()
     }
