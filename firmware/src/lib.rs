@@ -6,6 +6,7 @@
 #[cfg(any(test, feature = "model"))]
 extern crate std;
 
+mod checksum;
 pub mod ports;
 pub mod campaign;
 pub mod batch;

@@ -4,9 +4,10 @@ use embedded_storage::nor_flash::{NorFlash, ReadNorFlash};
 use protocol::frame::{TAG_LEN, tag_of};
 use protocol::{FrameTag, Seq};
 
-use super::layout::{CRC, Commit, UNIT, extent};
+use super::layout::{Commit, UNIT, extent};
 use super::walk::{Chain, Found, Geometry, Place, Record};
 use super::{ReadFrame, RingError};
+use crate::checksum::CRC;
 
 /// Bytes of a frame that are read at once where it has no place as a whole.
 const CHUNK: u32 = 64;
@@ -74,10 +75,34 @@ pub(super) fn tag<F: ReadNorFlash>(
     seq: Seq,
 ) -> Result<FrameTag, RingError<F::Error>> {
     let (record, commit) = committed(flash, geometry, chain, place, seq)?;
-    let mut address = geometry.address(record.number, record.body_at());
-    let mut left = usize::from(commit.len);
+    let address = geometry.address(record.number, record.body_at());
+    let (checksum, tail) = digest(flash, address, commit.len)?;
+    if checksum != commit.checksum {
+        return Err(RingError::Damaged(chain.gone_at(flash, geometry, place, seq)?));
+    }
+    if usize::from(commit.len) < TAG_LEN {
+        return Ok(FrameTag::default());
+    }
+    Ok(tag_of(&tail))
+}
+
+/// The checksum of a body.
+pub(super) fn checksum<F: ReadNorFlash>(
+    flash: &mut F,
+    address: u32,
+    len: u16,
+) -> Result<u32, F::Error> {
+    digest(flash, address, len).map(|(checksum, _)| checksum)
+}
+
+/// The checksum of a body, and its last bytes: at the end of a frame, those of its tag.
+fn digest<F: ReadNorFlash>(
+    flash: &mut F,
+    mut address: u32,
+    len: u16,
+) -> Result<(u32, [u8; TAG_LEN]), F::Error> {
+    let mut left = usize::from(len);
     let mut digest = CRC.digest();
-    // The last bytes read; at the end of the frame, those of its tag.
     let mut tail = [0; TAG_LEN];
     let mut chunk = [0; CHUNK as usize];
     while left > 0 {
@@ -96,13 +121,7 @@ pub(super) fn tag<F: ReadNorFlash>(
         address = address.saturating_add(CHUNK);
         left -= take;
     }
-    if digest.finalize() != commit.checksum {
-        return Err(RingError::Damaged(chain.gone_at(flash, geometry, place, seq)?));
-    }
-    if usize::from(commit.len) < TAG_LEN {
-        return Ok(FrameTag::default());
-    }
-    Ok(tag_of(&tail))
+    Ok((digest.finalize(), tail))
 }
 
 fn committed<F: ReadNorFlash>(

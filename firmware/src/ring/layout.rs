@@ -3,10 +3,10 @@
 //! Everything stands on multiples of [`UNIT`] and is a multiple of it long, so that no write unit
 //! is ever programmed twice, whatever its size.
 
-use crc::{CRC_32_ISCSI, Crc};
 use protocol::{Counts, Lane, RingId, Seq};
 
 use super::RingMeta;
+use crate::checksum::{CRC, flipped_bit, is_one_bit};
 
 /// Lengths as flash counts them, in bytes.
 pub(super) mod extent {
@@ -30,12 +30,16 @@ pub(super) const RECORD_HEADER_LEN: usize = extent::RECORD_HEADER as usize;
 pub(super) const COMMIT_LEN: usize = extent::COMMIT as usize;
 pub(super) const RECORD_OVERHEAD: usize = extent::RECORD_OVERHEAD as usize;
 
+/// Where the checksum of a header stands, of a sector or a record.
+const CHECKSUM_AT: usize = 4;
+const CHECKSUM_LEN: usize = 4;
+/// What a record's checksum is bound to besides its header: the ring and the sector's number.
+const BOUND_LEN: usize = 20;
+
 /// Three letters and the version of this layout.
 const MAGIC: [u8; 4] = *b"MPr\x00";
 /// First byte of a record: never that of a blank unit.
 const RECORD_MARK: u8 = 0xA5;
-
-pub(super) static CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
 
 /// What a sector's header says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -118,18 +122,27 @@ impl SectorHeader {
         (bytes, len)
     }
 
-    /// Reads it, if it is whole.
+    /// Reads it, if it is whole but for one bit at most: a bit that flips in it would cost all that
+    /// is in its sector, and at the start of a ring the ring.
     pub(super) fn decode(bytes: &[u8; SECTOR_HEADER_LEN_MAX]) -> Option<Self> {
-        let mut fields = Reader(bytes);
-        if fields.take::<4>()? != MAGIC {
+        let magic = u32::from_le_bytes(*bytes.first_chunk()?) ^ u32::from_le_bytes(MAGIC);
+        if magic.count_ones() > 1 {
             return None;
         }
-        let checksum = fields.u32()?;
+        [false, true].into_iter().find_map(|forking| Self::decode_as(*bytes, forking))
+    }
+
+    fn decode_as(mut bytes: [u8; SECTOR_HEADER_LEN_MAX], is_forking: bool) -> Option<Self> {
+        let len = Self::extent(is_forking) as usize;
+        let checksum = u32::from_le_bytes(*bytes.get(4..)?.first_chunk()?);
+        let difference = checksum ^ sector_checksum(bytes.get(..len)?);
+        mend(bytes.get_mut(..len)?, difference, 0)?;
+        let mut fields = Reader(&bytes);
+        let magic = fields.take::<4>()?;
+        fields.u32()?;
         let number = fields.u32()?;
         let [lane, forking, ..] = fields.take::<4>()?;
-        if forking > 1
-            || checksum != sector_checksum(bytes.get(..Self::extent(forking == 1) as usize)?)
-        {
+        if magic != MAGIC || forking != u8::from(is_forking) {
             return None;
         }
         let ring = RingId(fields.take()?);
@@ -159,6 +172,20 @@ impl SectorHeader {
             fork,
         })
     }
+}
+
+/// Turns back the one bit that makes the checksum of a header differ by this; `bound` bytes that
+/// are not in flash come before the header's. Nothing if it takes more than a bit.
+fn mend(header: &mut [u8], difference: u32, bound: usize) -> Option<()> {
+    if difference == 0 || is_one_bit(difference) {
+        return Some(());
+    }
+    let covered = header.len().checked_sub(CHECKSUM_LEN)?;
+    let (at, mask) = flipped_bit(difference, bound.checked_add(covered)?)?;
+    let at = at.checked_sub(bound)?;
+    let at = if at < CHECKSUM_AT { at } else { at.checked_add(CHECKSUM_LEN)? };
+    *header.get_mut(at)? ^= mask;
+    Some(())
 }
 
 /// Over everything but the checksum's own field.
@@ -229,21 +256,23 @@ impl RecordHeader {
         Some(bytes)
     }
 
-    /// Reads it, if it is whole and of this very sector.
+    /// Reads it, if it is whole but for one bit at most, and of this very sector.
     pub(super) fn decode(
         bytes: &[u8; RECORD_HEADER_LEN],
         span: &Span,
         old_next: Seq,
     ) -> Option<Self> {
-        let mut fields = Reader(bytes);
+        let mut bytes = *bytes;
+        let checksum = u32::from_le_bytes(*bytes.get(CHECKSUM_AT..)?.first_chunk()?);
+        let difference = checksum ^ record_checksum(span, &bytes);
+        mend(&mut bytes, difference, BOUND_LEN)?;
+        let mut fields = Reader(&bytes);
         let [mark, kind] = fields.take::<2>()?;
         if mark != RECORD_MARK {
             return None;
         }
         let len = u16::from_le_bytes(fields.take()?);
-        if fields.u32()? != record_checksum(span, bytes) {
-            return None;
-        }
+        fields.u32()?;
         let seq = Seq(span.first.0.checked_add(u64::from(fields.u32()?))?);
         let adds = fields.short_counts()?;
         let before = span.before + fields.short_counts()?;
@@ -261,7 +290,8 @@ impl RecordHeader {
 /// Whether the first bytes of a unit can be those of a record.
 pub(super) const fn may_be_record(unit: [u8; UNIT]) -> bool {
     let [mark, ..] = unit;
-    mark == RECORD_MARK
+    // One bit of it may have flipped.
+    (mark ^ RECORD_MARK).count_ones() <= 1
 }
 
 /// Bound to the ring and the sector's number: what an erase left behind is never a record.
@@ -300,6 +330,13 @@ impl Commit {
         let len = u16::from_le_bytes(fields.take()?);
         let commit = Self { len, checksum };
         (len <= record.len && commit.check(record.seq) == fields.take()?).then_some(commit)
+    }
+
+    /// Reads it as it was before one bit of it flipped, if that can be. A commit's own check is
+    /// short: it is one only if the body agrees.
+    pub(super) fn mended(bytes: [u8; COMMIT_LEN], record: &RecordHeader) -> Option<Self> {
+        let word = u64::from_le_bytes(bytes);
+        (0..u64::BITS).find_map(|bit| Self::decode((word ^ (1 << bit)).to_le_bytes(), record))
     }
 
     fn check(self, seq: Seq) -> [u8; 2] {

@@ -250,7 +250,7 @@ impl Geometry {
             // there, and leave room for the bits of a header that do not show.
             let burnt = (used - seen.end).div_euclid(RecordHeader::record_len(1)).max(1);
             seen.next = Seq(seen.next.0.saturating_add(u64::from(burnt)));
-            seen.end = used.saturating_add(extent::RECORD_HEADER);
+            seen.end = used.saturating_add(extent::RECORD_HEADER).min(self.sector_len);
         }
         Ok(seen)
     }

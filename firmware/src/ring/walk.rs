@@ -7,7 +7,7 @@ use super::layout::{
     COMMIT_LEN, Commit, RECORD_HEADER_LEN, RECORD_OVERHEAD, RecordHeader, SECTOR_HEADER_LEN_MAX,
     SectorHeader, Span, UNIT, extent, may_be_record,
 };
-use super::{Gone, Region, RingError};
+use super::{Gone, Region, RingError, body};
 
 /// How a region is divided.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -114,12 +114,31 @@ impl Geometry {
             if may_be_record(unit) {
                 flash.read(self.address(span.number, at), &mut bytes)?;
                 if let Some(record) = Record::decode(&bytes, chain, span, at, self.sector_len) {
-                    return Ok(Some(record));
+                    return self.with_commit(flash, record, &bytes).map(Some);
                 }
             }
             at = at.saturating_add(extent::UNIT);
         }
         Ok(None)
+    }
+}
+
+impl Geometry {
+    /// The record with its commit even if one bit of that flipped, which the body bears out.
+    fn with_commit<F: ReadNorFlash>(
+        &self,
+        flash: &mut F,
+        record: Record,
+        bytes: &[u8; RECORD_OVERHEAD],
+    ) -> Result<Record, F::Error> {
+        let Some(bytes) = bytes.last_chunk::<COMMIT_LEN>() else { return Ok(record) };
+        if record.commit.is_some() || *bytes == [0xFF; COMMIT_LEN] {
+            return Ok(record);
+        }
+        let Some(commit) = Commit::mended(*bytes, &record.header) else { return Ok(record) };
+        let address = self.address(record.number, record.body_at());
+        let is_borne_out = body::checksum(flash, address, commit.len)? == commit.checksum;
+        Ok(Record { commit: is_borne_out.then_some(commit), ..record })
     }
 }
 
