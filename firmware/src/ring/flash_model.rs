@@ -28,6 +28,8 @@ pub struct FlashModel<const READ: usize, const WRITE: usize, const ERASE: usize>
     /// When the power goes; never, if absent.
     fuse: Option<Fuse>,
     powered: bool,
+    /// Where the power would go, a write or erase fails instead.
+    failing: bool,
     random: u64,
     /// Writes and erases so far.
     pub operations: u32,
@@ -70,7 +72,7 @@ enum Hit {
     At(usize, Left),
 }
 
-/// The power is gone, until [`FlashModel::power_on`].
+/// The power is gone, until [`FlashModel::power_on`]; or it stayed, and only this failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PowerCut;
 
@@ -96,6 +98,7 @@ impl<const READ: usize, const WRITE: usize, const ERASE: usize> FlashModel<READ,
             programmed: vec![false; sectors * ERASE / WRITE],
             fuse: None,
             powered: true,
+            failing: false,
             random: scrambled(seed),
             operations: 0,
             bytes_read: 0,
@@ -113,9 +116,16 @@ impl<const READ: usize, const WRITE: usize, const ERASE: usize> FlashModel<READ,
         self.fuse = Some(Fuse::Steps(steps, left));
     }
 
+    /// As [`FlashModel::cut_at`], but the power stays: the write or erase says that it failed.
+    pub fn fail_at(&mut self, steps: u32, left: Left) {
+        self.cut_at(steps, left);
+        self.failing = true;
+    }
+
     /// The power is back, and stays.
     pub fn power_on(&mut self) {
         self.powered = true;
+        self.failing = false;
         self.fuse = None;
     }
 
@@ -165,7 +175,8 @@ impl<const READ: usize, const WRITE: usize, const ERASE: usize> FlashModel<READ,
                 Hit::At(*more as usize, *left)
             }
         };
-        self.powered = false;
+        self.powered = core::mem::take(&mut self.failing);
+        self.fuse = None;
         Some(hit)
     }
 
