@@ -235,8 +235,9 @@ impl Store {
     ) -> Result<(), RingError<F::Error>> {
         self.say_burnt(flash, time)?;
         let due = self.losses_due_ms().is_some_and(|due| at_once || due <= time.uptime_ms);
-        if let Some(unsaid) = self.unsaid.take_if(|_| due) {
+        if let Some(unsaid) = self.unsaid.filter(|_| due) {
             self.put_loss(flash, unsaid.gone, unsaid.reason, time)?;
+            self.unsaid = None;
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use protocol::{Clock, Counts, Lane};
 pub(crate) mod agent;
 pub(crate) mod world;
 
+use crate::ring::flash_model::Left;
 use world::{Weather, World};
 
 #[test]
@@ -316,6 +317,31 @@ fn a_damaged_frame_costs_itself_and_no_other() {
     assert!((1..=60).contains(&lost.samples), "{lost:?}");
     assert!(held.losses.iter().any(|loss| loss.reason == LossReason::Damaged));
     assert_eq!(world.agent.repeats, 0, "waits instead of sending what nobody can take");
+}
+
+#[test]
+fn a_loss_that_the_flash_refuses_is_said_later() {
+    let mut world = World::new(50);
+    world.offline = true;
+    run_for(&mut world, 60);
+    // The body of the first frame of the bulk ring.
+    world.flash.bytes_mut()[10 * world::ERASE + 72 + 40 + 30] ^= 1;
+    world.offline = false;
+    // Until the frame is passed; then every write fails for a while.
+    while world.app.stores[Lane::Bulk.index()].losses_due_ms().is_none() {
+        world.step(100);
+    }
+    for _ in 0..40 {
+        world.flash.fail_at(0, Left::Untouched);
+        world.step(100);
+    }
+    world.flash.power_on();
+    assert!(world.app.counters().flash_errors > 0);
+    let is_due = world.app.stores[Lane::Bulk.index()].losses_due_ms().is_some();
+    assert!(is_due, "it is still to be said");
+    world.settle();
+    let losses = &world.agent.held(Lane::Bulk).losses;
+    assert!(losses.iter().any(|loss| loss.reason == LossReason::Damaged));
 }
 
 #[test]
