@@ -31,12 +31,14 @@ use protocol::{Counts, FrameTag, Lane, RingId, Seq};
 mod body;
 #[cfg(any(test, feature = "model"))]
 pub mod flash_model;
+mod fields;
 mod fork;
 mod layout;
 mod open;
 #[cfg(test)]
 mod tests;
 mod walk;
+mod written;
 
 pub use fork::{Fork, OldFrame};
 pub use open::{Opened, Recovery};
@@ -271,7 +273,10 @@ impl Ring {
         if len == 0 || len > len_max {
             return Err(RingError::TooLarge);
         }
-        body::write(flash, self.geometry.address(number, at), seq, frame, len)?;
+        let written = body::write(flash, self.geometry.address(number, at), seq, frame, len);
+        if written.is_err() && !self.is_written(flash, seq, number, at) {
+            written?;
+        }
         self.committed = seq;
         if let Purpose::Copy { origin } = purpose {
             self.chain.before_next += adds;
@@ -321,6 +326,9 @@ impl Ring {
     /// the agent pass, and the loss record, somewhere behind, says why.
     pub fn give_up(&mut self, gone: &Gone) {
         if gone.last >= self.first && gone.last < self.chain.next {
+            // Like what is dropped: a boot tells it again if the loss record was not stored.
+            let continues = self.lost_first.filter(|_| gone.first == self.first);
+            self.lost_first = continues.or(Some(gone.first));
             self.first = gone.last.next();
             self.before_first = gone.through;
         }
@@ -355,7 +363,10 @@ impl Ring {
         // Whatever the flash makes of it, this number and this place are used now.
         self.chain.next = seq.next();
         self.chain.end = at.saturating_add(taken);
-        flash.write(self.geometry.address(number, at), &bytes)?;
+        let written = flash.write(self.geometry.address(number, at), &bytes);
+        if written.is_err() && self.header_at(flash, number, at) != Some(header) {
+            written?;
+        }
         if !matches!(purpose, Purpose::Copy { .. }) {
             self.chain.before_next += adds;
         }

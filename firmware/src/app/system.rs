@@ -16,10 +16,12 @@ const MAGIC: [u8; 4] = *b"MPs\x00";
 const ENTRY_LEN: usize = STRIDE as usize;
 const STRIDE: u32 = 32;
 const SECTORS: u32 = 2;
+/// By how much a number may rise from one entry to one that is mended.
+const STEP_MAX: u32 = 16;
 
 /// What is remembered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct SystemState {
+pub struct SystemState {
     /// Boots so far, this one included.
     pub boot: u32,
     /// Rings formatted so far, of any lane; never goes back.
@@ -41,7 +43,7 @@ pub enum SystemError<E> {
 
 /// The area, opened.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct System {
+pub struct System {
     start: u32,
     sector_len: u32,
     /// Counts the entries written.
@@ -70,13 +72,22 @@ impl System {
         let state = SystemState::default();
         // With nothing there, the first entry finds this sector full and opens the other.
         let mut system = Self { start, sector_len, number: 0, sector: 1, at: sector_len, state };
-        for sector in 0..SECTORS {
-            system.scan(flash, sector).map_err(SystemError::Flash)?;
+        for mends in [false, true] {
+            for sector in 0..SECTORS {
+                system.scan(flash, sector, mends).map_err(SystemError::Flash)?;
+            }
         }
         Ok(system)
     }
 
-    fn scan<F: NorFlash>(&mut self, flash: &mut F, sector: u32) -> Result<(), F::Error> {
+    /// Looks for the newest entry in a sector; once all whole ones are known, for the one after them
+    /// of which a bit flipped.
+    fn scan<F: NorFlash>(
+        &mut self,
+        flash: &mut F,
+        sector: u32,
+        mends: bool,
+    ) -> Result<(), F::Error> {
         let mut newest = None;
         let mut used_until = 0;
         let mut at = 0;
@@ -87,7 +98,7 @@ impl System {
             if bytes.iter().any(|byte| *byte != 0xff) {
                 used_until = at;
             }
-            let entry = decode(&bytes);
+            let entry = if mends { self.mended(&bytes) } else { decode(&bytes) };
             newest = entry.filter(|(number, _)| *number > self.number).or(newest);
             if let Some((number, _)) = newest {
                 self.number = number;
@@ -97,6 +108,34 @@ impl System {
             (self.state, self.sector, self.at) = (state, sector, used_until);
         }
         Ok(())
+    }
+
+    /// The entry after the newest one, as it was before a bit of it flipped: without it, a boot
+    /// would get the number of the one before. An entry that was cut short hardly looks so; should
+    /// it, numbers are passed over and none is used twice.
+    fn mended(&self, bytes: &[u8; ENTRY_LEN]) -> Option<(u32, SystemState)> {
+        let (said, checksum) = bytes.split_last_chunk::<4>()?;
+        let magic = u32::from_le_bytes(*said.first_chunk()?) ^ u32::from_le_bytes(MAGIC);
+        if magic.count_ones() > 1 {
+            return None;
+        }
+        let difference = CRC.checksum(said) ^ u32::from_le_bytes(*checksum);
+        let mut mended = *bytes;
+        if difference == 0 {
+            // Whole, and known.
+            return None;
+        } else if is_one_bit(difference) {
+            mended.last_chunk_mut::<4>()?.copy_from_slice(&CRC.checksum(said).to_le_bytes());
+        } else {
+            let (at, mask) = flipped_bit(difference, said.len())?;
+            *mended.get_mut(at)? ^= mask;
+        }
+        let (number, state) = decode(&mended)?;
+        let follows = |then: u32, now: u32| now.checked_sub(then).is_some_and(|by| by <= STEP_MAX);
+        let is_next = number == self.number.saturating_add(1)
+            && follows(self.state.boot, state.boot)
+            && follows(self.state.formats, state.formats);
+        is_next.then_some((number, SystemState { clean: false, ..state }))
     }
 
     /// What is remembered.
@@ -122,7 +161,14 @@ impl System {
         let address = self.address(self.sector, self.at);
         // Used up even if the write fails: a place is never written twice.
         self.at = self.at.saturating_add(STRIDE);
-        flash.write(address, &bytes).map_err(SystemError::Flash)?;
+        let written = flash.write(address, &bytes);
+        let mut found = [0; ENTRY_LEN];
+        // What the next boot would take for written is written, whatever the flash says of it.
+        if written.is_err()
+            && (flash.read(address, &mut found).is_err() || decode(&found) != Some((number, state)))
+        {
+            written.map_err(SystemError::Flash)?;
+        }
         (self.number, self.state) = (number, state);
         Ok(())
     }
@@ -145,15 +191,10 @@ fn encode(number: u32, state: &SystemState) -> [u8; ENTRY_LEN] {
     bytes
 }
 
-/// Reads an entry, if it is whole but for one bit at most: without the newest one a number of boots
-/// would be said twice.
 fn decode(bytes: &[u8; ENTRY_LEN]) -> Option<(u32, SystemState)> {
-    let mut bytes = *bytes;
-    let (said, checksum) = bytes.split_last_chunk_mut::<4>()?;
-    let difference = CRC.checksum(said) ^ u32::from_le_bytes(*checksum);
-    if difference != 0 && !is_one_bit(difference) {
-        let (at, mask) = flipped_bit(difference, said.len())?;
-        *said.get_mut(at)? ^= mask;
+    let (said, checksum) = bytes.split_last_chunk::<4>()?;
+    if CRC.checksum(said) != u32::from_le_bytes(*checksum) {
+        return None;
     }
     let mut fields = said
         .strip_prefix(&MAGIC)?
@@ -190,20 +231,40 @@ mod tests {
     }
 
     #[test]
-    fn a_flipped_bit_costs_nothing() {
+    fn a_flipped_bit_repeats_no_number() {
+        for boots in 1..20 {
+            let mut flash = Flash::new(3, 1);
+            for boot in 1..=boots {
+                let mut system = System::open(&mut flash, &REGION).unwrap();
+                system.write(&mut flash, state(boot)).unwrap();
+            }
+            for bit in REGION.start * 8..REGION.end * 8 {
+                let mut flash = flash.clone();
+                flash.bytes_mut()[bit as usize / 8] ^= 1 << (bit % 8);
+                let mut system = System::open(&mut flash, &REGION).unwrap();
+                let (found, whole) = (system.state(), state(boots));
+                let hurt = SystemState { clean: false, ..whole };
+                assert!(found == whole || found == hurt, "bit {bit}: {found:?}");
+                system.write(&mut flash, state(99)).unwrap();
+                let again = System::open(&mut flash, &REGION).unwrap().state();
+                assert_eq!(again, state(99), "{boots}, bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_boot_would_find_is_written_whatever_the_flash_says() {
         let mut flash = Flash::new(3, 1);
-        for boot in 1..12 {
-            let mut system = System::open(&mut flash, &REGION).unwrap();
-            system.write(&mut flash, state(boot)).unwrap();
-        }
-        for bit in REGION.start * 8..REGION.end * 8 {
-            let mut flash = flash.clone();
-            flash.bytes_mut()[bit as usize / 8] ^= 1 << (bit % 8);
-            let mut system = System::open(&mut flash, &REGION).unwrap();
-            assert_eq!(system.state(), state(11), "bit {bit}");
-            system.write(&mut flash, state(12)).unwrap();
-            assert_eq!(System::open(&mut flash, &REGION).unwrap().state(), state(12), "bit {bit}");
-        }
+        let mut system = System::open(&mut flash, &REGION).unwrap();
+        system.write(&mut flash, state(1)).unwrap();
+        flash.fail_at(7, Left::Complete);
+        system.write(&mut flash, state(2)).unwrap();
+        // Were it not, this would be the second entry of its number, and not be looked at.
+        system.write(&mut flash, state(3)).unwrap();
+        assert_eq!(System::open(&mut flash, &REGION).unwrap().state(), state(3));
+        flash.fail_at(7, Left::Untouched);
+        assert!(system.write(&mut flash, state(4)).is_err());
+        assert_eq!(System::open(&mut flash, &REGION).unwrap().state(), state(3));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use protocol::{Counts, Lane, RingId, Seq};
 
 use super::RingMeta;
+use super::fields::{Reader, Writer};
 use crate::checksum::{CRC, flipped_bit, is_one_bit};
 
 /// Lengths as flash counts them, in bytes.
@@ -122,21 +123,37 @@ impl SectorHeader {
         (bytes, len)
     }
 
-    /// Reads it, if it is whole but for one bit at most: a bit that flips in it would cost all that
-    /// is in its sector, and at the start of a ring the ring.
+    /// Reads it, if it is whole.
     pub(super) fn decode(bytes: &[u8; SECTOR_HEADER_LEN_MAX]) -> Option<Self> {
+        Self::read(bytes, false)
+    }
+
+    /// Reads it as it was before one bit of it flipped, if that can be: the bit would cost all that
+    /// is in its sector, and at the start of a ring the ring. One that was cut short may look so,
+    /// too; but nothing follows that.
+    pub(super) fn mended(bytes: &[u8; SECTOR_HEADER_LEN_MAX]) -> Option<Self> {
+        Self::read(bytes, true)
+    }
+
+    fn read(bytes: &[u8; SECTOR_HEADER_LEN_MAX], mends: bool) -> Option<Self> {
         let magic = u32::from_le_bytes(*bytes.first_chunk()?) ^ u32::from_le_bytes(MAGIC);
         if magic.count_ones() > 1 {
             return None;
         }
-        [false, true].into_iter().find_map(|forking| Self::decode_as(*bytes, forking))
+        [false, true].into_iter().find_map(|forking| Self::read_as(*bytes, forking, mends))
     }
 
-    fn decode_as(mut bytes: [u8; SECTOR_HEADER_LEN_MAX], is_forking: bool) -> Option<Self> {
+    fn read_as(
+        mut bytes: [u8; SECTOR_HEADER_LEN_MAX],
+        is_forking: bool,
+        mends: bool,
+    ) -> Option<Self> {
         let len = Self::extent(is_forking) as usize;
         let checksum = u32::from_le_bytes(*bytes.get(4..)?.first_chunk()?);
         let difference = checksum ^ sector_checksum(bytes.get(..len)?);
-        mend(bytes.get_mut(..len)?, difference, 0)?;
+        if difference != 0 {
+            mend(bytes.get_mut(..len)?, difference, 0).filter(|()| mends)?;
+        }
         let mut fields = Reader(&bytes);
         let magic = fields.take::<4>()?;
         fields.u32()?;
@@ -177,7 +194,7 @@ impl SectorHeader {
 /// Turns back the one bit that makes the checksum of a header differ by this; `bound` bytes that
 /// are not in flash come before the header's. Nothing if it takes more than a bit.
 fn mend(header: &mut [u8], difference: u32, bound: usize) -> Option<()> {
-    if difference == 0 || is_one_bit(difference) {
+    if is_one_bit(difference) {
         return Some(());
     }
     let covered = header.len().checked_sub(CHECKSUM_LEN)?;
@@ -256,16 +273,37 @@ impl RecordHeader {
         Some(bytes)
     }
 
-    /// Reads it, if it is whole but for one bit at most, and of this very sector.
+    /// Reads it, if it is whole and of this very sector.
     pub(super) fn decode(
         bytes: &[u8; RECORD_HEADER_LEN],
         span: &Span,
         old_next: Seq,
     ) -> Option<Self> {
+        Self::read(bytes, span, old_next, false)
+    }
+
+    /// Reads it as it was before one bit of it flipped, if that can be. One that was cut short may
+    /// look so, too; but a commit never follows that.
+    pub(super) fn mended(
+        bytes: &[u8; RECORD_HEADER_LEN],
+        span: &Span,
+        old_next: Seq,
+    ) -> Option<Self> {
+        Self::read(bytes, span, old_next, true)
+    }
+
+    fn read(
+        bytes: &[u8; RECORD_HEADER_LEN],
+        span: &Span,
+        old_next: Seq,
+        mends: bool,
+    ) -> Option<Self> {
         let mut bytes = *bytes;
         let checksum = u32::from_le_bytes(*bytes.get(CHECKSUM_AT..)?.first_chunk()?);
         let difference = checksum ^ record_checksum(span, &bytes);
-        mend(&mut bytes, difference, BOUND_LEN)?;
+        if difference != 0 {
+            mend(&mut bytes, difference, BOUND_LEN).filter(|()| mends)?;
+        }
         let mut fields = Reader(&bytes);
         let [mark, kind] = fields.take::<2>()?;
         if mark != RECORD_MARK {
@@ -362,52 +400,4 @@ pub(super) fn shortened(counts: Counts) -> Counts {
 
 fn short(number: u64) -> Option<[u8; 4]> {
     u32::try_from(number).ok().map(u32::to_le_bytes)
-}
-
-/// Fills a buffer from the front; what does not fit is cut, and the lengths above make it fit.
-struct Writer<'a>(&'a mut [u8]);
-
-impl Writer<'_> {
-    fn put(&mut self, field: &[u8]) {
-        let room = core::mem::take(&mut self.0);
-        if let Some((slot, rest)) = room.split_at_mut_checked(field.len()) {
-            slot.copy_from_slice(field);
-            self.0 = rest;
-        }
-    }
-
-    fn counts(&mut self, counts: Counts) {
-        self.put(&counts.samples.to_le_bytes());
-        self.put(&counts.events.to_le_bytes());
-    }
-}
-
-struct Reader<'a>(&'a [u8]);
-
-impl Reader<'_> {
-    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (field, rest) = self.0.split_first_chunk::<N>()?;
-        self.0 = rest;
-        Some(*field)
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        self.take().map(u32::from_le_bytes)
-    }
-
-    fn seq(&mut self) -> Option<Seq> {
-        self.take().map(|bytes| Seq(u64::from_le_bytes(bytes)))
-    }
-
-    fn counts(&mut self) -> Option<Counts> {
-        let samples = u64::from_le_bytes(self.take()?);
-        let events = u64::from_le_bytes(self.take()?);
-        Some(Counts { samples, events })
-    }
-
-    fn short_counts(&mut self) -> Option<Counts> {
-        let samples = u64::from(self.u32()?);
-        let events = u64::from(self.u32()?);
-        Some(Counts { samples, events })
-    }
 }

@@ -5,7 +5,7 @@ use protocol::{Counts, Lane, Seq};
 
 use super::fork::{Fork, Takeover};
 use super::layout::{ForkMark, Purpose, RecordHeader, SectorHeader, Span, extent};
-use super::walk::{Chain, Geometry};
+use super::walk::{Chain, Geometry, Record};
 use super::{Gone, Region, Ring, RingError, RingMeta};
 
 /// What a region holds.
@@ -163,6 +163,26 @@ pub(super) struct Scan {
 }
 
 impl Scan {
+    /// With one record more, `whole` or not.
+    fn with(mut self, record: &Record, whole: bool) -> Self {
+        let header = &record.header;
+        self.next = header.seq.next();
+        self.end = record.end();
+        self.committed = if whole { Some(header.seq) } else { self.committed };
+        let (adds, origin) = match header.purpose {
+            Purpose::Own => (header.adds, None),
+            Purpose::Copy { origin } if whole => (header.adds, Some(origin)),
+            Purpose::Copy { .. } => (Counts::ZERO, None),
+            Purpose::LostCopy { origin } => (header.adds, Some(origin)),
+        };
+        self.before = header.before + adds;
+        if origin.is_some() {
+            self.copied = origin;
+            self.copied_adds += adds;
+        }
+        self
+    }
+
     fn followed_by(self, later: Self) -> Self {
         Self {
             committed: later.committed.or(self.committed),
@@ -192,7 +212,13 @@ impl Geometry {
         let start = self.sector_address(number);
         // Even if it looks blank: an erase that was cut short leaves bits that look erased.
         flash.erase(start, start.saturating_add(self.sector_len))?;
-        flash.write(start, bytes.get(..len).unwrap_or_default())?;
+        let written = flash.write(start, bytes.get(..len).unwrap_or_default());
+        // What the next boot would take for written is written, whatever the flash says of it.
+        if written.is_err()
+            && !matches!(self.sector(flash, number), Ok(Some(found)) if found == header)
+        {
+            written?;
+        }
         Ok(span)
     }
 
@@ -227,23 +253,17 @@ impl Geometry {
             copied: None,
             copied_adds: Counts::ZERO,
         };
+        let mut last = None;
         while let Some(record) = self.record(flash, chain, span, seen.end, reach)? {
-            let header = &record.header;
-            let whole = record.commit.is_some();
-            seen.next = header.seq.next();
-            seen.end = record.end();
-            seen.committed = if whole { Some(header.seq) } else { seen.committed };
-            let (adds, origin) = match header.purpose {
-                Purpose::Own => (header.adds, None),
-                Purpose::Copy { origin } if whole => (header.adds, Some(origin)),
-                Purpose::Copy { .. } => (Counts::ZERO, None),
-                Purpose::LostCopy { origin } => (header.adds, Some(origin)),
-            };
-            seen.before = header.before + adds;
-            if origin.is_some() {
-                seen.copied = origin;
-                seen.copied_adds += adds;
-            }
+            last = Some((record, seen));
+            seen = seen.with(&record, record.commit.is_some());
+        }
+        // A commit cut short may by chance look whole: its check is short.
+        if let Some((record, before)) = last
+            && record.commit.is_some()
+            && !self.is_sound(flash, &record)?
+        {
+            seen = before.with(&record, false);
         }
         if used > seen.end {
             // A header cut short, or headers destroyed: burn as many numbers as may have stood

@@ -2,6 +2,7 @@
 
 mod cuts;
 mod damage;
+mod failing;
 mod fork;
 mod model;
 mod store;

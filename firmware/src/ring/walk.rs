@@ -8,6 +8,7 @@ use super::layout::{
     SectorHeader, Span, UNIT, extent, may_be_record,
 };
 use super::{Gone, Region, RingError, body};
+use crate::checksum::flipped_bit;
 
 /// How a region is divided.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,11 +65,15 @@ impl Geometry {
     ) -> Result<Option<SectorHeader>, F::Error> {
         let mut bytes = [0; SECTOR_HEADER_LEN_MAX];
         flash.read(self.sector_address(number), &mut bytes)?;
-        let header = SectorHeader::decode(&bytes).filter(|header| {
+        let is_here = |header: &SectorHeader| {
             header.sectors == self.sectors
                 && self.sector_address(header.span.number) == self.sector_address(number)
-        });
-        Ok(header)
+        };
+        if let Some(whole) = SectorHeader::decode(&bytes) {
+            return Ok(Some(whole).filter(is_here));
+        }
+        let Some(mended) = SectorHeader::mended(&bytes).filter(is_here) else { return Ok(None) };
+        Ok(self.bears_out(flash, &mended.span)?.then_some(mended))
     }
 
     /// Where the last byte that is not blank ends, from `at` on; `at` if all is blank.
@@ -113,8 +118,8 @@ impl Geometry {
             flash.read(self.address(span.number, at), &mut unit)?;
             if may_be_record(unit) {
                 flash.read(self.address(span.number, at), &mut bytes)?;
-                if let Some(record) = Record::decode(&bytes, chain, span, at, self.sector_len) {
-                    return self.with_commit(flash, record, &bytes).map(Some);
+                if let Some(record) = self.judge(flash, &bytes, chain, span, at)? {
+                    return Ok(Some(record));
                 }
             }
             at = at.saturating_add(extent::UNIT);
@@ -123,22 +128,77 @@ impl Geometry {
     }
 }
 
+/// What one flipped bit does not destroy.
 impl Geometry {
-    /// The record with its commit even if one bit of that flipped, which the body bears out.
-    fn with_commit<F: ReadNorFlash>(
+    /// Whether a record in the sector is whole that is bound to this header: none is behind one
+    /// that was cut short.
+    fn bears_out<F: ReadNorFlash>(&self, flash: &mut F, span: &Span) -> Result<bool, F::Error> {
+        let mut bytes = [0; RECORD_HEADER_LEN];
+        let mut at = span.records_at;
+        while at.saturating_add(RecordHeader::record_len(0)) <= self.sector_len {
+            flash.read(self.address(span.number, at), &mut bytes)?;
+            if RecordHeader::decode(&bytes, span, Seq::ZERO).is_some() {
+                return Ok(true);
+            }
+            at = at.saturating_add(extent::UNIT);
+        }
+        Ok(false)
+    }
+
+    /// Whether a record with a commit was written to its end: its body agrees, but for one bit that
+    /// may have flipped since.
+    pub(super) fn is_sound<F: ReadNorFlash>(
         &self,
         flash: &mut F,
-        record: Record,
-        bytes: &[u8; RECORD_OVERHEAD],
-    ) -> Result<Record, F::Error> {
-        let Some(bytes) = bytes.last_chunk::<COMMIT_LEN>() else { return Ok(record) };
-        if record.commit.is_some() || *bytes == [0xFF; COMMIT_LEN] {
-            return Ok(record);
-        }
-        let Some(commit) = Commit::mended(*bytes, &record.header) else { return Ok(record) };
+        record: &Record,
+    ) -> Result<bool, F::Error> {
+        let Some(commit) = record.commit else { return Ok(false) };
         let address = self.address(record.number, record.body_at());
-        let is_borne_out = body::checksum(flash, address, commit.len)? == commit.checksum;
-        Ok(Record { commit: is_borne_out.then_some(commit), ..record })
+        let difference = body::checksum(flash, address, commit.len)? ^ commit.checksum;
+        Ok(difference == 0 || flipped_bit(difference, usize::from(commit.len)).is_some())
+    }
+
+    /// The record that these bytes are, if they are one, even if one bit of them flipped. What is
+    /// mended in header or commit, the rest has to bear out.
+    fn judge<F: ReadNorFlash>(
+        &self,
+        flash: &mut F,
+        bytes: &[u8; RECORD_OVERHEAD],
+        chain: &Chain,
+        span: &Span,
+        at: u32,
+    ) -> Result<Option<Record>, F::Error> {
+        let Some((header, rest)) = bytes.split_first_chunk::<RECORD_HEADER_LEN>() else {
+            return Ok(None);
+        };
+        let Some(said) = rest.first_chunk::<COMMIT_LEN>() else { return Ok(None) };
+        let whole = RecordHeader::decode(header, span, chain.old_next);
+        let is_header_whole = whole.is_some();
+        let Some(header) = whole.or_else(|| RecordHeader::mended(header, span, chain.old_next))
+        else {
+            return Ok(None);
+        };
+        let commit = Commit::decode(*said, &header);
+        let is_commit_whole = commit.is_some() || *said == [0xFF; COMMIT_LEN];
+        let mended = || Commit::mended(*said, &header).filter(|_| is_header_whole);
+        let commit = if is_commit_whole { commit } else { mended() };
+        let record = Record { commit, header, number: span.number, at };
+        if record.end() > self.sector_len {
+            return Ok(None);
+        }
+        if is_header_whole && is_commit_whole {
+            return Ok(Some(record));
+        }
+        let address = self.address(record.number, record.body_at());
+        let is_borne_out = match commit {
+            Some(commit) => body::checksum(flash, address, commit.len)? == commit.checksum,
+            None => false,
+        };
+        Ok(match (is_borne_out, is_header_whole) {
+            (true, _) => Some(record),
+            (false, true) => Some(Record { commit: None, ..record }),
+            (false, false) => None,
+        })
     }
 }
 
@@ -155,21 +215,6 @@ pub(super) struct Record {
 }
 
 impl Record {
-    fn decode(
-        bytes: &[u8; RECORD_OVERHEAD],
-        chain: &Chain,
-        span: &Span,
-        at: u32,
-        sector_len: u32,
-    ) -> Option<Self> {
-        let (header, rest) = bytes.split_first_chunk::<RECORD_HEADER_LEN>()?;
-        let commit = *rest.first_chunk::<COMMIT_LEN>()?;
-        let header = RecordHeader::decode(header, span, chain.old_next)?;
-        let record =
-            Self { commit: Commit::decode(commit, &header), header, number: span.number, at };
-        (record.end() <= sector_len).then_some(record)
-    }
-
     /// Where the next one stands.
     pub(super) fn end(&self) -> u32 {
         self.at.saturating_add(RecordHeader::record_len(self.header.len))

@@ -8,6 +8,7 @@ use protocol::{Counts, Lane, Seq};
 
 use super::store::Store;
 use crate::ring::flash_model::FlashModel;
+use crate::ring::layout::Commit;
 use crate::ring::{Gone, Opened, Region, Ring, RingError};
 
 type Frames = BTreeMap<Seq, Vec<u8>>;
@@ -144,6 +145,45 @@ fn damage_given_up_lets_the_agent_pass() {
     store.ring.give_up(&gone);
     assert_eq!(store.ring.first_retained(), Seq(first.0 + 3));
     assert_eq!(store.ring.before_first(), store.oracle.through[&gone.last]);
+}
+
+#[test]
+fn damage_given_up_is_told_after_a_boot_although_its_sector_is_gone() {
+    let mut store = Store::<4, 512>::new(3, 5);
+    for round in 0..3 {
+        store.push(90, Counts { samples: 10, events: 1 }, round).unwrap();
+    }
+    let body = &store.oracle.assigned[&Seq(3)].bytes;
+    let at = store.flash.bytes_mut().windows(90).position(|bytes| bytes == body).unwrap();
+    store.flash.bytes_mut()[at + 20] ^= 1;
+    store.ring.release(Seq(2));
+    let read = store.ring.read(&mut store.flash, Seq(3), &mut [0; 512]);
+    let Err(RingError::Damaged(gone)) = read else { panic!("the frame is damaged") };
+    store.ring.give_up(&gone);
+    // Nobody says so; the circle takes the sector back.
+    while store.ring.next() < Seq(8) {
+        let reserved = store.ring.reserve(&mut store.flash, 90, Counts::ZERO).unwrap();
+        store.ring.write(&mut store.flash, reserved, &[7; 90]).unwrap();
+    }
+    let opened = Ring::open(&mut store.flash, store.region, Lane::Bulk).unwrap();
+    let Opened::Existing(mut ring, _) = opened else { panic!("a ring") };
+    assert_eq!(ring.first_retained(), Seq(4));
+    assert_eq!(ring.take_dropped(), Some(gone));
+}
+
+#[test]
+fn a_commit_that_only_looks_whole_burns_its_number() {
+    let mut store = Store::<4, 512>::new(4, 5);
+    store.push(60, Counts { samples: 7, events: 1 }, 1).unwrap();
+    let reserved = store.ring.reserve(&mut store.flash, 60, Counts::ZERO).unwrap();
+    assert_eq!(reserved.seq(), Seq(2));
+    // Of another body, under the right number: one torn commit in 65,536 is as good.
+    let at = 512 + 72 + 40 + 64 + 32;
+    let commit = Commit { len: 60, checksum: 0x1234_5678 }.encode(Seq(2));
+    store.flash.bytes_mut()[at..at + 8].copy_from_slice(&commit);
+    let (ring, frames, gone) = read_all(&mut store.flash, store.region).expect("a ring");
+    assert_eq!((frames.len(), gone.len()), (1, 1));
+    assert_eq!(ring.burnt(), Some(gone[0]));
 }
 
 #[test]
