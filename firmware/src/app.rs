@@ -26,7 +26,10 @@ pub use config::{AppConfig, Counters, Layout, StartError};
 use open::{catalogue_id, open_store};
 use store::{Identity, Store};
 pub use system::SystemError;
+#[cfg(not(feature = "model"))]
 use system::{System, SystemState};
+#[cfg(feature = "model")]
+pub use system::{System, SystemState};
 
 /// Readings taken in one poll, so that the link is served in between.
 const READINGS_MAX: u32 = 256;

@@ -21,16 +21,20 @@
 //! - A fork takes each frame over once, or counts it as lost.
 //! - The store goes on: it takes a frame, a release and another boot.
 
+mod check;
 mod course;
 mod cuts;
+mod faults;
 mod flash;
 mod history;
 mod planted;
 mod report;
+mod rot;
 mod shrink;
+mod system;
 mod truth;
 mod world;
 
-pub use cuts::{Replay, prove};
+pub use cuts::{Replay, prove, survey};
 pub use planted::Planted;
 pub use report::{Found, Report};

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use firmware::ring::{Gone, OldFrame, Ring, RingError};
 use protocol::{Counts, Seq};
 
+use super::flash::sector_len;
 use super::history::Action;
 use super::planted::Planted;
 use super::truth::{Content, Old, Truth, UnderWay, Violation, must};
@@ -36,7 +37,7 @@ impl Store {
             Action::Fork => self.fork(bench),
             Action::Copy { frames } => (0..frames).try_for_each(|_| self.copy(bench)),
             Action::Format => self.format(bench),
-            Action::Boot => Ok(()),
+            Action::Boot | Action::Stop => Ok(()),
         }
     }
 
@@ -45,6 +46,7 @@ impl Store {
         &mut self,
         bench: &mut Bench<U, S>,
     ) -> Result<(), Stop> {
+        self.tell_damage(bench.planted);
         self.say_losses(bench)?;
         self.copy(bench)
     }
@@ -156,7 +158,7 @@ impl Store {
         &mut self,
         bench: &mut Bench<U, S>,
     ) -> Result<(), Stop> {
-        let meta = bench.meta(self.lane);
+        let meta = bench.name_ring(self.lane)?;
         self.becoming = Some(Truth::new(meta, None));
         let ring = Ring::format(&mut bench.flash, self.region, meta)?;
         self.begun(ring)
@@ -166,7 +168,7 @@ impl Store {
         &mut self,
         bench: &mut Bench<U, S>,
     ) -> Result<(), Stop> {
-        let meta = bench.meta(self.lane);
+        let meta = bench.name_ring(self.lane)?;
         let Some(Held { ring, truth }) = &mut self.held else { return Ok(()) };
         if ring.fork().is_some() {
             let refused = ring.begin_fork(&mut bench.flash, meta);
@@ -234,8 +236,10 @@ impl Store {
         while let Some(gone) = self.held.as_ref().and_then(|held| held.ring.burnt()) {
             self.say(bench, gone)?;
         }
-        while let Some(gone) = self.untold.take() {
+        while let Some(gone) = self.untold {
             self.say(bench, gone)?;
+            // What was dropped for this very frame came on top.
+            self.untold = self.untold.filter(|untold| *untold != gone);
         }
         Ok(())
     }
@@ -262,11 +266,39 @@ impl Store {
             format!("{gone:?} dropped; released through {released}, retained from {first} on")
         })?;
         truth.check_range(&gone)?;
+        self.owe(gone);
+        Ok(())
+    }
+
+    fn owe(&mut self, gone: Gone) {
         self.untold = Some(match self.untold {
-            Some(earlier) => Gone { first: earlier.first, ..gone },
+            Some(earlier) => {
+                let first = earlier.first.min(gone.first);
+                let later = if gone.last >= earlier.last { gone } else { earlier };
+                Gone { first, ..later }
+            }
             None => gone,
         });
-        Ok(())
+    }
+
+    /// What a flipped bit destroyed: passed once all before it is acknowledged, and said.
+    fn tell_damage(&mut self, planted: Option<Planted>) {
+        let Some(gone) = self.damaged.take() else { return };
+        let Some(Held { ring, truth }) = &mut self.held else { return };
+        ring.release(gone.first.prev());
+        truth.released = truth.released.max(gone.first.prev());
+        ring.give_up(&gone);
+        if planted != Some(Planted::DamageUntold) {
+            self.owe(gone);
+        }
+    }
+
+    /// The flash refused something, and the device goes on as it is.
+    pub(super) fn failed(&mut self) -> Result<(), Stop> {
+        self.becoming = None;
+        let Some(Held { ring, truth }) = &mut self.held else { return Ok(()) };
+        truth.failed(ring)?;
+        self.note_dropped()
     }
 }
 
@@ -288,6 +320,7 @@ impl Held {
         };
         let (seq, bytes) = (reserved.seq(), bench.frame(len));
         truth.given(seq, content, adds, &bytes)?;
+        truth.stands_at(bench.flash.record_at);
         let written = ring.write(&mut bench.flash, reserved, &bytes)?;
         truth.written();
         let (next, before) = (ring.next(), ring.before_next());
@@ -324,7 +357,10 @@ impl Held {
         let mut seq = gone.first;
         while seq <= gone.last {
             let is_durable = old.entry(seq).is_some_and(|entry| entry.is_durable);
-            must(!is_durable || went_round, || format!("frame {seq} of the old ring is lost"))?;
+            let is_hurt = self.truth.hurt_old == Some(seq);
+            must(!is_durable || went_round || is_hurt, || {
+                format!("frame {seq} of the old ring is lost")
+            })?;
             must(!self.truth.has_copy(seq), || format!("{seq} is copied and called lost"))?;
             seq = seq.next();
         }
@@ -351,8 +387,4 @@ impl Held {
         })?;
         Ok(burnt)
     }
-}
-
-fn sector_len<const S: usize>() -> u32 {
-    u32::try_from(S).unwrap_or(u32::MAX)
 }

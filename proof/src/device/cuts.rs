@@ -1,15 +1,17 @@
-//! Every cut of a history, and every second cut of what follows it.
+//! Every cut of a history, and every second cut of what follows it or another fault.
 
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use firmware::ring::flash_model::Left;
+use protocol::Lane;
 use sha2::{Digest as _, Sha256};
 
 use super::flash::{Step, StepKind, cuts};
 use super::history::{History, Operation};
 use super::planted::Planted;
 use super::report::{Found, Report};
+use super::rot::Rot;
 use super::shrink::shrink;
 use super::truth::Violation;
 use super::world::{Stop, Trait, World};
@@ -39,8 +41,8 @@ pub fn prove(replay: &Replay, mut progress: impl FnMut(&Report)) -> Report {
     let mut number = replay.history.unwrap_or(0);
     loop {
         let history = History::draw(replay.seed, number);
-        prover.report.histories += 1;
         if let Err(failure) = prover.run(&history) {
+            prover.report.histories += 1;
             let shrunk = shrink(&history, &failure, replay.planted);
             prover.report.found = Some(Found::new(&history, &failure, &shrunk, replay.planted));
             return prover.report;
@@ -51,6 +53,20 @@ pub fn prove(replay: &Replay, mut progress: impl FnMut(&Report)) -> Report {
         }
         number += 1;
     }
+}
+
+/// Lives through so many histories without a fault, to count what they are made of.
+pub fn survey(seed: u64, histories: u64) -> Report {
+    let mut prover = Prover { only_surveys: true, ..Prover::default() };
+    prover.report.seed = seed;
+    for number in 0..histories {
+        let history = History::draw(seed, number);
+        if let Err(failure) = prover.run(&history) {
+            prover.report.found = Some(Found::new(&history, &failure, &history, None));
+            break;
+        }
+    }
+    prover.report
 }
 
 /// What does not hold, and where.
@@ -65,10 +81,21 @@ pub(super) struct Failure {
 pub(super) struct Place {
     /// Which operation.
     pub operation: usize,
-    /// The cut in it.
+    /// The fault in it.
     pub first: Option<Cut>,
+    /// It was no cut: the flash said that it failed, once or for good.
+    pub failure: Option<Lasting>,
+    /// A bit flipped then.
+    pub rot: Option<Rot>,
     /// The cut in what followed.
     pub second: Option<Cut>,
+}
+
+/// How long a flash fails.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Lasting {
+    Once,
+    ForGood,
 }
 
 /// One cut.
@@ -80,7 +107,7 @@ pub(super) struct Cut {
 }
 
 impl Cut {
-    fn of(steps: &[Step], (number, left): (u32, Left)) -> Self {
+    pub(super) fn of(steps: &[Step], (number, left): (u32, Left)) -> Self {
         let index = usize::try_from(number).unwrap_or(usize::MAX);
         Self { number, step: steps.get(index).copied(), left }
     }
@@ -106,7 +133,8 @@ impl std::fmt::Display for Cut {
 #[derive(Debug, Default)]
 pub(super) struct Prover {
     pub report: Report,
-    planted: Option<Planted>,
+    pub planted: Option<Planted>,
+    only_surveys: bool,
     seen: HashSet<u128>,
 }
 
@@ -131,15 +159,45 @@ impl Prover {
 
     fn run_on<const U: usize, const S: usize>(&mut self, history: &History) -> Result<(), Failure> {
         let mut world = World::<U, S>::new(history.sectors, self.planted);
+        held(Place::default(), || world.begin(history.boots))?;
+        let mut traits = Vec::new();
         for (index, operation) in history.operations.iter().enumerate() {
             let place = Place { operation: index, ..Place::default() };
             if index >= history.cut_from {
-                self.cut_operation(&world, history, operation, place)?;
+                traits.extend(world.traits(operation.lane));
+                if !self.only_surveys {
+                    self.try_operation(&world, history, operation, place)?;
+                }
             }
             held(place, || {
                 world.apply(operation)?;
                 world.check()
             })?;
+        }
+        self.report.count_history(history, &traits);
+        Ok(())
+    }
+
+    fn try_operation<const U: usize, const S: usize>(
+        &mut self,
+        before: &World<U, S>,
+        history: &History,
+        operation: &Operation,
+        place: Place,
+    ) -> Result<(), Failure> {
+        let part = (history.number << 16) ^ place.operation as u64;
+        let mut chance = Chance::new(history.seed, part);
+        let mut whole = before.clone();
+        whole.bench.flash.watch();
+        held(place, || whole.apply(operation))?;
+        let steps = whole.bench.flash.steps();
+        self.report.operations += u64::from(!steps.is_empty());
+        self.cut_operation(before, history, (operation, &steps), place, &mut chance)?;
+        if history.has_rot {
+            self.rot_operation(before, (operation, &steps), place, &mut chance)?;
+        }
+        if history.has_failures {
+            self.fail_operation(before, (operation, &steps), place, &mut chance)?;
         }
         Ok(())
     }
@@ -148,21 +206,15 @@ impl Prover {
         &mut self,
         before: &World<U, S>,
         history: &History,
-        operation: &Operation,
+        (operation, steps): (&Operation, &[Step]),
         mut place: Place,
+        chance: &mut Chance,
     ) -> Result<(), Failure> {
         let traits = before.traits(operation.lane);
-        let part = (history.number << 16) ^ place.operation as u64;
-        let mut chance = Chance::new(history.seed, part);
-        let mut whole = before.clone();
-        whole.bench.flash.watch();
-        held(place, || whole.apply(operation))?;
-        let steps = whole.bench.flash.steps();
-        let firsts = cuts(&steps, &mut chance);
-        self.report.operations += u64::from(!steps.is_empty());
+        let firsts = cuts(steps, chance);
         let mut is_exhaustive = !steps.is_empty();
         for &first in &firsts {
-            place.first = Some(Cut::of(&steps, first));
+            place.first = Some(Cut::of(steps, first));
             place.second = None;
             let mut world = before.clone();
             world.bench.flash.model.cut_at(first.0, first.1);
@@ -171,14 +223,15 @@ impl Prover {
                 continue;
             }
             self.report.first_cuts += 1;
-            held(place, || world.boot())?;
-            let booted = world.clone();
+            self.report.system_cuts += u64::from(world.bench.system.is_under_way());
+            world.bench.flash.power_on();
+            let off = world.clone();
             world.bench.flash.watch();
             held(place, || world.recover(operation.lane))?;
             let steps = world.bench.flash.steps();
+            let traits = world.traits(operation.lane);
             held(place, || world.carry_on(operation.lane))?;
-            let seconds = cuts(&steps, &mut chance);
-            let traits = booted.traits(operation.lane);
+            let seconds = cuts(&steps, chance);
             let stride = if history.is_thorough {
                 1
             } else {
@@ -188,38 +241,40 @@ impl Prover {
             let from = chance.index(stride);
             for &second in seconds.iter().skip(from).step_by(stride) {
                 place.second = Some(Cut::of(&steps, second));
-                self.cut_again(&booted, &traits, operation, second, place)?;
+                let follow = |world: &mut World<U, S>| world.recover(operation.lane);
+                self.cut_again(&off, &traits, (operation.lane, follow), second, place)?;
             }
         }
         self.report.operations_exhausted += u64::from(is_exhaustive);
         Ok(())
     }
 
-    fn cut_again<const U: usize, const S: usize>(
+    /// Cuts what follows a fault.
+    pub(super) fn cut_again<const U: usize, const S: usize>(
         &mut self,
-        booted: &World<U, S>,
+        from: &World<U, S>,
         traits: &[Trait],
-        operation: &Operation,
+        (lane, follow): (Lane, impl FnOnce(&mut World<U, S>) -> Result<(), Stop>),
         (step, left): (u32, Left),
         place: Place,
     ) -> Result<(), Failure> {
-        let mut world = booted.clone();
+        let mut world = from.clone();
         world.bench.flash.model.cut_at(step, left);
-        let outcome = guarded(|| world.recover(operation.lane));
+        let outcome = guarded(|| follow(&mut world));
         if !self.cut(&outcome, &world, traits, place)? {
             return Ok(());
         }
         self.report.second_cuts += 1;
+        self.report.system_cuts += u64::from(world.bench.system.is_under_way());
         held(place, || {
-            world.boot()?;
-            world.recover(operation.lane)?;
-            world.carry_on(operation.lane)
+            world.recover(lane)?;
+            world.carry_on(lane)
         })
     }
 
     /// Counts the state that a cut left. Whether there was a cut: a planted fault may leave out
     /// the step it was to be in.
-    fn cut<const U: usize, const S: usize>(
+    pub(super) fn cut<const U: usize, const S: usize>(
         &mut self,
         outcome: &Result<(), Stop>,
         world: &World<U, S>,
@@ -230,6 +285,9 @@ impl Prover {
             Err(Stop::Cut) => {}
             Err(Stop::Violation(Violation(violation))) => {
                 return Err(failure(violation.clone(), at));
+            }
+            Err(Stop::Failed) => {
+                return Err(failure("the flash failed by itself".to_owned(), at));
             }
             Ok(()) if self.planted.is_some() => return Ok(false),
             Ok(()) => return Err(failure("the power stayed".to_owned(), at)),
@@ -247,21 +305,22 @@ impl Prover {
 }
 
 /// What must be done without a cut.
-fn held(at: Place, act: impl FnOnce() -> Result<(), Stop>) -> Result<(), Failure> {
+pub(super) fn held(at: Place, act: impl FnOnce() -> Result<(), Stop>) -> Result<(), Failure> {
     let violation = match guarded(act) {
         Ok(()) => return Ok(()),
         Err(Stop::Cut) => "the power went by itself".to_owned(),
+        Err(Stop::Failed) => "the flash failed by itself".to_owned(),
         Err(Stop::Violation(Violation(violation))) => violation,
     };
     Err(failure(violation, at))
 }
 
-fn failure(violation: String, at: Place) -> Failure {
+pub(super) fn failure(violation: String, at: Place) -> Failure {
     Failure { violation, at: Box::new(at) }
 }
 
 /// A panic, of the ring or of a flash that is misused, is a violation like any other.
-fn guarded(act: impl FnOnce() -> Result<(), Stop>) -> Result<(), Stop> {
+pub(super) fn guarded(act: impl FnOnce() -> Result<(), Stop>) -> Result<(), Stop> {
     catch_unwind(AssertUnwindSafe(act)).unwrap_or_else(|payload| {
         let told = payload.downcast_ref::<String>().map(String::as_str);
         let told = told.or_else(|| payload.downcast_ref::<&str>().copied());

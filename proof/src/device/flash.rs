@@ -1,7 +1,9 @@
 //! The flash as the device sees it: the model, a list of the steps taken, and planted faults.
 
 use crc::{CRC_32_ISCSI, Crc};
-use embedded_storage::nor_flash::{ErrorType, NorFlash, ReadNorFlash};
+use embedded_storage::nor_flash::{
+    ErrorType, NorFlash, NorFlashError, NorFlashErrorKind, ReadNorFlash,
+};
 use firmware::ring::flash_model::{FlashModel, Left, PowerCut};
 
 use super::planted::Planted;
@@ -9,11 +11,35 @@ use crate::chance::Chance;
 
 static CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
 
-// Where a record's parts stand: for planted faults only, which are made for this very layout.
+// Where a record's parts stand: for faults that are made for this very layout.
+const SECTOR_MAGIC: &[u8] = b"MPr\x00";
+const SYSTEM_MAGIC: &[u8] = b"MPs\x00";
+const BODY_AT_OFFSET: u32 = 40;
 const RECORD_MARK: u8 = 0xA5;
 const RECORD_HEADER_LEN: usize = 32;
 const COMMIT_AT: u32 = 32;
 const BODY_AT: usize = 40;
+
+/// Why the flash did not do as asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum FlashFault {
+    /// The power is gone.
+    Cut,
+    /// It says that it failed, and goes on.
+    Failed,
+}
+
+impl NorFlashError for FlashFault {
+    fn kind(&self) -> NorFlashErrorKind {
+        NorFlashErrorKind::Other
+    }
+}
+
+impl From<PowerCut> for FlashFault {
+    fn from(_: PowerCut) -> Self {
+        Self::Cut
+    }
+}
 
 /// One write unit programmed, or one sector erased.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,11 +64,20 @@ pub(super) enum StepKind {
 pub(super) struct Flash<const U: usize, const S: usize> {
     pub model: FlashModel<U, U, S>,
     watched: Option<Vec<Step>>,
+    /// Where a write or an erase fails, the sector is bad for good.
+    is_lasting: bool,
+    /// The start of a sector that takes nothing any more.
+    pub bad: Option<u32>,
+    /// Where the latest record's header was written.
+    pub record_at: u32,
+    /// Per sector: its header was written, and it was not erased since.
+    pub headed: Vec<bool>,
     planted: Option<Planted>,
     /// Of the record written last, for planted faults.
     record: Option<RecordUnderWay<U, S>>,
     commits: u32,
     erases: u32,
+    entries: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -55,7 +90,26 @@ struct RecordUnderWay<const U: usize, const S: usize> {
 impl<const U: usize, const S: usize> Flash<U, S> {
     pub(super) fn new(sectors: usize, planted: Option<Planted>) -> Self {
         let model = FlashModel::new(sectors, 1);
-        Self { model, watched: None, planted, record: None, commits: 0, erases: 0 }
+        Self {
+            model,
+            watched: None,
+            is_lasting: false,
+            bad: None,
+            record_at: 0,
+            headed: vec![false; sectors],
+            planted,
+            record: None,
+            commits: 0,
+            erases: 0,
+            entries: 0,
+        }
+    }
+
+    /// The write unit or erase after the next `steps` ones fails, and leaves this. If it `stays`,
+    /// the sector is bad from then on.
+    pub(super) fn fail_at(&mut self, steps: u32, left: Left, stays: bool) {
+        self.model.fail_at(steps, left);
+        self.is_lasting = stays;
     }
 
     /// From now on, notes each step.
@@ -79,6 +133,31 @@ impl<const U: usize, const S: usize> Flash<U, S> {
             }
         }
         self.model.power_on();
+    }
+
+    fn outcome(&mut self, at: u32, done: Result<(), PowerCut>) -> Result<(), FlashFault> {
+        let Err(PowerCut) = done else { return Ok(()) };
+        if !self.model.is_powered() {
+            return Err(FlashFault::Cut);
+        }
+        self.record = None;
+        if self.planted == Some(Planted::FailureUnnoticed) {
+            return Ok(());
+        }
+        self.bad = self.is_lasting.then_some(at - at.checked_rem(sector_len::<S>()).unwrap_or(0));
+        Err(FlashFault::Failed)
+    }
+
+    fn is_bad(&self, at: u32) -> bool {
+        let end = |start: u32| start.saturating_add(sector_len::<S>());
+        self.model.is_powered() && self.bad.is_some_and(|bad| bad <= at && at < end(bad))
+    }
+
+    fn head(&mut self, at: u32, is_headed: bool) {
+        let sector = usize::try_from(at).unwrap_or(usize::MAX) / S;
+        if let Some(headed) = self.headed.get_mut(sector) {
+            *headed = is_headed;
+        }
     }
 
     /// Makes a record whole that is none, as a ring would take it that does not look.
@@ -118,6 +197,10 @@ impl<const U: usize, const S: usize> Flash<U, S> {
     /// What a planted fault makes of a write: `Some` if it is done with it.
     fn faulty_write(&mut self, offset: u32, bytes: &[u8]) -> Option<Result<(), PowerCut>> {
         let planted = self.planted?;
+        if planted == Planted::SystemNotPersisted && bytes.starts_with(SYSTEM_MAGIC) {
+            self.entries += 1;
+            return self.entries.is_multiple_of(5).then_some(Ok(()));
+        }
         if bytes.len() == RECORD_HEADER_LEN && bytes.first() == Some(&RECORD_MARK) {
             let before = Box::new(self.model.clone());
             self.record = Some(RecordUnderWay { at: offset, header: bytes.to_vec(), before });
@@ -147,14 +230,14 @@ impl<const U: usize, const S: usize> Flash<U, S> {
 }
 
 impl<const U: usize, const S: usize> ErrorType for Flash<U, S> {
-    type Error = PowerCut;
+    type Error = FlashFault;
 }
 
 impl<const U: usize, const S: usize> ReadNorFlash for Flash<U, S> {
     const READ_SIZE: usize = U;
 
-    fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), PowerCut> {
-        self.model.read(offset, bytes)
+    fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), FlashFault> {
+        Ok(self.model.read(offset, bytes)?)
     }
 
     fn capacity(&self) -> usize {
@@ -166,7 +249,11 @@ impl<const U: usize, const S: usize> NorFlash for Flash<U, S> {
     const WRITE_SIZE: usize = U;
     const ERASE_SIZE: usize = S;
 
-    fn erase(&mut self, from: u32, to: u32) -> Result<(), PowerCut> {
+    fn erase(&mut self, from: u32, to: u32) -> Result<(), FlashFault> {
+        if self.is_bad(from) {
+            return Err(FlashFault::Failed);
+        }
+        self.head(from, false);
         let mut at = from;
         while let Some(watched) = self.watched.as_mut().filter(|_| at < to) {
             watched.push(Step { at, kind: StepKind::Erase });
@@ -176,21 +263,40 @@ impl<const U: usize, const S: usize> NorFlash for Flash<U, S> {
         if self.planted == Some(Planted::EraseSkipped) && self.erases.is_multiple_of(7) {
             return Ok(());
         }
-        self.model.erase(from, to)
+        let done = self.model.erase(from, to);
+        self.outcome(from, done)
     }
 
-    fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), PowerCut> {
+    fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), FlashFault> {
+        if self.is_bad(offset) {
+            return Err(FlashFault::Failed);
+        }
+        // A body may look like a header.
+        let is_body = offset == self.record_at.saturating_add(BODY_AT_OFFSET);
+        if bytes.len() == RECORD_HEADER_LEN && bytes.first() == Some(&RECORD_MARK) && !is_body {
+            self.record_at = offset;
+        }
         if let Some(watched) = &mut self.watched {
             let of = bytes.len() / U;
             let units = (0..of).zip((offset..).step_by(U));
             let steps = units.map(|(index, at)| Step { at, kind: StepKind::Unit { index, of } });
             watched.extend(steps);
         }
-        match self.faulty_write(offset, bytes) {
+        let done = match self.faulty_write(offset, bytes) {
             Some(done) => done,
             None => self.model.write(offset, bytes),
+        };
+        self.outcome(offset, done)?;
+        if bytes.starts_with(SECTOR_MAGIC) && offset.is_multiple_of(sector_len::<S>()) {
+            self.head(offset, true);
         }
+        Ok(())
     }
+}
+
+/// Bytes of a sector.
+pub(super) fn sector_len<const S: usize>() -> u32 {
+    u32::try_from(S).unwrap_or(u32::MAX)
 }
 
 /// Every cut of these steps: at which one, and what it leaves of it. A unit that is complete while

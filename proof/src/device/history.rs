@@ -27,6 +27,8 @@ pub(super) enum Action {
     Format,
     /// The power goes and comes back between two operations.
     Boot,
+    /// The device is stopped in order: nothing is left open.
+    Stop,
 }
 
 /// One operation of a history.
@@ -56,6 +58,7 @@ impl fmt::Display for Operation {
             Action::Copy { frames } => write!(f, "{lane}: copy {frames}"),
             Action::Format => write!(f, "{lane}: format"),
             Action::Boot => f.write_str("boot"),
+            Action::Stop => f.write_str("stop in order"),
         }
     }
 }
@@ -71,15 +74,24 @@ pub(super) struct History {
     pub sector: usize,
     /// How many sectors each lane has.
     pub sectors: [u32; 3],
+    /// How often the device booted before.
+    pub boots: u32,
     pub operations: Vec<Operation>,
     pub cut_from: usize,
     /// Every second cut of each operation is made, however many there are.
     pub is_thorough: bool,
+    /// Besides cuts, bits flip.
+    pub has_rot: bool,
+    /// Besides cuts, writes and erases fail.
+    pub has_failures: bool,
 }
 
 /// Write unit and sector of the flashes there are.
 const FLASHES: [(usize, usize); 8] =
     [(1, 512), (2, 512), (4, 512), (8, 512), (8, 512), (1, 1024), (4, 1024), (8, 1024)];
+
+/// Bytes of an entry of the system area.
+const SYSTEM_ENTRY_LEN: usize = 32;
 
 /// What a history is mostly made of.
 #[derive(Clone, Copy)]
@@ -126,7 +138,23 @@ impl History {
             operations.push(Operation { lane, action });
         }
         let cut_from = usize::try_from(warm).unwrap_or(0);
-        Self { seed, number, unit, sector, sectors, operations, cut_from, is_thorough }
+        // Up to two turns of the system area.
+        let entries = (sector / SYSTEM_ENTRY_LEN) as u64 * 4;
+        let boots = u32::try_from(chance.below(entries)).unwrap_or(0);
+        let (has_rot, has_failures) = (chance.one_in(3), chance.one_in(3));
+        Self {
+            seed,
+            number,
+            unit,
+            sector,
+            sectors,
+            boots,
+            operations,
+            cut_from,
+            is_thorough,
+            has_rot,
+            has_failures,
+        }
     }
 }
 
@@ -137,8 +165,8 @@ fn draw_action(kind: Kind, lane: Lane, sector: usize, chance: &mut Chance) -> Ac
         Kind::Round => [2, 25, 0, 0, 0, 4, 6],
         Kind::Full => [2, 0, 0, 0, 0, 4, 4],
         Kind::Burnt => [55, 8, 0, 0, 0, 5, 2],
-        Kind::Forking => [4, 5, 10, 35, 2, 4, 2],
-        Kind::Mixed => [8, 15, 4, 12, 3, 6, 6],
+        Kind::Forking => [4, 5, 18, 30, 2, 4, 2],
+        Kind::Mixed => [8, 15, 8, 10, 3, 6, 6],
     };
     let mut drawn = chance.below(100);
     let mut place = shares.len();
@@ -158,6 +186,7 @@ fn draw_action(kind: Kind, lane: Lane, sector: usize, chance: &mut Chance) -> Ac
         2 => Action::Fork,
         3 => Action::Copy { frames: 1 },
         4 => Action::Format,
+        5 if chance.one_in(3) => Action::Stop,
         5 => Action::Boot,
         6 => Action::Read { back: chance.below(12), frames: 1 + chance.below(4) },
         _ => Action::Append { len, adds },

@@ -23,11 +23,17 @@ pub enum Planted {
     LossUntold,
     /// What was dropped or burnt is said with wrong counts.
     LossMiscounted,
+    /// A frame that a flipped bit destroyed is passed and not said.
+    DamageUntold,
+    /// A write or an erase that failed counts as done.
+    FailureUnnoticed,
+    /// Some entries of the system area are reported and never written.
+    SystemNotPersisted,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::SeqReused,
         Self::TornAccepted,
         Self::ReleasedUnacknowledged,
@@ -36,6 +42,9 @@ impl Planted {
         Self::EraseSkipped,
         Self::LossUntold,
         Self::LossMiscounted,
+        Self::DamageUntold,
+        Self::FailureUnnoticed,
+        Self::SystemNotPersisted,
     ];
 
     /// Its name on the command line.
@@ -49,6 +58,9 @@ impl Planted {
             Self::EraseSkipped => "erase-skipped",
             Self::LossUntold => "loss-untold",
             Self::LossMiscounted => "loss-miscounted",
+            Self::DamageUntold => "damage-untold",
+            Self::FailureUnnoticed => "failure-unnoticed",
+            Self::SystemNotPersisted => "system-not-persisted",
         }
     }
 }

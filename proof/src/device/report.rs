@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
-use super::cuts::{Failure, Place};
+use super::cuts::{Failure, Lasting, Place};
 use super::history::History;
 use super::planted::Planted;
 use super::world::Trait;
@@ -36,6 +36,28 @@ pub struct Report {
     pub loss: u64,
     /// Distinct states of a ring that is taking over another.
     pub forking: u64,
+    /// Cuts of these that hit a write of the system area.
+    pub system_cuts: u64,
+    /// Bits that flipped, without a cut.
+    pub rots: u64,
+    /// Bits that flipped at a cut.
+    pub rot_cuts: u64,
+    /// Writes and erases that failed, at every step of an operation.
+    pub failures: u64,
+    /// Those of them after which the sector was bad for good.
+    pub failures_lasting: u64,
+    /// Histories with flipped bits, and with failures.
+    pub histories_rot: u64,
+    /// Histories with failures of the flash.
+    pub histories_failing: u64,
+    /// Histories in which something was tried on a ring that went round.
+    pub histories_wrapped: u64,
+    /// And on one that was full.
+    pub histories_full: u64,
+    /// And on one with a loss to say or said.
+    pub histories_loss: u64,
+    /// And on one that was taking over another.
+    pub histories_forking: u64,
     /// A violation: nothing was tried after it.
     pub found: Option<Found>,
 }
@@ -48,6 +70,23 @@ impl Report {
             Trait::Loss => &mut self.loss,
             Trait::Forking => &mut self.forking,
         }
+    }
+
+    /// A history whose operations were tried on such states.
+    pub(super) fn count_history(&mut self, history: &History, traits: &[Trait]) {
+        self.histories += 1;
+        let has = |one: Trait| u64::from(traits.contains(&one));
+        self.histories_wrapped += has(Trait::Wrapped);
+        self.histories_full += has(Trait::Full);
+        self.histories_loss += has(Trait::Loss);
+        self.histories_forking += has(Trait::Forking);
+        self.histories_rot += u64::from(history.has_rot);
+        self.histories_failing += u64::from(history.has_failures);
+    }
+
+    /// So many of the histories, in percent.
+    pub fn share_of_histories(&self, histories: u64) -> u64 {
+        (histories * 100).checked_div(self.histories).unwrap_or(0)
     }
 
     /// So many of the distinct states, in percent.
@@ -67,6 +106,19 @@ impl Report {
             "states_distinct": self.states_distinct,
             "first_cuts": self.first_cuts,
             "second_cuts": self.second_cuts,
+            "system_cuts": self.system_cuts,
+            "rots": self.rots,
+            "rot_cuts": self.rot_cuts,
+            "failures": self.failures,
+            "failures_lasting": self.failures_lasting,
+            "histories_percent": {
+                "wrapped": self.share_of_histories(self.histories_wrapped),
+                "full": self.share_of_histories(self.histories_full),
+                "loss": self.share_of_histories(self.histories_loss),
+                "forking": self.share_of_histories(self.histories_forking),
+                "rot": self.share_of_histories(self.histories_rot),
+                "failing": self.share_of_histories(self.histories_failing),
+            },
             "wrapped_percent": self.share(self.wrapped),
             "full_percent": self.share(self.full),
             "loss_percent": self.share(self.loss),
@@ -89,14 +141,25 @@ impl fmt::Display for Report {
         )?;
         let exhausted = self.operations_exhausted;
         writeln!(f, "  {:>10} second cuts: every one of {exhausted} operations", self.second_cuts)?;
+        writeln!(f, "  {:>10} cuts of these in writes of the system area", self.system_cuts)?;
+        writeln!(f, "  {:>10} flipped bits, and {} at a cut", self.rots, self.rot_cuts)?;
+        let lasting = self.failures_lasting;
+        writeln!(f, "  {:>10} failed writes and erases, {lasting} for good", self.failures)?;
         let shares = [
-            (self.wrapped, "the ring went round"),
-            (self.full, "it was full"),
-            (self.loss, "it had a loss to say or said"),
-            (self.forking, "it was taking over another"),
+            (self.wrapped, self.histories_wrapped, "the ring went round"),
+            (self.full, self.histories_full, "it was full"),
+            (self.loss, self.histories_loss, "it had a loss to say or said"),
+            (self.forking, self.histories_forking, "it was taking over another"),
         ];
-        for (states, what) in shares {
-            writeln!(f, "  {:>9}% of the distinct states: {what}", self.share(states))?;
+        for (states, histories, what) in shares {
+            let (states, histories) = (self.share(states), self.share_of_histories(histories));
+            writeln!(f, "  {states:>9}% of distinct states, {histories}% of histories: {what}")?;
+        }
+        for (histories, what) in
+            [(self.histories_rot, "bits flipped"), (self.histories_failing, "the flash failed")]
+        {
+            let histories = self.share_of_histories(histories);
+            writeln!(f, "  {histories:>9}% of histories: {what}, too")?;
         }
         match &self.found {
             None => f.write_str("  no violation"),
@@ -129,10 +192,15 @@ impl Found {
         shrunk: &History,
         planted: Option<Planted>,
     ) -> Self {
-        let Place { operation, first, second } = *failure.at;
+        let Place { operation, first, failure: lasting, rot, second } = *failure.at;
         let what = history.operations.get(operation).map(ToString::to_string);
         let mut place = vec![format!("operation {operation}, {}", what.unwrap_or_default())];
-        place.extend(first.map(|cut| format!("cut at {cut}")));
+        place.extend(first.map(|cut| match lasting {
+            None => format!("cut at {cut}"),
+            Some(Lasting::Once) => format!("a failure at {cut}"),
+            Some(Lasting::ForGood) => format!("a failure for good at {cut}"),
+        }));
+        place.extend(rot.map(|rot| rot.to_string()));
         place.extend(second.map(|cut| format!("cut again at {cut}")));
         let History { seed, number, unit, sector, sectors, .. } = history;
         let planted = planted.map(|fault| format!(" --planted {fault}")).unwrap_or_default();

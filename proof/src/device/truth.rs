@@ -41,6 +41,10 @@ pub(super) struct Entry {
     pub through: Counts,
     /// Its write returned, or it was found whole after a cut.
     pub is_durable: bool,
+    /// Its number was handed to somebody. If it was only tried, it may be given out later.
+    pub is_given: bool,
+    /// Where in the flash its record stands.
+    pub at: Option<u32>,
 }
 
 /// What the ring was asked and has not answered.
@@ -94,6 +98,12 @@ pub(super) struct Truth {
     pub taken: Counts,
     /// And how much of that stands for frames that are lost, and not all of them counted yet.
     partly: Counts,
+    /// A bit flipped in the body of this frame.
+    pub hurt: Option<Seq>,
+    /// Or of this one, of the ring that was left.
+    pub hurt_old: Option<Seq>,
+    /// The flash refused something since the boot.
+    has_failed: bool,
     /// Numbers up to here are gone, and were found to be excused.
     excused: Seq,
 }
@@ -110,6 +120,9 @@ impl Truth {
             old,
             taken: Counts::ZERO,
             partly: Counts::ZERO,
+            hurt: None,
+            hurt_old: None,
+            has_failed: false,
             excused: Seq::ZERO,
         }
     }
@@ -148,9 +161,24 @@ impl Truth {
         let counted = if let Content::Copy { .. } = content { Counts::ZERO } else { adds };
         let through = self.total() + counted;
         let bytes = Rc::clone(bytes);
-        self.entries.push(Entry { content, bytes, adds, through, is_durable: false });
+        self.entries.push(Entry {
+            content,
+            bytes,
+            adds,
+            through,
+            is_durable: false,
+            is_given: true,
+            at: None,
+        });
         self.under_way = UnderWay::Writing;
         Ok(())
+    }
+
+    /// Where the record of the last number is.
+    pub(super) fn stands_at(&mut self, at: u32) {
+        if let Some(last) = self.entries.last_mut() {
+            last.at = Some(at);
+        }
     }
 
     /// The frame of the last number is durable.
@@ -169,7 +197,15 @@ impl Truth {
     fn burnt(&mut self, adds: Counts) {
         let through = self.total() + adds;
         let (content, bytes) = (Content::Nothing, Rc::default());
-        self.entries.push(Entry { content, bytes, adds, through, is_durable: false });
+        self.entries.push(Entry {
+            content,
+            bytes,
+            adds,
+            through,
+            is_durable: false,
+            is_given: true,
+            at: None,
+        });
     }
 
     /// The numbers that stand for what is lost of the old ring.
@@ -183,11 +219,20 @@ impl Truth {
 
     /// After a boot: what became of what was under way. The ring knows; it may only say what can be.
     pub(super) fn settle(&mut self, ring: &Ring) -> Result<(), Violation> {
+        while ring.next() <= self.last() && self.entries.last().is_some_and(|last| !last.is_given) {
+            self.entries.pop();
+        }
         let (last, next) = (self.last(), ring.next());
         must(next > last, || format!("number {last} was given out, and {next} would be the next"))?;
         let fresh = next.0 - last.0 - 1;
         let grown = ring.before_next().since(self.total());
         match std::mem::replace(&mut self.under_way, UnderWay::Nothing) {
+            // Where a write failed, a boot takes as many for used as there may have been.
+            UnderWay::Nothing | UnderWay::Reserving { .. }
+                if self.has_failed && grown.is_zero() =>
+            {
+                (0..fresh).for_each(|_| self.burnt(Counts::ZERO));
+            }
             UnderWay::Reserving { adds, is_lost_copy } if fresh > 0 => {
                 self.found(adds, is_lost_copy, fresh, grown)?;
             }
@@ -203,6 +248,28 @@ impl Truth {
                     self.written();
                 }
             }
+            _ => must(fresh == 0, || format!("{fresh} numbers are gone that nobody took"))?,
+        }
+        self.has_failed = false;
+        let (found, total) = (ring.before_next(), self.total());
+        must(found == total, || format!("the counts are {found:?} and were {total:?}"))
+    }
+
+    /// The flash refused something, and the ring goes on without a boot.
+    pub(super) fn failed(&mut self, ring: &Ring) -> Result<(), Violation> {
+        self.has_failed = true;
+        let (last, next) = (self.last(), ring.next());
+        must(next > last, || format!("number {last} was given out, and {next} would be the next"))?;
+        let fresh = next.0 - last.0 - 1;
+        let grown = ring.before_next().since(self.total());
+        match std::mem::replace(&mut self.under_way, UnderWay::Nothing) {
+            UnderWay::Reserving { adds, is_lost_copy } if fresh > 0 => {
+                self.found(adds, is_lost_copy, fresh, grown)?;
+                if let Some(last) = self.entries.last_mut() {
+                    last.is_given = false;
+                }
+            }
+            // Not there: should it be whole later, it came back.
             _ => must(fresh == 0, || format!("{fresh} numbers are gone that nobody took"))?,
         }
         let (found, total) = (ring.before_next(), self.total());
@@ -301,6 +368,11 @@ impl Truth {
         must(passed + partly == taken, || {
             format!("the fork is at {next}, {passed:?} and {partly:?} behind it, took {taken:?}")
         })
+    }
+
+    /// Whether what is gone is a flipped bit's work, in part.
+    pub(super) fn is_hurt(&self, gone: &Gone) -> bool {
+        self.hurt.is_some_and(|hurt| gone.first <= hurt && hurt <= gone.last)
     }
 
     /// Whether a frame of the old ring was taken over already.

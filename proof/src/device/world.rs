@@ -2,20 +2,24 @@
 
 use std::rc::Rc;
 
-use firmware::ring::flash_model::PowerCut;
+use firmware::app::SystemError;
 use firmware::ring::{Gone, Opened, Region, Ring, RingError, RingMeta};
-use protocol::{Lane, RingId, Seq};
+use protocol::{Lane, RingId};
 
-use super::flash::Flash;
+use super::flash::{Flash, FlashFault, sector_len};
 use super::history::{Action, Operation};
 use super::planted::Planted;
-use super::truth::{Content, Truth, Violation, must};
+use super::rot::Hurt;
+use super::system::SystemArea;
+use super::truth::{Truth, Violation, must};
 
 /// Why something was not done to its end.
 #[derive(Debug)]
 pub(super) enum Stop {
     /// The power is gone.
     Cut,
+    /// The flash failed, and the device goes on.
+    Failed,
     Violation(Violation),
 }
 
@@ -25,11 +29,29 @@ impl From<Violation> for Stop {
     }
 }
 
-impl From<RingError<PowerCut>> for Stop {
-    fn from(error: RingError<PowerCut>) -> Self {
+impl From<FlashFault> for Stop {
+    fn from(fault: FlashFault) -> Self {
+        match fault {
+            FlashFault::Cut => Self::Cut,
+            FlashFault::Failed => Self::Failed,
+        }
+    }
+}
+
+impl From<RingError<FlashFault>> for Stop {
+    fn from(error: RingError<FlashFault>) -> Self {
         match error {
-            RingError::Flash(PowerCut) => Self::Cut,
+            RingError::Flash(fault) => fault.into(),
             refused => Violation(format!("the ring refuses: {refused}")).into(),
+        }
+    }
+}
+
+impl From<SystemError<FlashFault>> for Stop {
+    fn from(error: SystemError<FlashFault>) -> Self {
+        match error {
+            SystemError::Flash(fault) => fault.into(),
+            SystemError::Layout => Violation("the system area is refused".to_owned()).into(),
         }
     }
 }
@@ -38,7 +60,8 @@ impl From<RingError<PowerCut>> for Stop {
 #[derive(Clone, Debug)]
 pub(super) struct World<const U: usize, const S: usize> {
     pub bench: Bench<U, S>,
-    stores: [Store; 3],
+    pub stores: [Store; 3],
+    is_started: bool,
 }
 
 /// What all rings of a device share.
@@ -48,8 +71,9 @@ pub(super) struct Bench<const U: usize, const S: usize> {
     pub planted: Option<Planted>,
     /// Frames made so far: no two are the same.
     frames: u64,
-    /// Rings begun so far.
-    formats: u32,
+    pub system: SystemArea,
+    /// Where a bit flipped.
+    pub hurt: Option<Hurt>,
 }
 
 /// One lane's part.
@@ -62,6 +86,8 @@ pub(super) struct Store {
     pub becoming: Option<Truth>,
     /// Dropped, and not said yet.
     pub untold: Option<Gone>,
+    /// Found destroyed, and not passed yet.
+    pub damaged: Option<Gone>,
 }
 
 /// A ring, and what is known of it.
@@ -87,25 +113,41 @@ pub(super) enum Trait {
 impl<const U: usize, const S: usize> World<U, S> {
     /// A new device with a blank flash.
     pub(super) fn new(sectors: [u32; 3], planted: Option<Planted>) -> Self {
-        let sector_len = u32::try_from(S).unwrap_or(u32::MAX);
         let mut start = 0;
         let mut lanes = Lane::ALL.into_iter();
         let stores = sectors.map(|count| {
-            let region = Region { start, len: count * sector_len };
+            let region = Region { start, len: count * sector_len::<S>() };
             start += region.len;
             let lane = lanes.next().unwrap_or(Lane::Bulk);
-            Store { lane, region, held: None, becoming: None, untold: None }
+            Store { lane, region, held: None, becoming: None, untold: None, damaged: None }
         });
-        let all: u32 = sectors.iter().sum();
+        let system = SystemArea::new(start..start + 2 * sector_len::<S>());
+        let all = sectors.iter().sum::<u32>() + 2;
         let flash = Flash::new(usize::try_from(all).unwrap_or(0), planted);
-        Self { bench: Bench { flash, planted, frames: 0, formats: 0 }, stores }
+        Self {
+            bench: Bench { flash, planted, frames: 0, system, hurt: None },
+            stores,
+            is_started: false,
+        }
+    }
+
+    /// The first boot, after so many that did nothing else.
+    pub(super) fn begin(&mut self, boots: u32) -> Result<(), Stop> {
+        (0..=boots).try_for_each(|_| self.bench.system.boot(&mut self.bench.flash))?;
+        self.is_started = true;
+        Ok(())
     }
 
     /// Does it.
     pub(super) fn apply(&mut self, operation: &Operation) -> Result<(), Stop> {
-        if operation.action == Action::Boot {
-            self.open()?;
-            return self.settle_down();
+        let Bench { flash, system, .. } = &mut self.bench;
+        match operation.action {
+            Action::Boot => {
+                self.open()?;
+                return self.settle_down();
+            }
+            Action::Stop => return system.mark_clean(flash, true),
+            _ => system.mark_clean(flash, false)?,
         }
         match self.stores.get_mut(operation.lane.index()) {
             Some(store) => store.act(&mut self.bench, operation.action),
@@ -113,26 +155,70 @@ impl<const U: usize, const S: usize> World<U, S> {
         }
     }
 
+    /// After a failure of the flash: a device that was starting starts again, any other goes on.
+    pub(super) fn endure(&mut self, action: Action) -> Result<(), Stop> {
+        let is_begun = |store: &Store| store.held.is_some() || store.becoming.is_none();
+        let starts = matches!(action, Action::Boot | Action::Format);
+        if starts || !self.stores.iter().all(is_begun) {
+            return self.boot();
+        }
+        self.bench.system.failed()?;
+        self.stores.iter_mut().try_for_each(Store::failed)
+    }
+
     /// The power comes back: all that is in RAM is gone, and what is found is checked.
     pub(super) fn boot(&mut self) -> Result<(), Stop> {
-        self.bench.flash.power_on();
+        if !self.bench.flash.model.is_powered() {
+            self.bench.flash.power_on();
+        }
         self.open()
     }
 
     fn open(&mut self) -> Result<(), Stop> {
+        self.is_started = false;
+        self.bench.system.boot(&mut self.bench.flash)?;
         for store in &mut self.stores {
             store.boot(&mut self.bench)?;
         }
+        self.is_started = true;
         Ok(())
     }
 
-    /// What a device does after a boot, up to the next frame of a lane.
+    /// The power comes back, and all that a device does then, up to the next frame of a lane.
     pub(super) fn recover(&mut self, lane: Lane) -> Result<(), Stop> {
+        self.boot()?;
+        self.go_on(lane)
+    }
+
+    /// Says what is lost, and takes the next frame of a lane.
+    pub(super) fn go_on(&mut self, lane: Lane) -> Result<(), Stop> {
         self.settle_down()?;
         match self.stores.get_mut(lane.index()) {
             Some(store) => store.go_on(&mut self.bench),
             None => Ok(()),
         }
+    }
+
+    /// Takes the next frame of this lane, whatever becomes of the others.
+    pub(super) fn go_on_in(&mut self, lane: Lane) -> Result<(), Stop> {
+        let Some(store) = self.stores.get_mut(lane.index()) else { return Ok(()) };
+        store.settle_down(&mut self.bench)?;
+        store.go_on(&mut self.bench)
+    }
+
+    /// Whether the last boot got to its end.
+    pub(super) fn is_started(&self) -> bool {
+        self.is_started
+    }
+
+    /// The lanes that have a ring, and no bad sector.
+    pub(super) fn lanes_beside_bad(&self) -> impl Iterator<Item = Lane> {
+        let bad = self.bench.flash.bad;
+        let is_beside = move |region: &Region| {
+            bad.is_none_or(|bad| bad < region.start || bad >= region.start + region.len)
+        };
+        let beside = self.stores.iter().filter(move |store| is_beside(&store.region));
+        beside.filter(|store| store.held.is_some()).map(|store| store.lane)
     }
 
     /// And then: a release, more frames, another boot.
@@ -141,7 +227,6 @@ impl<const U: usize, const S: usize> World<U, S> {
             store.release(1, None)?;
             store.go_on(&mut self.bench)?;
         }
-        self.boot()?;
         self.recover(lane)?;
         self.check()
     }
@@ -192,13 +277,13 @@ impl<const U: usize, const S: usize> Bench<U, S> {
     }
 
     /// A ring's name as no other.
-    pub(super) fn meta(&mut self, lane: Lane) -> RingMeta {
-        self.formats += 1;
+    pub(super) fn name_ring(&mut self, lane: Lane) -> Result<RingMeta, Stop> {
+        let format = self.system.name(&mut self.flash)?;
         let mut ring = RingId([lane as u8; 16]);
-        for (slot, byte) in ring.0.iter_mut().zip(self.formats.to_le_bytes()) {
+        for (slot, byte) in ring.0.iter_mut().zip(format.to_le_bytes()) {
             *slot = byte;
         }
-        RingMeta { ring, lane, format: self.formats }
+        Ok(RingMeta { ring, lane, format })
     }
 }
 
@@ -231,6 +316,8 @@ impl Store {
         let Some(mut truth) = known.into_iter().find(|truth| truth.meta == meta) else {
             return Err(Violation(format!("{meta:?} is there, and was left or never begun")).into());
         };
+        bench.system.check_ring(meta.format)?;
+        truth.is_hurt_by(bench.hurt);
         truth.settle(&ring)?;
         let (burnt, fork) = (ring.burnt(), ring.fork());
         must(recovery.torn == burnt && recovery.fork == fork, || {
@@ -244,111 +331,5 @@ impl Store {
         }
         self.held = Some(Held { ring, truth });
         self.check(bench, true)
-    }
-
-    /// Reads all that is retained, with tags if this is no boot, and holds it against what is known.
-    pub(super) fn check<const U: usize, const S: usize>(
-        &mut self,
-        bench: &mut Bench<U, S>,
-        is_boot: bool,
-    ) -> Result<(), Stop> {
-        let Some(Held { ring, truth }) = &mut self.held else { return Ok(()) };
-        let (first, next) = (ring.first_retained(), ring.next());
-        let before = truth.through(first.prev());
-        must(Some(ring.before_first()) == before, || {
-            format!("{:?} before {first}, and it was {before:?}", ring.before_first())
-        })?;
-        let mut gap = None;
-        let mut seq = first;
-        let mut buffer = [0; S];
-        while seq < next {
-            match ring.read(&mut bench.flash, seq, &mut buffer) {
-                Ok(read) => {
-                    let frame = buffer.get(..read.len).unwrap_or_default();
-                    let gap = gap.take();
-                    truth.check_frame(seq, frame, &read, gap)?;
-                    if !is_boot {
-                        let tag = ring.tag(&mut bench.flash, seq)?;
-                        must(tag == read.tag, || format!("frame {seq} has two tags"))?;
-                    }
-                    seq = seq.next();
-                }
-                Err(RingError::Damaged(gone)) => {
-                    must(gone.first == seq, || format!("{gone:?} for {seq}"))?;
-                    truth.check_range(&gone)?;
-                    truth.check_unreadable(&gone)?;
-                    gap = gap.or(Some(seq));
-                    seq = gone.last.next();
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        truth.may_be_whole = false;
-        check_end(ring, truth, gap, is_boot)?;
-        truth.check_gone(first, self.untold.as_ref())?;
-        Ok(truth.check_fork(ring)?)
-    }
-}
-
-/// The numbers at the end that have no frame are those that the ring calls burnt: after a boot
-/// exactly those, and later with what it dropped of them.
-fn check_end(ring: &Ring, truth: &Truth, gap: Option<Seq>, is_boot: bool) -> Result<(), Violation> {
-    let burnt = ring.burnt();
-    let last = ring.next().prev();
-    match (gap, burnt) {
-        (None, None) => Ok(()),
-        (Some(first), Some(burnt))
-            if burnt.last == last
-                && (burnt.first == first || (burnt.first < first && !is_boot)) =>
-        {
-            truth.check_range(&burnt)
-        }
-        _ => Err(Violation(format!("{burnt:?} is said to be burnt, and {gap:?} to {last} is"))),
-    }
-}
-
-impl Truth {
-    fn check_frame(
-        &mut self,
-        seq: Seq,
-        frame: &[u8],
-        read: &firmware::ring::ReadFrame,
-        gap: Option<Seq>,
-    ) -> Result<(), Violation> {
-        let (is_last, may_be_whole) = (seq == self.last(), self.may_be_whole);
-        let Some(entry) = self.entry(seq).filter(|entry| entry.content != Content::Nothing) else {
-            return Err(Violation(format!("frame {seq} appeared: nobody wrote one")));
-        };
-        must(*frame == *entry.bytes, || format!("frame {seq} is not the one that was written"))?;
-        must(read.adds == entry.adds, || format!("frame {seq} adds {:?}", read.adds))?;
-        let is_whole = entry.is_durable || (is_last && may_be_whole);
-        must(is_whole, || format!("frame {seq} was not there and came back"))?;
-        let content = entry.content;
-        if let Content::Loss(said) = content {
-            self.check_range(&said)?;
-        }
-        if let Some(from) = gap {
-            let covers = |said: Gone| said.first <= from && said.last.next() == seq;
-            must(matches!(content, Content::Loss(said) if covers(said)), || {
-                format!(
-                    "numbers {from} to {} are gone, and the next frame does not say so",
-                    seq.0 - 1
-                )
-            })?;
-        }
-        if is_last && may_be_whole {
-            self.written();
-        }
-        Ok(())
-    }
-
-    fn check_unreadable(&self, gone: &Gone) -> Result<(), Violation> {
-        let mut seq = gone.first;
-        while seq <= gone.last {
-            let is_durable = self.entry(seq).is_some_and(|entry| entry.is_durable);
-            must(!is_durable, || format!("frame {seq} was written and is gone"))?;
-            seq = seq.next();
-        }
-        Ok(())
     }
 }
