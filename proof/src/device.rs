@@ -37,4 +37,5 @@ mod world;
 
 pub use cuts::{Replay, prove, survey};
 pub use planted::Planted;
+pub(crate) use planted::find_planted;
 pub use report::{Found, Report};

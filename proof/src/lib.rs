@@ -7,3 +7,4 @@
 
 pub mod chance;
 pub mod device;
+pub mod table;

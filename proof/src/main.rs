@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
 use milepost_proof::device::{Planted, Replay, prove};
-use serde_json::json;
+use milepost_proof::table::{self, Row};
 
 /// How often a run says where it is.
 const PROGRESS: Duration = Duration::from_secs(10);
@@ -39,7 +39,7 @@ enum Proof {
         #[arg(long)]
         json: bool,
     },
-    /// Every planted fault: whether the proof that should find it does.
+    /// Every planted fault, of every harness that should find it: whether it does, and what it says.
     Planted {
         /// What is drawn.
         #[arg(long, default_value_t = 1)]
@@ -49,9 +49,6 @@ enum Proof {
         json: bool,
     },
 }
-
-/// In how many distinct states a planted fault has to be found.
-const PLANTED_STATES: u64 = 500_000;
 
 fn main() -> ExitCode {
     // A panic under proof is a violation, and reported as one.
@@ -85,24 +82,8 @@ fn device(replay: &Replay, json: bool) -> bool {
 }
 
 fn find_planted(seed: u64, json: bool) -> bool {
-    let mut all_found = true;
-    for fault in Planted::ALL {
-        let planted = Some(fault);
-        let report =
-            prove(&Replay { seed, states: PLANTED_STATES, history: None, planted }, |_| {});
-        let states = report.states_distinct;
-        all_found &= report.found.is_some();
-        let violation = report.found.map(|found| found.violation);
-        if json {
-            println!(
-                "{}",
-                json!({"planted": fault.name(), "proof": "device", "found": violation.is_some(),
-                    "states_distinct": states, "violation": violation})
-            );
-        } else {
-            let said = violation.as_deref().unwrap_or("NOT FOUND");
-            println!("{fault:<24} device, after {states:>7} distinct states: {said}");
-        }
+    if !json {
+        println!("{}", Row::heading());
     }
-    all_found
+    table::fill(seed, |row| if json { println!("{}", row.to_json()) } else { println!("{row}") })
 }

@@ -70,9 +70,16 @@ enum Chore {
         keep: bool,
     },
     /// Try every state that a fault can leave behind.
+    #[command(args_conflicts_with_subcommands = true, arg_required_else_help = true)]
     Prove {
+        /// The same as `prove planted`: every planted fault, and which harness found it.
+        #[arg(long)]
+        planted: bool,
+        /// What milepost-prove takes: --seed, --json.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, requires = "planted")]
+        options: Vec<String>,
         #[command(subcommand)]
-        proof: Proof,
+        proof: Option<Proof>,
     },
     /// Replay every recording through the agent's own port and through Mosquitto, with TLS and
     /// without, and hold file sink and store against what the devices took.
@@ -99,7 +106,7 @@ enum Proof {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
-    /// Every planted fault: which proof found it.
+    /// Every planted fault, and which harness found it.
     Planted {
         /// What milepost-prove takes: --seed, --json.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -178,8 +185,11 @@ fn run(chore: Chore) -> Result<()> {
         Chore::Torture { kills, seed, data, keep } => {
             torture::run(&torture::Torture { kills, seed, data, keep })
         }
-        Chore::Prove { proof: Proof::Device { options } } => prove::run("device", &options),
-        Chore::Prove { proof: Proof::Planted { options } } => prove::run("planted", &options),
+        Chore::Prove { proof: Some(Proof::Device { options }), .. } => {
+            prove::run("device", &options)
+        }
+        Chore::Prove { proof: Some(Proof::Planted { options }), .. }
+        | Chore::Prove { options, .. } => prove::run("planted", &options),
         Chore::Replay { data, way, json } => {
             let ways = if way.is_empty() { replay::Way::value_variants().to_vec() } else { way };
             replay::run(&replay::Replay { data, ways, json })

@@ -4,6 +4,12 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::cuts::{Replay, prove};
+use crate::table::Row;
+
+/// In how many distinct states a planted fault has to be found.
+const STATES: u64 = 500_000;
+
 /// A planted fault.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Planted {
@@ -81,5 +87,19 @@ impl FromStr for Planted {
 
     fn from_str(name: &str) -> Result<Self, NoSuchFault> {
         Self::ALL.into_iter().find(|fault| fault.name() == name).ok_or(NoSuchFault)
+    }
+}
+
+/// The device's part of the table of planted faults.
+pub(crate) fn find_planted(seed: u64, row: &mut dyn FnMut(Row)) {
+    for fault in Planted::ALL {
+        let replay = Replay { seed, states: STATES, history: None, planted: Some(fault) };
+        let report = prove(&replay, |_| {});
+        row(Row {
+            harness: "device",
+            fault: fault.name(),
+            states: report.states_distinct,
+            said: report.found.map(|found| found.violation),
+        });
     }
 }
