@@ -74,7 +74,7 @@ pub enum Verdict {
 }
 
 /// Where every ring stands.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Continuity {
     rings: HashMap<RingId, RingState>,
     /// The journal's beginning is gone: a ring met for the first time may have an earlier part.

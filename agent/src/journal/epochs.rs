@@ -91,10 +91,15 @@ impl Epochs {
     ) -> io::Result<()> {
         let start = Start { epoch: identity.epoch, ends };
         let slot = encode(identity.journal, &start);
-        let slot_len = u64::try_from(SLOT_LEN).unwrap_or(0);
-        let offset = u64::from(start.epoch.number % SLOTS).saturating_mul(slot_len);
+        let offset = offset_of(&start);
         match storage.open(&path_of(journal), false) {
             Ok(file) => {
+                // The last life may have died between its write and its sync: without its slot the
+                // cursors of the life before it would not hold.
+                if let Some(last) = self.starts.last() {
+                    file.write_at(offset_of(last), &encode(identity.journal, last))?;
+                    file.sync()?;
+                }
                 file.write_at(offset, &slot)?;
                 file.sync()?;
             }
@@ -116,6 +121,12 @@ impl Epochs {
 
 pub(super) fn path_of(journal: &Path) -> PathBuf {
     journal.join("epochs")
+}
+
+/// Where a life's slot stands.
+fn offset_of(start: &Start) -> u64 {
+    let slot_len = u64::try_from(SLOT_LEN).unwrap_or(0);
+    u64::from(start.epoch.number % SLOTS).saturating_mul(slot_len)
 }
 
 fn encode(journal: [u8; 16], start: &Start) -> Vec<u8> {

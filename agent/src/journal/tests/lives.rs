@@ -112,6 +112,32 @@ fn life_that_was_begun_is_not_forgotten_by_a_power_cut() {
 }
 
 #[test]
+fn life_that_died_at_its_beginning_does_not_cost_the_cursors_before_it() {
+    for life in 1..9 {
+        let disk = Faulty::default();
+        let cursors: Vec<JournalCursor> =
+            (1..=life).map(|life| cursor(&open(&disk, life).0)).collect();
+        // The last call is the sync of the slot, whose page stays as it is in memory.
+        let before = disk.copy();
+        open(&before, 20);
+        let calls = before.calls() - disk.calls();
+        for fault in [Fault::Io, Fault::CutBefore] {
+            for (nth, seed) in (1..=calls).flat_map(|nth| [(nth, nth), (nth, !nth)]) {
+                let disk = disk.copy();
+                disk.fail(calls, fault);
+                drop(try_open(&disk, 20));
+                disk.restart();
+                disk.fail(nth, Fault::CutBefore);
+                drop(try_open(&disk, 21));
+                disk.power_cycle(Leaves::Some(seed));
+                let tail = open(&disk, 22).0.tail();
+                assert!(cursors.iter().all(|cursor| tail.validates(cursor)), "{life} {nth}");
+            }
+        }
+    }
+}
+
+#[test]
 fn cursor_of_a_life_whose_end_is_not_known_does_not_hold() {
     let disk = Faulty::default();
     let first = cursor(&open(&disk, 1).0);
