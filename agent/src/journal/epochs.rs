@@ -9,6 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::cursor::{Ends, Epoch, Identity, PerLane, Point, Position, Positions};
+use super::error::is_no_space;
 use super::fields::{Fields, put_counts};
 use super::segment::Unfinished;
 use crate::storage::{SharedStorage, Storage};
@@ -81,41 +82,64 @@ impl Epochs {
         (known && follows).then_some(next.ends.positions)
     }
 
-    /// Adds a life, durably, and makes the table if there is none.
+    /// Adds a life, durably, and makes the table if there is none. As long as the journal
+    /// `is_unused`, it is made anew: an earlier attempt may have failed to make its name durable.
     pub(super) fn begin(
         &mut self,
         storage: &SharedStorage,
         journal: &Path,
         identity: &Identity,
         ends: Ends,
+        is_unused: bool,
     ) -> io::Result<()> {
         let start = Start { epoch: identity.epoch, ends };
-        let slot = encode(identity.journal, &start);
-        let offset = offset_of(&start);
-        match storage.open(&path_of(journal), false) {
-            Ok(file) => {
-                // The last life may have died between its write and its sync: without its slot the
-                // cursors of the life before it would not hold.
-                if let Some(last) = self.starts.last() {
-                    file.write_at(offset_of(last), &encode(identity.journal, last))?;
-                    file.sync()?;
-                }
-                file.write_at(offset, &slot)?;
+        let mut found = match storage.open(&path_of(journal), false) {
+            Ok(file) => Some(file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        if found.is_none() || is_unused {
+            match self.write_anew(storage, journal, identity, &start) {
+                Ok(()) => found = None,
+                // A start needs no room.
+                Err(error) if is_no_space(&error) && found.is_some() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if let Some(file) = found {
+            // The last life may have died between its write and its sync: without its slot the
+            // cursors of the life before it would not hold.
+            if let Some(last) = self.starts.last() {
+                file.write_at(offset_of(last), &encode(identity.journal, last))?;
                 file.sync()?;
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let file = Unfinished::begin(storage, journal, path_of(journal))?;
-                let zeros = vec![0; usize::try_from(FILE_LEN).unwrap_or(0)];
-                match file.write_at(0, &zeros).and_then(|()| file.write_at(offset, &slot)) {
-                    Ok(()) => drop(file.finish()?),
-                    Err(error) => return Err(file.give_up(error)),
-                }
-            }
-            Err(error) => return Err(error),
+            file.write_at(offset_of(&start), &encode(identity.journal, &start))?;
+            file.sync()?;
         }
         self.starts.retain(|start| start.epoch.number % SLOTS != identity.epoch.number % SLOTS);
         self.starts.push(start);
         Ok(())
+    }
+
+    fn write_anew(
+        &self,
+        storage: &SharedStorage,
+        journal: &Path,
+        identity: &Identity,
+        begun: &Start,
+    ) -> io::Result<()> {
+        let file = Unfinished::begin(storage, journal, path_of(journal))?;
+        let zeros = vec![0; usize::try_from(FILE_LEN).unwrap_or(0)];
+        let mut starts = self.starts.iter().chain([begun]);
+        let written = file.write_at(0, &zeros).and_then(|()| {
+            starts.try_for_each(|start| {
+                file.write_at(offset_of(start), &encode(identity.journal, start))
+            })
+        });
+        match written {
+            Ok(()) => file.finish().map(drop),
+            Err(error) => Err(file.give_up(error)),
+        }
     }
 }
 
@@ -147,11 +171,9 @@ fn encode(journal: [u8; 16], start: &Start) -> Vec<u8> {
 
 fn decode(slot: &[u8]) -> Option<([u8; 16], Start)> {
     let (said, rest) = slot.split_at_checked(FIELDS_LEN)?;
-    if Fields(rest).u32()? != crc32c::crc32c(said) {
-        return None;
-    }
     let mut fields = Fields(said);
-    if fields.array()? != MAGIC {
+    // Most slots of most tables are empty.
+    if fields.array()? != MAGIC || Fields(rest).u32()? != crc32c::crc32c(said) {
         return None;
     }
     let journal = fields.array()?;

@@ -54,7 +54,9 @@
 //! **Lives.** The file `DIR/epochs` has a slot for each start: the epoch, a number raised by one and
 //! a random nonce, and where the lanes ended. A cursor of life N is valid if life N + 1 began where
 //! the cursor points, or further on. Slots are overwritten in place and the file is as long as it
-//! will ever be from the beginning. After 2048 starts the oldest is forgotten: its cursors become
+//! will ever be from the beginning. Before a start writes its slot it writes the last one again, which
+//! may be in memory only; and as long as no lane has a segment it makes the file anew, because its name
+//! may be. After 2048 starts the oldest is forgotten: its cursors become
 //! invalid and their sinks are reconciled by identity, which is what an invalid cursor means.
 //!
 //! # On disk
@@ -238,7 +240,9 @@ impl Journal {
         let ends = survey.ends();
         let number = survey.latest.number.saturating_add(1);
         let identity = Identity { journal, epoch: Epoch { number, nonce: epoch_nonce } };
-        survey.epochs.begin(&storage, dir, &identity, ends).map_err(failed)?;
+        let is_unused = survey.lanes.0.iter().all(|lane| lane.segments.is_empty());
+        let begun = survey.epochs.begin(&storage, dir, &identity, ends, is_unused);
+        begun.map_err(failed)?;
 
         let segments = PerLane::new(|lane| survey.lanes.get(lane).segments.clone());
         let file_bytes: u64 = segments.0.iter().flatten().map(|segment| segment.bytes).sum();

@@ -112,6 +112,34 @@ fn life_that_was_begun_is_not_forgotten_by_a_power_cut() {
 }
 
 #[test]
+fn table_whose_name_failed_to_become_durable_is_made_anew() {
+    let calls = {
+        let disk = Faulty::default();
+        open(&disk, 1);
+        disk.calls()
+    };
+    for nth in 1..=calls {
+        for more in 0..2 {
+            let disk = Faulty::default();
+            (nth..=nth + more).for_each(|nth| disk.fail(nth, Fault::Io));
+            let failed = try_open(&disk, 1).is_err();
+            disk.restart();
+            let (mut journal, ..) = open(&disk, 2);
+            let begun = cursor(&journal);
+            disk.power_cycle(Leaves::Nothing);
+            let again = open(&disk, 3).0;
+            assert!(again.epoch().number > begun.epoch.number, "{nth} {failed}");
+            assert!(again.tail().validates(&begun), "{nth} {failed}");
+            disk.restart();
+            journal = open(&disk, 4).0;
+            commit_numbers(&mut journal, Lane::Bulk, 1..4);
+            disk.power_cycle(Leaves::Nothing);
+            assert!(open(&disk, 5).0.tail().validates(&begun), "{nth} {failed}");
+        }
+    }
+}
+
+#[test]
 fn life_that_died_at_its_beginning_does_not_cost_the_cursors_before_it() {
     for life in 1..9 {
         let disk = Faulty::default();
