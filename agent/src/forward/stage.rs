@@ -196,8 +196,8 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
     /// Passes over a damaged part of the journal. Whose it was shows when those rings go on.
     pub fn damage(&mut self, lane: Lane, damage: &Damage) {
         let gone = damage.totals.since(*lane_mut(&mut self.totals, lane));
-        if damage.from == Position::ZERO {
-            // Pruned before this sink began.
+        if is_pruned(&self.tail, lane, damage) {
+            // Before this sink began.
             self.tallies.before += gone;
             self.parts.continuity.begin_midway();
         } else {
@@ -345,6 +345,11 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
         self.parts.dead_letters.add(lane, entry, counts, reason);
         self.tallies.dead_lettered += counts;
     }
+}
+
+/// Whether it is the beginning that is gone, and not a part that is there and damaged.
+pub(super) fn is_pruned(tail: &JournalTail, lane: Lane, damage: &Damage) -> bool {
+    damage.from == Position::ZERO && damage.to <= tail.oldest(lane)
 }
 
 /// Whether nothing of an entry may leave any more.

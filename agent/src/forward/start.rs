@@ -9,8 +9,9 @@ use protocol::{Counts, Lane};
 use super::continuity::{Advance, Continuity, Snapshots};
 use super::dead_letters::DeadLetters;
 use super::parked::Parked;
+use super::stage::is_pruned;
 use super::{ForwardError, ForwarderConfig};
-use crate::journal::{Item, JournalCursor, JournalTail, Position, Positions};
+use crate::journal::{Item, JournalCursor, JournalTail, Positions};
 use crate::ledger::Tallies;
 use crate::sink::{AnySink, CursorState, LogEnd, Naming, Reconcile, Resume};
 use crate::storage::SharedStorage;
@@ -207,7 +208,7 @@ fn reread(
                     adds: entry.adds,
                     through: entry.through,
                 }),
-                Item::Damage(damage) if damage.from == Position::ZERO => continuity.begin_midway(),
+                Item::Damage(damage) if is_pruned(tail, lane, &damage) => continuity.begin_midway(),
                 Item::Damage(_) => reread = Reread::Damaged,
             }
         }

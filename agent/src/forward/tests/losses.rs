@@ -53,6 +53,27 @@ fn a_flipped_bit_in_the_journal_costs_one_frame_and_is_said() {
 }
 
 #[test]
+fn damage_at_the_very_beginning_is_not_taken_for_a_prune() {
+    for byte in [1024, 1024 + 40] {
+        let (mut world, one, other) = thirty_frames();
+        let first = segments(&world)[0].clone();
+        world.journal_disk.edit(&first, |content| content[byte] ^= 4);
+        // While a sink reads it, and when one reads again what it has had.
+        for _ in 0..2 {
+            let report = world.forward();
+            assert_eq!((world.delivered(&one).len(), world.delivered(&other).len()), (290, 300));
+            let losses = world.of_type("loss");
+            assert_eq!(losses.len(), 1);
+            let data = &losses[0]["data"];
+            assert_eq!((&data["first"], &data["last"]), (&json!(1), &json!(1)));
+            assert_eq!((&data["samples"], &data["reason"]), (&json!(10), &json!("journal")));
+            assert_eq!(report.lost_by_reason, [("journal".to_owned(), samples(10))]);
+            world.disk.lose("/data/cursors/files.rings".as_ref());
+        }
+    }
+}
+
+#[test]
 fn a_missing_segment_is_said_ring_by_ring_with_exact_counts() {
     let (mut world, one, other) = thirty_frames();
     let third = segments(&world)[2].clone();
