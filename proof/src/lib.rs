@@ -7,4 +7,5 @@
 
 pub mod chance;
 pub mod device;
+pub mod journal;
 pub mod table;

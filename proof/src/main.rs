@@ -8,6 +8,10 @@ use clap::{Parser, Subcommand};
 use milepost_proof::device::{Planted, Replay, prove};
 use milepost_proof::table::{self, Row};
 
+mod journal_command;
+
+use journal_command::JournalProof;
+
 /// How often a run says where it is.
 const PROGRESS: Duration = Duration::from_secs(10);
 
@@ -39,6 +43,8 @@ enum Proof {
         #[arg(long)]
         json: bool,
     },
+    #[command(flatten)]
+    Journal(JournalProof),
     /// Every planted fault, of every harness that should find it: whether it does, and what it says.
     Planted {
         /// What is drawn.
@@ -57,6 +63,7 @@ fn main() -> ExitCode {
         Proof::Device { states, seed, history, planted, json } => {
             device(&Replay { seed, states, history, planted }, json)
         }
+        Proof::Journal(proof) => proof.run(),
         Proof::Planted { seed, json } => find_planted(seed, json),
     };
     if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 type Harness = fn(u64, &mut dyn FnMut(Row));
 
 /// All of them.
-const HARNESSES: [Harness; 1] = [crate::device::find_planted];
+const HARNESSES: [Harness; 2] = [crate::device::find_planted, crate::journal::find_planted];
 
 /// One fault planted for one harness, and what came of it.
 #[derive(Clone, PartialEq, Eq, Debug)]

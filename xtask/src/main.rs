@@ -106,6 +106,24 @@ enum Proof {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
+    /// The agent's journal: every state that a crash can leave of small histories.
+    Journal {
+        /// What milepost-prove takes: --states, --seed, --history, --planted, --json.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
+    /// The agent's journal: every disk call fails, once and until it is put right.
+    Calls {
+        /// What milepost-prove takes: --calls, --json.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
+    /// The agent's journal: every single bit of one, turned over.
+    Flips {
+        /// What milepost-prove takes: --mib, --every, --forwarded-every, --whole, --seed, --json.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
     /// Every planted fault, and which harness found it.
     Planted {
         /// What milepost-prove takes: --seed, --json.
@@ -188,6 +206,11 @@ fn run(chore: Chore) -> Result<()> {
         Chore::Prove { proof: Some(Proof::Device { options }), .. } => {
             prove::run("device", &options)
         }
+        Chore::Prove { proof: Some(Proof::Journal { options }), .. } => {
+            prove::run("journal", &options)
+        }
+        Chore::Prove { proof: Some(Proof::Calls { options }), .. } => prove::run("calls", &options),
+        Chore::Prove { proof: Some(Proof::Flips { options }), .. } => prove::run("flips", &options),
         Chore::Prove { proof: Some(Proof::Planted { options }), .. }
         | Chore::Prove { options, .. } => prove::run("planted", &options),
         Chore::Replay { data, way, json } => {
