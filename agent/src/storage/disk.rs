@@ -13,12 +13,9 @@ pub struct Disk;
 
 impl Storage for Disk {
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        let holding = holding_new_names(dir);
         fs::create_dir_all(dir)?;
-        // The new name stands in the parent.
-        match dir.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => self.sync_dir(parent),
-            _ => Ok(()),
-        }
+        holding.into_iter().try_for_each(|holding| self.sync_dir(holding))
     }
 
     fn open(&self, path: &Path, create: bool) -> io::Result<Box<dyn File>> {
@@ -55,6 +52,17 @@ impl Storage for Disk {
         let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
         Ok(Room { free: bytes(stat.f_bavail), total: bytes(stat.f_blocks) })
     }
+}
+
+/// The directories in which a name is new once `dir` and all above it are made: that of each one that
+/// is missing, and in any case that of `dir`, which an earlier life may have made and not synced.
+fn holding_new_names(dir: &Path) -> Vec<&Path> {
+    let is_named = |path: &&Path| !path.as_os_str().is_empty();
+    let made =
+        dir.ancestors().take_while(is_named).take_while(|path| *path == dir || !path.exists());
+    made.filter_map(Path::parent)
+        .map(|parent| if is_named(&parent) { parent } else { Path::new(".") })
+        .collect()
 }
 
 #[derive(Debug)]
@@ -95,5 +103,27 @@ impl File for DiskFile {
 
     fn is_linked(&self) -> io::Result<bool> {
         Ok(self.0.metadata()?.nlink() > 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directories_are_made_durably_all_the_way_up() {
+        let temporary = tempfile::tempdir().unwrap();
+        let base = temporary.path();
+        let dir = base.join("data/journal/bulk");
+        let holding = [base.join("data/journal"), base.join("data"), base.to_owned()];
+        assert_eq!(holding_new_names(&dir), holding);
+        Disk.create_dir_all(&dir).unwrap();
+        assert_eq!(holding_new_names(&dir), holding[..1]);
+        Disk.create_dir_all(&dir).unwrap();
+        assert_eq!(
+            holding_new_names(Path::new("not-there/at-all")),
+            [Path::new("not-there"), Path::new(".")]
+        );
+        assert!(holding_new_names(Path::new("/")).is_empty());
     }
 }
