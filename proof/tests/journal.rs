@@ -25,9 +25,10 @@ fn histories_repeat_themselves() {
 /// What the oracle says of each fault, in part.
 fn expected(planted: Planted) -> &'static [&'static str] {
     match planted {
-        // A mark that stands behind nothing, or nothing.
-        Planted::AckBeforeFsync => &["was durable, and found is only", "the totals are"],
-        Planted::DirNotSynced => &["was durable, and found is only"],
+        // Nothing, or a mark that stands behind nothing.
+        Planted::AckBeforeFsync | Planted::DirNotSynced => {
+            &["was durable, and found is only", "the totals are"]
+        }
         Planted::CursorAfterUnlink => &["may be gone", "before entry"],
         // A record that nobody wrote, or with counts that nobody said.
         Planted::TornTailAccepted => &["that nobody appended", "the totals are"],
@@ -52,10 +53,11 @@ fn every_planted_fault_is_found_and_can_be_repeated() {
 
 #[test]
 fn any_disk_call_that_fails_loses_nothing_and_it_goes_on_by_itself() {
-    let report = prove_calls(40, |_| {});
+    let report = prove_calls(30, |_| {});
     assert_eq!(report.found, None, "{report}");
     assert!(report.refused > 0 && report.absorbed > 0, "{report}");
-    for kind in [CallKind::Write, CallKind::Sync, CallKind::SyncDir, CallKind::Open] {
+    for kind in [CallKind::Write, CallKind::Sync, CallKind::SyncDir, CallKind::Open, CallKind::Read]
+    {
         assert!(report.struck.get(&kind).is_some_and(|runs| *runs > 4), "{kind:?}: {report}");
     }
 }

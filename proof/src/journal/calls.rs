@@ -198,6 +198,9 @@ fn histories() -> [History; 4] {
         &round,
         &[Act::Empty],
         &latest,
+        // Of this group only a part fits, and is cut off again.
+        &[append(Lane::Latest, 1, 10), Act::Commit, Act::Fill { left: 40 }],
+        &[append(Lane::Latest, 1, 10), Act::Commit, Act::Empty, Act::Commit],
     ]
     .concat();
     let number = |(number, acts)| History {

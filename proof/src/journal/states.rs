@@ -239,10 +239,11 @@ impl Prover {
         if is_again {
             disk.watch();
         }
+        let is_filled = disk.capacity().is_some();
         let opened = world.bench.recover(&disk, world.nonce + 1000, truth)?;
         self.report.recovered += 1;
         let versions = disk.versions();
-        let traits = Traits::of(&opened, &disk);
+        let traits = Traits::of(&opened, is_filled);
         let mut next = world.after(disk, truth, opened);
         next.sink()?;
         if is_again {
@@ -278,11 +279,11 @@ struct Traits {
 }
 
 impl Traits {
-    fn of(opened: &Opened, disk: &Disk) -> Self {
+    fn of(opened: &Opened, is_filled: bool) -> Self {
         Self {
             is_torn: opened.report.torn_bytes.iter().any(|bytes| *bytes > 0),
             is_rewritten: opened.report.rewritten_bytes.iter().any(|bytes| *bytes > 0),
-            is_filled: disk.capacity().is_some(),
+            is_filled,
         }
     }
 }
