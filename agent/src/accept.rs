@@ -23,12 +23,14 @@ use crate::open::{OpenError, Opener, Purpose};
 use crate::registry::{Registry, RegistryError};
 use crate::rings::{Rings, RingsError};
 
+mod begin;
 mod counters;
 mod session;
 mod hello;
 mod replay;
 pub mod driver;
 
+pub use begin::{BeginError, Begun};
 pub use counters::AcceptCounters;
 pub use replay::{replay, replay_from};
 

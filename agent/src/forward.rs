@@ -23,7 +23,7 @@ use protocol::{CatalogueId, DeviceId, Lane, RingId};
 use crate::document::OwnedCatalogue;
 use crate::journal::{Item, JournalCursor, JournalTail, Positions, ReadError, Reader};
 use crate::privacy::Policy;
-use crate::sink::{AnySink, Resume, Sink as _, SinkError};
+use crate::sink::{AnySink, Resume, SinkError};
 use crate::storage::SharedStorage;
 
 pub mod aside;
@@ -31,6 +31,7 @@ mod backoff;
 pub mod continuity;
 pub mod dead_letters;
 mod handle;
+mod opener;
 mod origins;
 pub mod parked;
 mod stage;
@@ -40,6 +41,7 @@ mod status;
 mod tests;
 
 pub use handle::ForwarderHandle;
+pub use opener::ForwardOpener;
 pub use parked::ParkedBounds;
 pub use status::{Condition, ForwarderStatus, Lag, Snapshot};
 

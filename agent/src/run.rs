@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::accept::driver::{self, AcceptStatus, Control};
-use crate::accept::{AcceptCounters, Acceptor, replay, replay_from};
+use crate::accept::{AcceptCounters, Acceptor, Begun};
 use crate::admin::{self, Admin, Hooks as _};
 use crate::backup;
 use crate::catalogues::Catalogues;
@@ -36,7 +36,7 @@ use crate::http::Http;
 use crate::intake::Inbound;
 use crate::intake::broker::{self, BrokerConfig, BrokerGauges};
 use crate::intake::listen::{ListenConfig, Listener};
-use crate::journal::{Entry, Journal, JournalConfig, JournalTail, Position};
+use crate::journal::{Journal, JournalConfig};
 use crate::lock::{DirLock, Owner};
 use crate::notify;
 use crate::registry::{Entropy as _, OsEntropy, Registry};
@@ -281,48 +281,17 @@ fn settle(
 fn open_journal(
     storage: &SharedStorage,
     config: &Config,
-    mut rings: Rings,
+    rings: Rings,
 ) -> anyhow::Result<(Journal, Rings)> {
     let settings = JournalConfig {
         segment_bytes: config.journal.segment_bytes,
         bytes_max: config.journal.bytes_max,
         ..JournalConfig::new(config.agent.data_dir.join("journal"))
     };
-    // The checkpoint's journal cannot be asked before it is open, so the rings are brought up to
-    // date afterwards, from where the checkpoint is known to be good.
-    let checkpoint = rings.checkpoint()?;
-    let nonce = u64::from_le_bytes(random()?);
-    let end = checkpoint.map(|cursor| cursor.positions).unwrap_or_default();
-    let mut ignored = |_, _: &Entry<'_>, _: Position| {};
-    let (journal, report) =
-        Journal::open(Arc::clone(storage), settings, random()?, nonce, &end, &mut ignored)?;
-    let tail = journal.tail();
-    let from = replay_from(checkpoint, |cursor| tail.validates(cursor));
-    let is_other = checkpoint.is_some_and(|cursor| !tail.validates(&cursor));
-    report::journal_opened(&report, is_other);
-    if is_other {
-        // An acknowledgement may only say what this journal holds.
-        rings.clear()?;
-    }
-    for lane in protocol::Lane::ALL {
-        replay_lane(&tail, lane, from.get(lane), &mut rings)?;
-    }
-    Ok((journal, rings))
-}
-
-fn replay_lane(
-    tail: &JournalTail,
-    lane: protocol::Lane,
-    from: Position,
-    rings: &mut Rings,
-) -> anyhow::Result<()> {
-    let mut reader = tail.reader(lane, from);
-    while let Some(item) = reader.next()? {
-        if let crate::journal::Item::Entry { entry, .. } = item {
-            replay(rings, lane, &entry)?;
-        }
-    }
-    Ok(())
+    let entropy = (random()?, u64::from_le_bytes(random()?));
+    let begun = Begun::open(storage, settings, entropy, rings)?;
+    report::journal_opened(&begun.report, begun.is_other);
+    Ok((begun.journal, begun.rings))
 }
 
 /// The bound port, if there is to be one.

@@ -45,7 +45,7 @@ pub use open::{Opened, Recovery};
 
 use fork::Takeover;
 use layout::{Purpose, RecordHeader, Span, extent};
-use walk::{Chain, Geometry, Place};
+use walk::{Chain, Found, Geometry, Place};
 
 /// A ring's part of the flash.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -312,6 +312,21 @@ impl Ring {
             return Err(RingError::NotRetained);
         }
         body::tag(flash, &self.geometry, &self.chain, &mut self.tag_at, seq)
+    }
+
+    /// What was counted before a retained frame. Does not disturb the order of reads.
+    pub fn before<F: ReadNorFlash>(
+        &mut self,
+        flash: &mut F,
+        seq: Seq,
+    ) -> Result<Counts, RingError<F::Error>> {
+        if seq < self.first || seq >= self.chain.next {
+            return Err(RingError::NotRetained);
+        }
+        match self.chain.find(flash, &self.geometry, &mut self.tag_at, seq)? {
+            Found::Record(record) => Ok(record.header.before),
+            Found::Gone(gone) => Err(RingError::Damaged(gone)),
+        }
     }
 
     /// Takes note that everything up to `through` is held elsewhere. In RAM only: the sectors are

@@ -7,5 +7,6 @@
 
 pub mod chance;
 pub mod device;
+pub mod fleet;
 pub mod journal;
 pub mod table;

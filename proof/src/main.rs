@@ -8,8 +8,10 @@ use clap::{Parser, Subcommand};
 use milepost_proof::device::{Planted, Replay, prove};
 use milepost_proof::table::{self, Row};
 
+mod fleet_command;
 mod journal_command;
 
+use fleet_command::FleetArguments;
 use journal_command::JournalProof;
 
 /// How often a run says where it is.
@@ -45,6 +47,8 @@ enum Proof {
     },
     #[command(flatten)]
     Journal(JournalProof),
+    /// The whole system, in one process and in virtual time, under faults of all kinds.
+    Fleet(FleetArguments),
     /// Every planted fault, of every harness that should find it: whether it does, and what it says.
     Planted {
         /// What is drawn.
@@ -64,6 +68,7 @@ fn main() -> ExitCode {
             device(&Replay { seed, states, history, planted }, json)
         }
         Proof::Journal(proof) => proof.run(),
+        Proof::Fleet(arguments) => fleet_command::run(arguments),
         Proof::Planted { seed, json } => find_planted(seed, json),
     };
     if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 type Harness = fn(u64, &mut dyn FnMut(Row));
 
 /// All of them.
-const HARNESSES: [Harness; 2] = [crate::device::find_planted, crate::journal::find_planted];
+const HARNESSES: [Harness; 3] =
+    [crate::device::find_planted, crate::journal::find_planted, crate::fleet::find_planted];
 
 /// One fault planted for one harness, and what came of it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -20,7 +21,7 @@ pub struct Row {
     pub harness: &'static str,
     /// The fault's.
     pub fault: &'static str,
-    /// After how many distinct states it was found, or given up.
+    /// After how many distinct states, or worlds, it was found, or given up.
     pub states: u64,
     /// What the oracle said; nothing if it was not found.
     pub said: Option<String>,

@@ -124,6 +124,12 @@ enum Proof {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
+    /// The whole system in one process and in virtual time, under faults of all kinds.
+    Fleet {
+        /// What milepost-prove takes: --seed, --hours, --world, --without, --planted, --trace, --json.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
     /// Every planted fault, and which harness found it.
     Planted {
         /// What milepost-prove takes: --seed, --json.
@@ -211,6 +217,7 @@ fn run(chore: Chore) -> Result<()> {
         }
         Chore::Prove { proof: Some(Proof::Calls { options }), .. } => prove::run("calls", &options),
         Chore::Prove { proof: Some(Proof::Flips { options }), .. } => prove::run("flips", &options),
+        Chore::Prove { proof: Some(Proof::Fleet { options }), .. } => prove::run("fleet", &options),
         Chore::Prove { proof: Some(Proof::Planted { options }), .. }
         | Chore::Prove { options, .. } => prove::run("planted", &options),
         Chore::Replay { data, way, json } => {

@@ -72,6 +72,11 @@ impl Outbox {
         std::future::poll_fn(|context| self.poll_recv(context)).await
     }
 
+    /// Whether the other end is gone; what waits may still be taken.
+    pub fn is_closed(&self) -> bool {
+        lock(&self.0).is_closed
+    }
+
     /// The next message, if one waits.
     pub fn try_recv(&mut self) -> Option<Outbound> {
         take(&mut lock(&self.0))

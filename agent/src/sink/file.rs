@@ -74,11 +74,6 @@ pub struct FileSink {
 }
 
 impl FileSink {
-    /// Per ring, the highest sequence number that there is a document of. Reads all files.
-    pub fn delivered(&self) -> io::Result<HashMap<RingId, Seq>> {
-        scan::delivered(self.log.storage(), self.log.naming(), false)
-    }
-
     /// Opens the directory; with what it holds, in terms of the journal. `lock` is the lock on the
     /// directory; none only where no other process can reach the storage.
     pub fn open(
@@ -148,11 +143,6 @@ impl FileSink {
         let rotate_bytes = config.rotate_bytes;
         Ok((Self { log, slots, rotate_bytes, ndjson: Ndjson::default(), _lock: lock }, resume))
     }
-
-    /// Begins new files after so many bytes.
-    pub(crate) fn rotate_after(&mut self, bytes: u64) {
-        self.rotate_bytes = bytes;
-    }
 }
 
 impl Sink for FileSink {
@@ -181,6 +171,15 @@ impl Sink for FileSink {
 
     fn erase_vehicle(&mut self, vehicle: &str) -> Result<Erased, SinkError> {
         remaining(scan::documents_in(self.log.storage(), self.log.naming(), vehicle))
+    }
+
+    /// Reads all files.
+    fn delivered(&self) -> io::Result<HashMap<RingId, Seq>> {
+        scan::delivered(self.log.storage(), self.log.naming(), false)
+    }
+
+    fn rotate_after(&mut self, bytes: u64) {
+        self.rotate_bytes = bytes;
     }
 }
 
@@ -218,15 +217,18 @@ fn accounts(
 }
 
 /// What a cursor is worth in a journal.
-pub(super) enum Holds {
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Holds {
+    /// The journal has what follows it.
     Yes,
-    /// It does, but the journal no longer has what follows it.
+    /// It is the journal's, but the journal no longer has what follows it.
     Behind,
+    /// It is another journal's, or of a life that this one knows nothing of.
     No,
 }
 
 /// Whether a journal has what follows a cursor.
-pub(super) fn holds(state: &CursorState, journal: &JournalTail) -> Holds {
+pub fn holds(state: &CursorState, journal: &JournalTail) -> Holds {
     let Some(cursor) = &state.journal else { return Holds::Yes };
     if !journal.validates(cursor) {
         return Holds::No;

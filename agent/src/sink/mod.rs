@@ -4,6 +4,7 @@
 //! has got: a batch and the cursor behind it are one. `Ok` means that both are durable upstream.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::io;
 
 use protocol::{DeviceId, RingId, Seq};
@@ -22,7 +23,7 @@ mod slots;
 mod stdout;
 mod store;
 
-pub use file::{FileSink, FileSinkConfig};
+pub use file::{FileSink, FileSinkConfig, Holds, holds};
 pub use ndjson::Ndjson;
 pub use numbered::{LogEnd, Naming, NumberedLog};
 pub use stdout::StdoutSink;
@@ -89,7 +90,7 @@ impl SinkError {
 }
 
 /// An upstream.
-pub trait Sink {
+pub trait Sink: fmt::Debug {
     /// Takes a batch, and remembers that all that stands before `cursor` is done with. One attempt;
     /// after [`SinkError::Retry`] the same batch is offered again.
     fn write(&mut self, batch: &Cleared, cursor: &CursorState) -> Result<(), SinkError>;
@@ -101,6 +102,15 @@ pub trait Sink {
     /// Takes out a vehicle's name, as it left, from all that it holds of devices that stay; and says
     /// where it cannot.
     fn erase_vehicle(&mut self, vehicle: &str) -> Result<Erased, SinkError>;
+
+    /// Per ring, the highest sequence number that the sink itself holds documents of; nothing if it
+    /// cannot be asked.
+    fn delivered(&self) -> io::Result<HashMap<RingId, Seq>> {
+        Ok(HashMap::new())
+    }
+
+    /// Begins new files after so many bytes, if it has files.
+    fn rotate_after(&mut self, _bytes: u64) {}
 }
 
 /// What a sink took out of itself, and what it could not.
@@ -125,58 +135,5 @@ pub struct Remains {
     pub documents: Option<u64>,
 }
 
-/// The sinks there are.
-#[derive(Debug)]
-pub enum AnySink {
-    /// NDJSON files in a directory.
-    File(FileSink),
-    /// NDJSON on standard output.
-    Stdout(StdoutSink),
-    /// The local store.
-    Store(Box<StoreSink>),
-}
-
-impl AnySink {
-    /// Begins new files after so many bytes, if it has files.
-    pub fn rotate_after(&mut self, bytes: u64) {
-        if let Self::File(sink) = self {
-            sink.rotate_after(bytes);
-        }
-    }
-
-    /// Per ring, the highest sequence number that the sink itself holds documents of; nothing if it
-    /// cannot be asked.
-    pub fn delivered(&self) -> io::Result<HashMap<RingId, Seq>> {
-        match self {
-            Self::File(sink) => sink.delivered(),
-            Self::Stdout(_) => Ok(HashMap::new()),
-            Self::Store(sink) => sink.delivered(),
-        }
-    }
-}
-
-impl Sink for AnySink {
-    fn write(&mut self, batch: &Cleared, cursor: &CursorState) -> Result<(), SinkError> {
-        match self {
-            Self::File(sink) => sink.write(batch, cursor),
-            Self::Stdout(sink) => sink.write(batch, cursor),
-            Self::Store(sink) => sink.write(batch, cursor),
-        }
-    }
-
-    fn erase(&mut self, device: &DeviceId) -> Result<Erased, SinkError> {
-        match self {
-            Self::File(sink) => sink.erase(device),
-            Self::Stdout(sink) => sink.erase(device),
-            Self::Store(sink) => sink.erase(device),
-        }
-    }
-
-    fn erase_vehicle(&mut self, vehicle: &str) -> Result<Erased, SinkError> {
-        match self {
-            Self::File(sink) => sink.erase_vehicle(vehicle),
-            Self::Stdout(sink) => sink.erase_vehicle(vehicle),
-            Self::Store(sink) => sink.erase_vehicle(vehicle),
-        }
-    }
-}
+/// Any of them.
+pub type AnySink = Box<dyn Sink + Send>;

@@ -103,11 +103,6 @@ impl StoreSink {
         let Taken { samples, records, bytes } = taken?;
         Ok(Erased { samples, records, bytes, remains: Vec::new() })
     }
-
-    /// Per ring, the last frame that the store was given anything of.
-    pub fn delivered(&self) -> io::Result<HashMap<RingId, Seq>> {
-        self.engine.delivered().map_err(io::Error::other)
-    }
 }
 
 impl Sink for StoreSink {
@@ -127,6 +122,11 @@ impl Sink for StoreSink {
 
     fn erase_vehicle(&mut self, vehicle: &str) -> Result<Erased, SinkError> {
         self.standing_still(|engine| engine.erase_vehicle(vehicle))
+    }
+
+    /// The last frame that it was given anything of.
+    fn delivered(&self) -> io::Result<HashMap<RingId, Seq>> {
+        self.engine.delivered().map_err(io::Error::other)
     }
 }
 

@@ -1,5 +1,12 @@
 //! A disk in memory that fails on request and forgets, at a power cut, what was not synced: as
 //! little as POSIX promises, and no more.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "no part of an agent: it stops at the first misuse"
+)]
 
 use std::collections::BTreeMap;
 use std::io;
@@ -51,6 +58,7 @@ struct State {
     /// Files opened in an earlier life are dead.
     life: u64,
     capacity: Option<usize>,
+    is_lying: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -98,6 +106,21 @@ impl Faulty {
     /// Lets all files together take so many bytes at most.
     pub fn set_capacity(&self, bytes: Option<usize>) {
         self.state().capacity = bytes;
+    }
+
+    /// Whether the power is off.
+    pub fn is_off(&self) -> bool {
+        self.state().is_off
+    }
+
+    /// Says of every sync that it is done, and does none: a fault to be found.
+    pub fn set_lying(&self, is_lying: bool) {
+        self.state().is_lying = is_lying;
+    }
+
+    /// Bytes that all files take.
+    pub fn used(&self) -> usize {
+        self.state().used()
     }
 
     /// The power goes, if it has not, and comes back.
@@ -437,6 +460,9 @@ impl File for FaultyFile {
     fn sync(&self) -> io::Result<()> {
         let mut state = self.state();
         let fault = state.call()?;
+        if state.is_lying {
+            return done((), fault);
+        }
         let inode = &mut state.inodes[self.inode];
         // A failed sync leaves the pages clean, and the disk without them.
         for change in std::mem::take(&mut inode.unsynced) {

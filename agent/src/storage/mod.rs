@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 mod disk;
 mod held;
-#[cfg(test)]
+#[cfg(any(test, feature = "model"))]
 pub mod faulty;
 
 pub use disk::Disk;

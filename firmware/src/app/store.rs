@@ -113,7 +113,11 @@ impl Store {
                 && loss.reason == LossReason::Superseded
                 && loss.last == said_at.prev()
             {
-                let before = if loss.first == Seq::FIRST { Counts::ZERO } else { loss.through };
+                let before = if loss.first == Seq::FIRST {
+                    Counts::ZERO
+                } else {
+                    self.ring.before(flash, loss.first).unwrap_or(loss.through)
+                };
                 self.superseded = Some(Superseded { from: loss.first, before, said_at });
                 self.ring.release(loss.last);
                 return;
@@ -272,7 +276,9 @@ impl Store {
                 let first = self.ring.first_retained();
                 let unacked = self.ring.released().next();
                 if unacked > first {
-                    (unacked, self.ring.before_next())
+                    // If it cannot be read any more, all that came before it is said with it.
+                    let before = self.ring.before(flash, unacked);
+                    (unacked, before.unwrap_or(self.ring.before_next()))
                 } else {
                     (first, self.ring.before_first())
                 }

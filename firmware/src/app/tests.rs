@@ -4,6 +4,8 @@ use protocol::loss::LossReason;
 use protocol::record::Record;
 use protocol::{Clock, Counts, Lane};
 
+use crate::session::Acknowledged;
+
 pub(crate) mod agent;
 pub(crate) mod world;
 
@@ -191,6 +193,37 @@ fn the_latest_value_survives_a_reboot_without_what_it_superseded() {
     let held = world.agent.held(Lane::Latest);
     assert!(held.samples.len() <= 20, "{} samples", held.samples.len());
     assert_eq!(held.unexplained, Counts::ZERO);
+}
+
+#[test]
+fn what_is_superseded_counts_from_where_the_agent_stands() {
+    let mut world = World::new(11);
+    for _ in 0..200 {
+        world.source.ready += 2;
+        world.step(300);
+    }
+    while world.app.outstanding(Lane::Latest) > 0 {
+        world.step(300);
+    }
+    let held = world.agent.held(Lane::Latest);
+    let (durable, through) = (held.durable, held.through);
+    world.offline = true;
+    world.wire.cut(false);
+    for _ in 0..100 {
+        world.source.ready += 2;
+        world.step(300);
+    }
+    let said =
+        |world: &World| world.app.stores[Lane::Latest.index()].state(Acknowledged::default());
+    assert_eq!(said(&world).first_retained, durable.next());
+    assert_eq!(said(&world).before_first, through, "no more than what the agent holds");
+    world.power_cut(None);
+    // What came before is written over; never less.
+    assert_eq!(said(&world).first_retained, durable.next());
+    assert!(said(&world).before_first.samples > through.samples);
+    world.offline = false;
+    world.settle();
+    world.check();
 }
 
 #[test]

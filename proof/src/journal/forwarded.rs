@@ -190,7 +190,7 @@ fn forward(disk: &Disk) -> Result<u64, Violation> {
     let config = FileSinkConfig { dir: "out".into(), rotate_bytes: 1 << 20 };
     let (sink, resume) = FileSink::open(&storage, &config, None, &tail).map_err(failed)?;
     let config = ForwarderConfig::new("files", "data".into());
-    let sink = (AnySink::File(sink), resume);
+    let sink: (AnySink, _) = (Box::new(sink), resume);
     let stages = (Opener, NoCatalogues, Policy::none());
     let mut forwarder = Forwarder::open(&storage, config, tail, sink, stages).map_err(failed)?;
     let mut now = Duration::ZERO;

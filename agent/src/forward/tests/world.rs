@@ -316,7 +316,7 @@ impl World {
             &storage,
             self.config.clone(),
             tail,
-            (AnySink::File(sink), resume),
+            (Box::new(sink), resume),
             (self.opener.clone(), self.catalogues.clone(), self.policy()),
         )
         .map_err(|error| error.to_string())

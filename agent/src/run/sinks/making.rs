@@ -5,30 +5,24 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use protocol::frame::{Binding, Header};
-use protocol::{CatalogueId, DeviceId, Lane, RingId};
+use protocol::DeviceId;
 
 use crate::catalogues::Catalogues;
 use crate::config::{Config, Keep, Sink, SinkKind};
-use crate::document::OwnedCatalogue;
 use crate::erasure::SinkErased;
 use crate::forward::aside;
-use crate::forward::{
-    CatalogueSource, Change, Forwarder, ForwarderConfig, ForwarderHandle, OpenFrame, Unopened,
-};
+use crate::forward::{Change, ForwardOpener, Forwarder, ForwarderConfig, ForwarderHandle};
 use crate::journal::{JournalTail, Positions};
 use crate::lock::{DirLock, Owner};
-use crate::open::{OpenError, Opener, Purpose};
 use crate::privacy::{LocationConfig, Policy, PolicyError, PrivacyConfig, PseudonymConfig};
-use crate::registry::{Registry, RegistryError};
+use crate::registry::Registry;
 use crate::run::sink_dir;
 use crate::sink::{
-    AnySink, FileSink, FileSinkConfig, Resume, Sink as _, SinkError, StdoutSink, StoreSink,
-    StoreSinkConfig,
+    AnySink, FileSink, FileSinkConfig, Resume, SinkError, StdoutSink, StoreSink, StoreSinkConfig,
 };
 use crate::storage::{Room, SharedStorage};
 use crate::store::Retention;
-use crate::vehicles::{Standing, VehicleId};
+use crate::vehicles::VehicleId;
 
 /// A batch of the local store.
 const STORE_BATCH_BYTES: usize = 4 << 20;
@@ -170,8 +164,7 @@ impl Making {
         let sink = self.sink().map_err(|error| error.to_string())?;
         let policy = self.policy().map_err(|error| error.to_string())?;
         let registry = self.registry.clone();
-        let opener =
-            ForwardOpener { opener: Opener::new(registry.clone(), Purpose::Forward), registry };
+        let opener = ForwardOpener::new(registry);
         let mut config = ForwarderConfig::new(&self.sink.name, self.config.agent.data_dir.clone());
         if matches!(self.sink.kind, SinkKind::Store { .. }) {
             // Fewer and larger blocks; the journal holds the rest meanwhile.
@@ -203,7 +196,7 @@ impl Making {
                 let config = FileSinkConfig { dir, rotate_bytes: *rotate_bytes };
                 let (sink, resume) =
                     FileSink::open(&self.storage, &config, Some(lock), &self.tail)?;
-                Ok((AnySink::File(sink), resume))
+                Ok((Box::new(sink), resume))
             }
             SinkKind::Store { path, file_bytes, keep } => {
                 let dir = sink_dir(&self.config, path);
@@ -218,14 +211,14 @@ impl Making {
                 let (mut sink, resume) =
                     StoreSink::open(&self.storage, &config, Some(lock), &self.tail)?;
                 sink.compact(&self.storage, &config)?;
-                Ok((AnySink::Store(Box::new(sink)), resume))
+                Ok((Box::new(sink), resume))
             }
             SinkKind::Stdout => {
                 let cursor: PathBuf =
                     self.config.agent.data_dir.join("cursors").join(&self.sink.name);
                 let out = Box::new(io::stdout());
                 let (sink, resume) = StdoutSink::open(&self.storage, &cursor, &self.tail, out)?;
-                Ok((AnySink::Stdout(sink), resume))
+                Ok((Box::new(sink), resume))
             }
         }
     }
@@ -259,42 +252,5 @@ pub(super) fn privacy_config(config: &Config) -> PrivacyConfig {
             fields: pseudonym.fields.clone(),
         }),
         drop_vehicle: privacy.drop_vehicle,
-    }
-}
-
-/// [`Opener`] as forwarders see it.
-struct ForwardOpener {
-    opener: Opener,
-    registry: Registry,
-}
-
-impl OpenFrame for ForwardOpener {
-    fn open<'a>(
-        &mut self,
-        device: DeviceId,
-        ring: RingId,
-        lane: Lane,
-        frame: &'a mut [u8],
-    ) -> Result<(Header, &'a [u8]), Unopened> {
-        match self.opener.open(&Binding { device, ring, lane }, frame) {
-            Ok((header, body)) => Ok((header, body)),
-            Err(OpenError::Registry(error)) => Err(Unopened::Unavailable(error.to_string())),
-            Err(error) => Err(Unopened::Unopenable(error.to_string())),
-        }
-    }
-
-    fn is_erased(&mut self, device: DeviceId, received_ms: i64) -> Result<bool, Unopened> {
-        let is_erased = || {
-            let Some(at_ms) = self.registry.erased_at(device)? else { return Ok(false) };
-            // One that came back under the name has a history of its own since.
-            Ok(received_ms <= at_ms || self.registry.standing(device)? == Standing::Unknown)
-        };
-        is_erased().map_err(|error: RegistryError| Unopened::Unavailable(error.to_string()))
-    }
-}
-
-impl CatalogueSource for Catalogues {
-    fn get(&self, id: CatalogueId) -> Option<Arc<OwnedCatalogue>> {
-        Self::get(self, id)
     }
 }

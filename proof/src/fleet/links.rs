@@ -1,0 +1,190 @@
+//! Connections and messages between devices and agent.
+
+use protocol::ack::Ack;
+use protocol::frame::{self, Header};
+use protocol::topic::Channel;
+use protocol::{DeviceId, FrameTag, JournalInstance, keys};
+
+use super::broker::{garble, happens};
+use super::device::Device;
+use super::host::{Arriving, Said};
+use super::network::Message;
+use super::planted::Planted;
+use super::world::World;
+
+/// Messages on the agent's side that it has not taken, at most.
+const INBOX_MAX: usize = 256;
+
+impl World {
+    /// Connections come and go.
+    pub(super) fn connect(&mut self, at: usize) {
+        let now_s = self.now_s;
+        let Some(device) = self.devices.get_mut(at) else { return };
+        if device.session.is_some() && !device.wire.is_up {
+            self.hang_up(at);
+        }
+        let is_cut = happens(&mut self.chance, self.weather.cut);
+        let Some(device) = self.devices.get_mut(at) else { return };
+        let is_offline = now_s < device.offline_until_s;
+        if device.wire.is_up && (is_offline || is_cut) {
+            self.drop_link(at);
+            return;
+        }
+        if !device.wire.asked {
+            return;
+        }
+        if is_offline || device.wire.is_silent() {
+            device.wire.drop_it(false);
+        } else if self.weather.is_broker {
+            device.wire.open();
+        } else {
+            let id = device.id;
+            match self.host.open_session(now_s, id) {
+                None => device.wire.drop_it(false),
+                Some(session) => {
+                    (device.session, device.wire.asked) = (Some(session), false);
+                    device.wire.open();
+                    self.take_over(at, id);
+                }
+            }
+        }
+    }
+
+    /// A session of a name ends another one of the same name.
+    fn take_over(&mut self, by: usize, id: DeviceId) {
+        let same = |(at, device): &(usize, &Device)| *at != by && device.id == id;
+        let others: Vec<usize> =
+            self.devices.iter().enumerate().filter(same).map(|(at, _)| at).collect();
+        for at in others {
+            self.drop_link(at);
+        }
+    }
+
+    /// Messages of a device go up.
+    pub(super) fn carry(&mut self, at: usize) {
+        let now_s = self.now_s;
+        while let Some(device) = self.devices.get_mut(at)
+            && device.wire.uplink.front().is_some_and(|(due, _)| *due <= now_s)
+        {
+            if self.weather.is_broker {
+                let Some((_, message)) = device.wire.uplink.pop_front() else { break };
+                if !device.wire.is_silent() {
+                    device.wire.took_over();
+                    let id = device.id;
+                    self.release_on_puback(at, &message);
+                    let weather = (&self.weather, &mut self.chance);
+                    self.broker.publish(now_s, weather, id, message, &self.names);
+                }
+                continue;
+            }
+            let is_stuck = device.wire.is_silent()
+                || self.host.inbox.len() >= INBOX_MAX
+                || happens(&mut self.chance, self.weather.late);
+            let Some(session) = device.session.filter(|_| !is_stuck) else { break };
+            let Some((_, message)) = device.wire.uplink.pop_front() else { break };
+            self.packet = self.packet.wrapping_add(1);
+            let (device, packet) = (device.id, self.packet);
+            self.host.inbox.push_back(Arriving { session, device, message, packet });
+        }
+    }
+
+    /// The agent says something to a session.
+    pub(super) fn answer(&mut self, session: u64, said: Said) {
+        let own = self.devices.iter().position(|device| device.session == Some(session));
+        match said {
+            Said::Taken(packet) if self.weather.is_broker => self.broker.taken(packet),
+            Said::Taken(_) => {
+                if let Some(device) = own.and_then(|at| self.devices.get_mut(at)) {
+                    device.wire.took_over();
+                }
+            }
+            Said::Close if self.weather.is_broker => {
+                self.broker.closed(self.now_s, session, &mut self.host);
+            }
+            Said::Close => own.into_iter().for_each(|at| self.drop_link(at)),
+            Said::Message(message) => {
+                let id = self.broker.device_of(session);
+                for at in 0..self.devices.len() {
+                    let is_its = |device: &Device| own == Some(at) || Some(device.id) == id;
+                    if self.devices.get(at).is_some_and(is_its) {
+                        self.send_down(at, message.clone());
+                    }
+                }
+            }
+        }
+    }
+
+    fn send_down(&mut self, at: usize, mut message: Message) {
+        let (weather, chance) = (&self.weather, &mut self.chance);
+        let Some(device) = self.devices.get_mut(at).filter(|device| device.wire.is_up) else {
+            return;
+        };
+        if device.wire.is_silent() || happens(chance, weather.lose) {
+            return;
+        }
+        if happens(chance, weather.garble) {
+            garble(chance, &mut message);
+        }
+        if self.planted == Some(Planted::ForkNotNoticed) {
+            without_tag(device, &mut message);
+        }
+        let late = if happens(chance, weather.late) { chance.below(10) } else { 0 };
+        let times = if happens(chance, weather.twice) { 2 } else { 1 };
+        for _ in 0..times {
+            device.wire.downlink.push_back((self.now_s + late, message.clone()));
+        }
+    }
+
+    /// The agent's process is gone, and with it its connections.
+    pub(super) fn agent_is_gone(&mut self) {
+        self.note(|| "no agent".to_owned());
+        self.broker.agent_gone(self.now_s);
+        for device in &mut self.devices {
+            if device.session.take().is_some() {
+                device.wire.drop_it(false);
+            }
+        }
+    }
+
+    /// The planted fault of that name.
+    fn release_on_puback(&mut self, at: usize, message: &Message) {
+        if self.planted != Some(Planted::ReleaseOnPuback) {
+            return;
+        }
+        let (Channel::Frames(lane), Some(device)) = (message.channel, self.devices.get_mut(at))
+        else {
+            return;
+        };
+        let (Ok((header, _)), Some(ring)) = (Header::read(&message.payload), device.ring(lane))
+        else {
+            return;
+        };
+        let ack = Ack {
+            generation: header.generation,
+            lane,
+            durable: header.seq,
+            tag: frame::tag_of(&message.payload),
+            instance: JournalInstance::default(),
+            repeat: false,
+        };
+        let key = keys::ack_key(&device.secret, &device.id, &ring, header.generation);
+        let mut bytes = [0; protocol::ack::ACK_LEN_MAX];
+        let len = ack.seal(&key, &device.id, &ring, &mut bytes);
+        let payload = bytes.get(..len).unwrap_or_default().to_vec();
+        device.wire.downlink.push_back((self.now_s, Message { channel: Channel::Ack, payload }));
+    }
+}
+
+/// An acknowledgement that says nothing of which history it is about.
+fn without_tag(device: &Device, message: &mut Message) {
+    let Ok(claim) = Ack::peek(&message.payload) else { return };
+    let (Channel::Ack, Some(ring)) = (message.channel, device.ring(claim.lane)) else { return };
+    let key = keys::ack_key(&device.secret, &device.id, &ring, claim.generation);
+    if let Ok(ack) = Ack::open(&key, &device.id, &ring, &message.payload) {
+        let durable = ack.durable.min(device.last(claim.lane));
+        let ack = Ack { tag: FrameTag::default(), durable, ..ack };
+        let mut bytes = [0; protocol::ack::ACK_LEN_MAX];
+        let len = ack.seal(&key, &device.id, &ring, &mut bytes);
+        message.payload = bytes.get(..len).unwrap_or_default().to_vec();
+    }
+}

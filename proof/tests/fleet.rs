@@ -1,0 +1,40 @@
+//! The whole system at reduced size; and that the oracle can fail.
+
+use milepost_proof::fleet::{Planted, Replay, Report, prove};
+
+fn run(hours: f64, planted: Option<Planted>) -> Report {
+    let replay = Replay { seed: 1, hours, world: None, without: Vec::new(), planted };
+    prove(&replay, |_| {}, |_| {})
+}
+
+#[test]
+fn the_promise_holds_for_a_fleet_under_faults() {
+    let report = run(60.0, None);
+    assert_eq!(report.found, None, "{report}");
+}
+
+#[test]
+fn a_seed_gives_the_same_trace() {
+    let trace = || {
+        let mut trace = String::new();
+        let replay =
+            Replay { seed: 7, hours: 60.0, world: None, without: Vec::new(), planted: None };
+        let report = prove(&replay, |told| trace.push_str(told), |_| {});
+        (trace, report)
+    };
+    let once = trace();
+    assert!(once.0.lines().count() > 50, "{}", once.0);
+    assert_eq!(once, trace());
+}
+
+#[test]
+fn planted_faults_are_found_and_can_be_repeated() {
+    for planted in [Planted::AckBeforeFsync, Planted::ForkNotNoticed, Planted::ReleaseOnPuback] {
+        let report = run(200.0, Some(planted));
+        let Some(found) = report.found else { panic!("{planted} is not found") };
+        let without = found.without;
+        let (world, planted) = (Some(found.world), Some(planted));
+        let again = prove(&Replay { seed: 1, hours: 0.0, world, without, planted }, |_| {}, |_| {});
+        assert!(again.found.is_some(), "what is left of the plan is enough");
+    }
+}
