@@ -22,7 +22,7 @@ use crate::document::{OwnedCatalogue, OwnedSignal};
 use crate::journal::{Entry, EntryKind, Journal, JournalConfig, Positions};
 use crate::ledger::LedgerReport;
 use crate::privacy::Policy;
-use crate::sink::{AnySink, FileSink, FileSinkConfig, SinkError};
+use crate::sink::{FileSink, FileSinkConfig, Sink as _, SinkError};
 use crate::storage::SharedStorage;
 use crate::storage::faulty::Faulty;
 
