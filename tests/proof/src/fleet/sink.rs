@@ -9,7 +9,7 @@ use agent::privacy::Cleared;
 use agent::sink::{CursorState, Erased, Holds, Reconcile, Resume, Sink, SinkError, holds};
 use protocol::{DeviceId, RingId, Seq};
 
-use super::truth::Truth;
+use super::truth::{Truth, Violation};
 
 /// What it holds; lives on when the agent does not.
 #[derive(Debug, Default)]
@@ -49,6 +49,18 @@ impl ModelSink {
             is_behind: found == Holds::Behind,
             delivered: upstream.delivered.clone(),
         }))
+    }
+}
+
+impl Upstream {
+    /// I2: what a journal holds it does not take again; only a sink that went by identity meets what
+    /// it has.
+    pub(super) fn nothing_again(&self) -> Result<(), Violation> {
+        let again = self.cursor.as_ref().map(|cursor| cursor.tallies.before).unwrap_or_default();
+        if again.is_zero() || self.truth.reconciled > 0 {
+            return Ok(());
+        }
+        Err(Violation(format!("the journal took again what it had: {again:?}")))
     }
 }
 

@@ -1,9 +1,12 @@
 //! What each fault does.
 
+use protocol::Lane;
+
 use super::device::Device;
 use super::plan::Fault;
 use super::planted::Planted;
-use super::source::Lineage;
+use super::source::{Lineage, SIGNALS};
+use super::truth::Allowance;
 use super::world::World;
 
 /// Copies of a device at most: each is a device more.
@@ -79,9 +82,8 @@ impl World {
                         upstream.truth.may_overstate(device.drive.of);
                         // Nor of values that were superseded before an agent heard of them.
                         let of = device.drive.of;
-                        let to = device.drive.next / super::source::SIGNALS as u64 + 1;
-                        let allowance = super::truth::Allowance { from: 0, to, most: to };
-                        upstream.truth.allow(of, protocol::Lane::Latest, allowance);
+                        let to = device.drive.next / SIGNALS as u64 + 1;
+                        upstream.truth.allow(of, Lane::Latest, Allowance { from: 0, to, most: to });
                     }
                 }
             }
@@ -123,7 +125,11 @@ impl World {
                 // What only the newer content had is gone, and what was open when it was kept.
                 let from = then.min(next).saturating_sub(2000);
                 self.allow(of, from, next, next - from);
-                self.host.sink.upstream().truth.may_overstate(of);
+                let mut upstream = self.host.sink.upstream();
+                upstream.truth.may_overstate(of);
+                // What it supersedes from here on under numbers that were used is not said, either.
+                let all = Allowance { from: 0, to: u64::MAX, most: u64::MAX };
+                upstream.truth.allow(of, Lane::Latest, all);
             }
             Fault::Format { device: at } => {
                 self.switch_off(at, now_s + 1);

@@ -196,7 +196,8 @@ impl World {
             let latest = admitted.div_ceil(SIGNALS as u64);
             upstream.truth.finish(device.drive.of, Lane::Latest, latest);
         }
-        upstream.truth.violation.take().map_or(Ok(()), Err)
+        upstream.truth.violation.take().map_or(Ok(()), Err)?;
+        upstream.nothing_again()
     }
 
     /// One more device, which drives for some time.
