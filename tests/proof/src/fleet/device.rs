@@ -59,7 +59,10 @@ pub(super) struct Device {
     pub flash: Nor,
     /// A copy of the flash, and how many samples had been admitted then.
     pub kept: Option<(Nor, u64)>,
+    /// Until it has dropped something.
     pub is_rolled_back: bool,
+    /// Once, at any time.
+    pub was_rolled_back: bool,
     pub drive: Drive,
     pub wire: Wire,
     /// The session that the wire is, while it is up.
@@ -107,6 +110,7 @@ impl Device {
             flash: Nor::new(sectors, seed),
             kept: None,
             is_rolled_back: false,
+            was_rolled_back: false,
             drive: Drive::new(of),
             wire: Wire::default(),
             session: None,

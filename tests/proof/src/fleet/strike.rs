@@ -76,6 +76,8 @@ impl World {
                 if self.host.kept.is_some() {
                     self.host.restore(now_s + down_s);
                     self.agent_is_gone();
+                    self.was_restored = true;
+                    self.allow_two_histories();
                     // Of what the sink has from before nobody knows the counts any more.
                     let mut upstream = self.host.sink.upstream();
                     for device in &self.devices {
@@ -121,7 +123,7 @@ impl World {
                 let Some(device) = self.devices.get_mut(at) else { return };
                 device.flash = flash;
                 let (of, next) = (device.drive.of, device.drive.next);
-                device.is_rolled_back = true;
+                (device.is_rolled_back, device.was_rolled_back) = (true, true);
                 // What only the newer content had is gone, and what was open when it was kept.
                 let from = then.min(next).saturating_sub(2000);
                 self.allow(of, from, next, next - from);
@@ -130,6 +132,8 @@ impl World {
                 // What it supersedes from here on under numbers that were used is not said, either.
                 let all = Allowance { from: 0, to: u64::MAX, most: u64::MAX };
                 upstream.truth.allow(of, Lane::Latest, all);
+                drop(upstream);
+                self.allow_two_histories();
             }
             Fault::Format { device: at } => {
                 self.switch_off(at, now_s + 1);
@@ -162,6 +166,20 @@ impl World {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// A device that was rolled back, and an agent too: neither can tell that the other's numbers
+    /// are of another history, and the sink knows numbers alone.
+    fn allow_two_histories(&mut self) {
+        let rolled = self.devices.iter().filter(|device| device.was_rolled_back);
+        let rolled: Vec<Lineage> = rolled.map(|device| device.drive.of).collect();
+        for of in rolled.into_iter().filter(|_| self.was_restored) {
+            self.host.sink.upstream().truth.allow(
+                of,
+                Lane::Bulk,
+                Allowance { from: 0, to: u64::MAX, most: u64::MAX },
+            );
         }
     }
 

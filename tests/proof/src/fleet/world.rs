@@ -41,6 +41,7 @@ pub(super) struct World {
     /// What the next power cut of the agent's machine leaves, and for how long it is down.
     pub(super) cut: (u64, u64),
     pub(super) disk_full_until_s: u64,
+    pub(super) was_restored: bool,
     pub(super) sink_down_until_s: u64,
     pub(super) planted: Option<Planted>,
     trace: Option<String>,
@@ -105,6 +106,7 @@ impl World {
             packet: 0,
             cut: (0, 1),
             disk_full_until_s: 0,
+            was_restored: false,
             sink_down_until_s: 0,
             planted,
             trace: traces.then(String::new),
