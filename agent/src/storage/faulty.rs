@@ -58,7 +58,7 @@ struct State {
     /// Files opened in an earlier life are dead.
     life: u64,
     capacity: Option<usize>,
-    is_lying: bool,
+    lies_in: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -113,9 +113,9 @@ impl Faulty {
         self.state().is_off
     }
 
-    /// Says of every sync that it is done, and does none: a fault to be found.
-    pub fn set_lying(&self, is_lying: bool) {
-        self.state().is_lying = is_lying;
+    /// Says of every sync of a file below `dir` that it is done, and does none: a fault to be found.
+    pub fn lie_in(&self, dir: &Path) {
+        self.state().lies_in = Some(dir.to_owned());
     }
 
     /// Bytes that all files take.
@@ -220,6 +220,13 @@ impl State {
 
     fn used(&self) -> usize {
         self.live.values().map(|inode| self.inodes[*inode].live.len()).sum()
+    }
+
+    fn lies_about(&self, inode: usize) -> bool {
+        let is_it = |dir: &PathBuf| {
+            self.live.iter().any(|(path, other)| *other == inode && path.starts_with(dir))
+        };
+        self.lies_in.as_ref().is_some_and(is_it)
     }
 
     fn rename(&mut self, change: NameChange) {
@@ -460,7 +467,7 @@ impl File for FaultyFile {
     fn sync(&self) -> io::Result<()> {
         let mut state = self.state();
         let fault = state.call()?;
-        if state.is_lying {
+        if state.lies_about(self.inode) {
             return done((), fault);
         }
         let inode = &mut state.inodes[self.inode];

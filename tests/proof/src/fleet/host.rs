@@ -111,7 +111,9 @@ impl Dice {
 impl Host {
     pub(super) fn new(seed: u64, journal_bytes: u64, planted: Option<Planted>) -> Self {
         let disk = Faulty::default();
-        disk.set_lying(planted == Some(Planted::AckBeforeFsync));
+        if planted == Some(Planted::AckBeforeFsync) {
+            disk.lie_in("/data/journal".as_ref());
+        }
         Self {
             disk,
             kept: None,
