@@ -78,6 +78,38 @@ pub struct Gone {
     pub through: Counts,
 }
 
+/// Where a run of numbers begins that reaches up to the first frame retained, and whose frames are
+/// gone without the agent having said that it holds them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Lost {
+    /// The first of them.
+    pub first: Seq,
+    /// What the ring had taken before it. Less, where that cannot be read any more: what is gone is
+    /// a claim, and too much of it is subtracted by whoever holds it.
+    pub before: Counts,
+    /// Why.
+    pub cause: Cause,
+}
+
+/// Why frames are gone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cause {
+    /// For want of room, or damaged: a loss record has to say so.
+    Dropped = 0,
+    /// A newer value took their place, and a loss record behind them says so.
+    Superseded = 1,
+}
+
+impl Cause {
+    pub(crate) const fn from_index(index: u8) -> Option<Self> {
+        match index {
+            0 => Some(Self::Dropped),
+            1 => Some(Self::Superseded),
+            _ => None,
+        }
+    }
+}
+
 /// A sequence number that is durably the caller's, with room for its frame.
 #[derive(PartialEq, Eq, Debug)]
 #[must_use = "a reserved number that is not written is burnt"]
@@ -159,8 +191,10 @@ pub struct Ring {
     released: Seq,
     /// Dropped unacknowledged and not told yet.
     dropped: Option<Gone>,
-    /// Where the unbroken run of unacknowledged drops began that ends at `first`.
-    lost_first: Option<Seq>,
+    /// The unbroken run of unacknowledged drops that ends at `first`.
+    lost: Option<Lost>,
+    /// What a loss record stands for whose frames may be gone: see [`Ring::account_for`].
+    account: Option<Lost>,
     /// Where [`Ring::read`] stands.
     read_at: Option<Place>,
     /// Where [`Ring::tag`] stands.
@@ -333,20 +367,44 @@ impl Ring {
     /// used again when their turn comes.
     pub fn release(&mut self, through: Seq) {
         self.released = self.released.max(through.min(self.chain.next.prev()));
+        if self.released >= self.first.prev() {
+            // Whoever holds more than what is gone has accounted for it.
+            self.lost = None;
+        }
+    }
+
+    /// A loss record stands for all from `lost` on: if the ring is left before that is acknowledged,
+    /// what is gone of it counts as lost. Kept with the next sector; after a boot, see
+    /// [`Ring::lost`].
+    pub fn account_for(&mut self, lost: Option<Lost>) {
+        self.account = lost;
+        // What a boot found of an earlier one is in it, or acknowledged.
+        self.lost = self.lost.filter(|run| run.cause == Cause::Dropped);
+    }
+
+    /// The run of frames up to [`Ring::first_retained`] that are gone and not acknowledged.
+    pub fn lost(&self) -> Option<Lost> {
+        let runs = [self.lost, self.account];
+        let gone = runs.into_iter().flatten().filter(|lost| lost.first < self.first);
+        gone.min_by_key(|lost| lost.first)
     }
 
     /// Takes note that a damaged range is told as lost: what is retained begins after it.
     ///
     /// To be called once everything before the range is acknowledged: the hello that follows lets
     /// the agent pass, and the loss record, somewhere behind, says why.
-    pub fn give_up(&mut self, gone: &Gone) {
+    pub fn give_up<F: ReadNorFlash>(
+        &mut self,
+        flash: &mut F,
+        gone: &Gone,
+    ) -> Result<(), RingError<F::Error>> {
         if gone.last >= self.first && gone.last < self.chain.next {
             // Like what is dropped: a boot tells it again if the loss record was not stored.
-            let continues = self.lost_first.filter(|_| gone.first == self.first);
-            self.lost_first = continues.or(Some(gone.first));
+            self.lost = Some(self.lost_from(flash, gone.first)?);
             self.first = gone.last.next();
             self.before_first = gone.through;
         }
+        Ok(())
     }
 
     /// The frames that were dropped without an acknowledgement since the last time this was asked:
@@ -394,7 +452,7 @@ impl Ring {
         let from = self.geometry.window_start(number).max(self.chain.from);
         let mut kept = (self.first, self.before_first);
         let mut dropped = None;
-        let mut lost_first = self.lost_first;
+        let mut lost = self.lost;
         if from > self.chain.from {
             let oldest = self.chain.sector_from(flash, &self.geometry, from)?;
             let oldest = oldest.map_or((self.chain.next, self.chain.before_next), |sector| {
@@ -408,10 +466,10 @@ impl Ring {
                     through: kept.1,
                 };
                 dropped = (gone.first <= gone.last).then_some(gone);
-                lost_first = dropped.map(|gone| match self.lost_first {
-                    Some(run) if gone.first == self.first => run,
-                    _ => gone.first,
-                });
+                lost = match dropped {
+                    Some(gone) => Some(self.lost_from(flash, gone.first)?),
+                    None => None,
+                };
             }
         }
         let mark = self.fork.as_ref().map(Takeover::mark);
@@ -420,17 +478,60 @@ impl Ring {
             self.meta,
             number,
             (self.chain.next, self.chain.before_next),
-            lost_first,
+            longer(lost, self.account.filter(|lost| lost.first < kept.0)),
             mark,
         )?;
         self.head = head;
         self.chain = Chain { from, to: number, end: head.records_at, ..self.chain };
         (self.first, self.before_first) = kept;
-        self.lost_first = lost_first;
+        self.lost = lost;
         self.dropped = match (self.dropped, dropped) {
             (Some(told), Some(gone)) => Some(Gone { first: told.first, ..gone }),
             (told, gone) => gone.or(told),
         };
         Ok(())
+    }
+
+    /// The run of what is gone, if it goes on with `first`; else one that begins there.
+    fn lost_from<F: ReadNorFlash>(&mut self, flash: &mut F, first: Seq) -> Result<Lost, F::Error> {
+        if let Some(run) = self.lost.filter(|_| first == self.first) {
+            return Ok(run);
+        }
+        let before = self.counted_before(flash, first)?;
+        Ok(Lost { first, before, cause: Cause::Dropped })
+    }
+
+    /// What was counted before `seq`: less, if neither it nor the record before it can be read.
+    fn counted_before<F: ReadNorFlash>(
+        &mut self,
+        flash: &mut F,
+        seq: Seq,
+    ) -> Result<Counts, F::Error> {
+        if seq > self.first {
+            let mut place = None;
+            if let Found::Record(record) =
+                self.chain.find(flash, &self.geometry, &mut place, seq)?
+            {
+                return Ok(record.header.before);
+            }
+            place = None;
+            if let Found::Record(record) =
+                self.chain.find(flash, &self.geometry, &mut place, seq.prev())?
+            {
+                return Ok(record.through());
+            }
+        }
+        Ok(self.before_first)
+    }
+}
+
+/// Of two runs that end at the same number, the one that begins earlier.
+fn longer(one: Option<Lost>, other: Option<Lost>) -> Option<Lost> {
+    match (one, other) {
+        (Some(one), Some(other)) => {
+            // What was dropped has to be told, whatever else it lies in.
+            Some(if one.first <= other.first { one } else { Lost { cause: one.cause, ..other } })
+        }
+        (one, other) => one.or(other),
     }
 }

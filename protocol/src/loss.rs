@@ -27,6 +27,9 @@ pub enum LossReason {
     Journal,
     /// Said by an agent: a sink fell behind and the journal was full.
     Overrun,
+    /// The device had to leave its ring, because the agent knew another history of it, and this much
+    /// could not be taken along. At most: the agent may hold some of it under the old ring's name.
+    Forked,
 }
 
 impl LossReason {
@@ -42,6 +45,7 @@ impl LossReason {
             Self::AcknowledgedElsewhere => "acknowledged-elsewhere",
             Self::Journal => "journal",
             Self::Overrun => "overrun",
+            Self::Forked => "forked",
         }
     }
 

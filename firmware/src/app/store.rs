@@ -16,7 +16,7 @@ use protocol::loss::LossReason;
 use protocol::{Counts, DeviceId, DeviceTime, Generation, Lane, Loss, Secret, Seq, varint};
 
 use crate::batch::Closed;
-use crate::ring::{Gone, Ring, RingError};
+use crate::ring::{Cause, Gone, Lost, Ring, RingError};
 use crate::session::{Acknowledged, RingView};
 
 /// How long losses are gathered before one frame says them all, in milliseconds.
@@ -66,9 +66,9 @@ struct Unsaid {
 #[derive(Clone, Copy, Debug)]
 struct Superseded {
     from: Seq,
-    /// What the ring had taken before `from`. Where that is not known any more, what it had taken
-    /// when the loss was said: too much moves counts from one reason to another, and that only for
-    /// an agent that lacks frames before `from`; too little would lose them.
+    /// What the ring had taken before `from`. Only where a header was destroyed is it not known any
+    /// more, and then what the ring had taken when the loss was said: for an agent that lacks frames
+    /// before `from`, that moves counts from one reason to another.
     before: Counts,
     said_at: Seq,
 }
@@ -113,12 +113,14 @@ impl Store {
                 && loss.reason == LossReason::Superseded
                 && loss.last == said_at.prev()
             {
-                let before = if loss.first == Seq::FIRST {
-                    Counts::ZERO
-                } else {
-                    self.ring.before(flash, loss.first).unwrap_or(loss.through)
+                let from = loss.first;
+                let gone = self.ring.lost().filter(|lost| lost.first == from);
+                let before = match gone {
+                    Some(lost) => lost.before,
+                    None if from == Seq::FIRST => Counts::ZERO,
+                    None => self.ring.before(flash, from).unwrap_or(loss.through),
                 };
-                self.superseded = Some(Superseded { from: loss.first, before, said_at });
+                self.stand_for(Superseded { from, before, said_at });
                 self.ring.release(loss.last);
                 return;
             }
@@ -187,7 +189,10 @@ impl Store {
     /// Everything up to here is held elsewhere.
     pub fn release(&mut self, through: Seq) {
         self.ring.release(through);
-        self.superseded = self.superseded.filter(|front| front.said_at > through);
+        if self.superseded.is_some_and(|front| front.said_at <= through) {
+            self.superseded = None;
+            self.ring.account_for(None);
+        }
     }
 
     /// Seals a closed body where it stands, and stores the frame.
@@ -280,17 +285,43 @@ impl Store {
                     let before = self.ring.before(flash, unacked);
                     (unacked, before.unwrap_or(self.ring.before_next()))
                 } else {
-                    (first, self.ring.before_first())
+                    // What is gone before it, too.
+                    let gone = self.ring.lost().map(|lost| (lost.first, lost.before));
+                    gone.unwrap_or((first, self.ring.before_first()))
                 }
             },
             |front| (front.from, front.before),
         );
         let last = self.ring.next().prev();
         let gone = Gone { first: from, last, through: self.ring.before_next() };
+        let lost = Lost { first: from, before, cause: Cause::Superseded };
+        // Before the record is stored: that may take a sector which holds some of it.
+        self.ring.account_for(Some(lost));
         let said_at = self.put_loss(flash, gone, LossReason::Superseded, time)?;
         self.ring.release(last);
         self.superseded = Some(Superseded { from, before, said_at });
         Ok(())
+    }
+
+    /// After a boot: a loss stands for all before it.
+    fn stand_for(&mut self, front: Superseded) {
+        let Superseded { from, before, .. } = front;
+        self.ring.account_for(Some(Lost { first: from, before, cause: Cause::Superseded }));
+        self.superseded = Some(front);
+    }
+
+    /// Says at once that frames of the ring that was left are gone: a number was burnt for them.
+    pub fn say_left<F: NorFlash>(
+        &mut self,
+        flash: &mut F,
+        gone: Gone,
+        time: DeviceTime,
+    ) -> Result<(), RingError<F::Error>> {
+        let reason = match self.lane {
+            Lane::Latest => LossReason::Superseded,
+            Lane::Critical | Lane::Bulk => LossReason::Forked,
+        };
+        self.put_loss(flash, gone, reason, time).map(|_| ())
     }
 
     fn say_burnt<F: NorFlash>(

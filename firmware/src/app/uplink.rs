@@ -226,7 +226,10 @@ impl<const SIGNALS: usize, const FRAME: usize> App<'_, SIGNALS, FRAME> {
         if cover.is_some_and(|loss| loss.first <= gone.first && loss.last == gone.last) {
             self.session.skip(lane, gone.last);
         } else if self.session.acked(lane).next() >= gone.first {
-            store.ring.give_up(&gone);
+            if store.ring.give_up(flash, &gone).is_err() {
+                self.counters.flash_errors = self.counters.flash_errors.saturating_add(1);
+                return;
+            }
             store.lost(gone, LossReason::Damaged, now.uptime_ms);
         } else {
             self.session.hold(lane, gone.first);
@@ -308,11 +311,22 @@ fn reseal_next<F: NorFlash>(
     store.say_losses(flash, time, false)?;
     let from = Binding { device: identity.device, ring: old_ring, lane: store.lane };
     match store.ring.read_old(flash, scratch) {
-        Ok(Some(old)) => copy(store, flash, identity, &from, &old, scratch),
+        Ok(Some(old)) => copy(store, flash, identity, &from, &old, time, scratch),
         Ok(None) => Ok(()),
-        Err(RingError::Damaged(gone)) => store.ring.lose_old(flash, &gone).map(|_| ()),
+        Err(RingError::Damaged(gone)) => leave(store, flash, &gone, time),
         Err(error) => Err(error),
     }
+}
+
+/// Frames of the old ring are gone, or cannot be opened: they count as lost.
+fn leave<F: NorFlash>(
+    store: &mut Store,
+    flash: &mut F,
+    gone: &Gone,
+    time: DeviceTime,
+) -> Result<(), RingError<F::Error>> {
+    let lost = store.ring.lose_old(flash, gone)?;
+    store.say_left(flash, lost, time)
 }
 
 /// Seals a frame of the old ring, which stands in `scratch`, as the next one of the new ring.
@@ -322,6 +336,7 @@ fn copy<F: NorFlash>(
     identity: &Identity,
     from: &Binding,
     old: &OldFrame,
+    time: DeviceTime,
     scratch: &mut [u8],
 ) -> Result<(), RingError<F::Error>> {
     let Some((kind, body)) = unwrap(identity, from, old, scratch).ok().flatten() else {
@@ -330,7 +345,7 @@ fn copy<F: NorFlash>(
             store.ring.skip_old(old);
             return Ok(());
         }
-        return store.ring.lose_old(flash, &old.gone).map(|_| ());
+        return leave(store, flash, &old.gone, time);
     };
     let closed = Closed { counts: old.adds, body };
     let len = store.sealed_len(&closed);

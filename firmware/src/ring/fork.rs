@@ -103,7 +103,8 @@ impl Takeover {
 
 impl Ring {
     /// Leaves this ring for a new one in its place and lane; `new.lane` is not looked at. All that
-    /// this one retains is then to be copied with [`Ring::read_old`].
+    /// this one retains is then to be copied with [`Ring::read_old`], which also names what is gone
+    /// and was not acknowledged ([`Ring::lost`]).
     ///
     /// # Errors
     ///
@@ -117,12 +118,12 @@ impl Ring {
             return Err(RingError::Order);
         }
         let number = self.head.number.saturating_add(1);
-        let takeover = Takeover {
-            chain: self.chain,
-            copied: self.first.prev(),
-            copied_through: self.before_first,
-            read_at: None,
-        };
+        // What is gone already comes first: nobody can say of the agent's frames under these numbers
+        // whether they are the same, so it counts as lost, and may be more than is.
+        let gone = self.lost().map(|lost| (lost.first, lost.before));
+        let (next, copied_through) = gone.unwrap_or((self.first, self.before_first));
+        let takeover =
+            Takeover { chain: self.chain, copied: next.prev(), copied_through, read_at: None };
         let nothing_left = takeover.copied.next() == takeover.chain.next;
         let meta = RingMeta { lane: self.meta.lane, ..new };
         let fork = (!nothing_left).then_some(takeover);

@@ -5,8 +5,8 @@
 
 use protocol::{Counts, Lane, RingId, Seq};
 
-use super::RingMeta;
 use super::fields::{Reader, Writer};
+use super::{Cause, Lost, RingMeta};
 use crate::checksum::{CRC, flipped_bit, is_one_bit};
 
 /// Lengths as flash counts them, in bytes.
@@ -14,9 +14,9 @@ pub(super) mod extent {
     /// The largest write or read unit of a flash.
     pub const UNIT: u32 = 8;
     /// A sector header without a fork mark.
-    pub const SECTOR_PLAIN: u32 = 72;
+    pub const SECTOR_PLAIN: u32 = 88;
     /// A sector header with one.
-    pub const SECTOR_FORKING: u32 = 136;
+    pub const SECTOR_FORKING: u32 = 152;
     /// A record's header: written when the number is reserved.
     pub const RECORD_HEADER: u32 = 32;
     /// A record's commit: written after the body.
@@ -38,7 +38,7 @@ const CHECKSUM_LEN: usize = 4;
 const BOUND_LEN: usize = 20;
 
 /// Three letters and the version of this layout.
-const MAGIC: [u8; 4] = *b"MPr\x00";
+const MAGIC: [u8; 4] = *b"MPr\x01";
 /// First byte of a record: never that of a blank unit.
 const RECORD_MARK: u8 = 0xA5;
 
@@ -51,8 +51,8 @@ pub(super) struct SectorHeader {
     pub format: u32,
     /// How many sectors the region has: another layout of the same flash is not ours.
     pub sectors: u32,
-    /// From here to the first frame retained, frames were dropped unacknowledged.
-    pub lost_first: Option<Seq>,
+    /// From here to the first frame retained, frames are gone unacknowledged.
+    pub lost: Option<Lost>,
     /// The ring takes over what another one held.
     pub fork: Option<ForkMark>,
 }
@@ -101,13 +101,15 @@ impl SectorHeader {
         fields.put(&MAGIC);
         fields.put(&[0; 4]);
         fields.put(&self.span.number.to_le_bytes());
-        fields.put(&[self.lane as u8, u8::from(self.fork.is_some()), 0, 0]);
+        let cause = self.lost.map_or(0, |lost| lost.cause as u8);
+        fields.put(&[self.lane as u8, u8::from(self.fork.is_some()), cause, 0]);
         fields.put(&self.span.ring.0);
         fields.put(&self.format.to_le_bytes());
         fields.put(&self.sectors.to_le_bytes());
         fields.put(&self.span.first.0.to_le_bytes());
         fields.counts(self.span.before);
-        fields.put(&self.lost_first.unwrap_or_default().0.to_le_bytes());
+        fields.put(&self.lost.map_or(Seq::ZERO, |lost| lost.first).0.to_le_bytes());
+        fields.counts(self.lost.map_or(Counts::ZERO, |lost| lost.before));
         if let Some(mark) = &self.fork {
             fields.put(&mark.old.0);
             fields.put(&mark.old_next.0.to_le_bytes());
@@ -158,7 +160,7 @@ impl SectorHeader {
         let magic = fields.take::<4>()?;
         fields.u32()?;
         let number = fields.u32()?;
-        let [lane, forking, ..] = fields.take::<4>()?;
+        let [lane, forking, cause, _] = fields.take::<4>()?;
         if magic != MAGIC || forking != u8::from(is_forking) {
             return None;
         }
@@ -167,7 +169,12 @@ impl SectorHeader {
         let sectors = fields.u32()?;
         let first = fields.seq()?;
         let before = fields.counts()?;
-        let lost_first = Some(fields.seq()?).filter(|seq| *seq != Seq::ZERO);
+        let (lost_first, lost_before) = (fields.seq()?, fields.counts()?);
+        let lost = if lost_first == Seq::ZERO {
+            None
+        } else {
+            Some(Lost { first: lost_first, before: lost_before, cause: Cause::from_index(cause)? })
+        };
         let fork = if forking == 1 {
             Some(ForkMark {
                 old: RingId(fields.take()?),
@@ -185,7 +192,7 @@ impl SectorHeader {
             lane: Lane::from_index(lane)?,
             format,
             sectors,
-            lost_first,
+            lost,
             fork,
         })
     }

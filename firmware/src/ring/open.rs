@@ -6,7 +6,7 @@ use protocol::{Counts, Lane, Seq};
 use super::fork::{Fork, Takeover};
 use super::layout::{ForkMark, Purpose, RecordHeader, SectorHeader, Span, extent};
 use super::walk::{Chain, Geometry, Record};
-use super::{Gone, Region, Ring, RingError, RingMeta};
+use super::{Cause, Gone, Lost, Region, Ring, RingError, RingMeta};
 
 /// What a region holds.
 #[derive(Debug)]
@@ -66,11 +66,10 @@ impl Ring {
             None => chain.committed_before(flash, &geometry, head.number)?,
         };
         let (first, before_first) = (oldest.span.first, oldest.span.before);
-        let dropped = newest.lost_first.filter(|lost| *lost < first).map(|lost| Gone {
-            first: lost,
-            last: first.prev(),
-            through: before_first,
-        });
+        let gone =
+            |lost: Lost| Gone { first: lost.first, last: first.prev(), through: before_first };
+        let lost = newest.lost.filter(|lost| lost.first < first);
+        let dropped = lost.filter(|lost| lost.cause == Cause::Dropped).map(gone);
         let fork = match newest.fork {
             Some(mark) => Takeover::resume(flash, &geometry, &mark, &chain, &scan)?,
             None => None,
@@ -85,7 +84,8 @@ impl Ring {
             before_first,
             released: Seq::ZERO,
             dropped,
-            lost_first: newest.lost_first,
+            lost,
+            account: None,
             read_at: None,
             tag_at: None,
             fork,
@@ -137,7 +137,8 @@ impl Ring {
             before_first: Counts::ZERO,
             released: Seq::ZERO,
             dropped: None,
-            lost_first: None,
+            lost: None,
+            account: None,
             read_at: None,
             tag_at: None,
             fork,
@@ -201,13 +202,13 @@ impl Geometry {
         meta: RingMeta,
         number: u32,
         (first, before): (Seq, Counts),
-        lost_first: Option<Seq>,
+        lost: Option<Lost>,
         fork: Option<ForkMark>,
     ) -> Result<Span, F::Error> {
         let records_at = SectorHeader::extent(fork.is_some());
         let span = Span { ring: meta.ring, number, first, before, records_at };
         let RingMeta { lane, format, .. } = meta;
-        let header = SectorHeader { span, lane, format, sectors: self.sectors, lost_first, fork };
+        let header = SectorHeader { span, lane, format, sectors: self.sectors, lost, fork };
         let (bytes, len) = header.encode();
         let start = self.sector_address(number);
         // Even if it looks blank: an erase that was cut short leaves bits that look erased.

@@ -150,8 +150,8 @@ fn i3_what_was_acknowledged_is_not_told_as_dropped() {
     let mut flash = FlashModel::<4, 4, 512>::new(3, 1);
     let mut ring = Ring::format(&mut flash, region(3, 512), META).unwrap();
     let push = |ring: &mut Ring, flash: &mut _| {
-        let reserved = ring.reserve(flash, 100, counts(10, 1)).unwrap();
-        ring.write(flash, reserved, &[1; 100]).unwrap()
+        let reserved = ring.reserve(flash, 96, counts(10, 1)).unwrap();
+        ring.write(flash, reserved, &[1; 96]).unwrap()
     };
     // Three of these to a sector, and two sectors retained.
     for _ in 0..6 {

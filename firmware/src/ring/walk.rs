@@ -4,8 +4,8 @@ use embedded_storage::nor_flash::{NorFlash, ReadNorFlash};
 use protocol::{Counts, RingId, Seq};
 
 use super::layout::{
-    COMMIT_LEN, Commit, RECORD_HEADER_LEN, RECORD_OVERHEAD, RecordHeader, SECTOR_HEADER_LEN_MAX,
-    SectorHeader, Span, UNIT, extent, may_be_record,
+    COMMIT_LEN, Commit, Purpose, RECORD_HEADER_LEN, RECORD_OVERHEAD, RecordHeader,
+    SECTOR_HEADER_LEN_MAX, SectorHeader, Span, UNIT, extent, may_be_record,
 };
 use super::{Gone, Region, RingError, body};
 use crate::checksum::flipped_bit;
@@ -218,6 +218,16 @@ impl Record {
     /// Where the next one stands.
     pub(super) fn end(&self) -> u32 {
         self.at.saturating_add(RecordHeader::record_len(self.header.len))
+    }
+
+    /// What the ring had taken with it.
+    pub(super) fn through(&self) -> Counts {
+        let header = &self.header;
+        match header.purpose {
+            // Counts only once it is committed.
+            Purpose::Copy { .. } if self.commit.is_none() => header.before,
+            _ => header.before + header.adds,
+        }
     }
 
     /// Where its body stands.

@@ -142,7 +142,7 @@ fn damage_given_up_lets_the_agent_pass() {
     };
     assert_eq!((gone.first, gone.last), (Seq(first.0 + 2), Seq(first.0 + 2)));
     store.ring.release(Seq(first.0 + 1));
-    store.ring.give_up(&gone);
+    store.ring.give_up(&mut store.flash, &gone).unwrap();
     assert_eq!(store.ring.first_retained(), Seq(first.0 + 3));
     assert_eq!(store.ring.before_first(), store.oracle.through[&gone.last]);
 }
@@ -159,7 +159,7 @@ fn damage_given_up_is_told_after_a_boot_although_its_sector_is_gone() {
     store.ring.release(Seq(2));
     let read = store.ring.read(&mut store.flash, Seq(3), &mut [0; 512]);
     let Err(RingError::Damaged(gone)) = read else { panic!("the frame is damaged") };
-    store.ring.give_up(&gone);
+    store.ring.give_up(&mut store.flash, &gone).unwrap();
     // Nobody says so; the circle takes the sector back.
     while store.ring.next() < Seq(8) {
         let reserved = store.ring.reserve(&mut store.flash, 90, Counts::ZERO).unwrap();

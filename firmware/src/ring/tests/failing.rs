@@ -39,8 +39,8 @@ fn what_a_boot_would_find_is_written_whatever_the_flash_says() {
 #[test]
 fn a_fork_that_a_boot_would_find_has_begun() {
     let mut store = filled();
-    // The erase, and the last unit of a header of 136 bytes.
-    store.flash.fail_at(34, Left::Complete);
+    // The erase, and the last unit of a header of 152 bytes.
+    store.flash.fail_at(38, Left::Complete);
     store.ring.begin_fork(&mut store.flash, meta(2)).unwrap();
     let ring = reopened(&mut store);
     assert_eq!((ring.meta(), ring.fork()), (meta(2), store.ring.fork()));

@@ -55,6 +55,7 @@ impl Store {
             None => check_end(ring, truth, gap, is_boot)?,
         }
         truth.check_gone(first, self.untold.as_ref())?;
+        truth.check_run(ring)?;
         Ok(truth.check_fork(ring)?)
     }
 }

@@ -46,7 +46,7 @@ impl Store {
         &mut self,
         bench: &mut Bench<U, S>,
     ) -> Result<(), Stop> {
-        self.tell_damage(bench.planted);
+        self.tell_damage(bench)?;
         self.say_losses(bench)?;
         self.copy(bench)
     }
@@ -175,8 +175,11 @@ impl Store {
             must(refused == Err(RingError::Order), || "a fork in a fork".to_owned())?;
             return self.copy(bench);
         }
+        truth.check_run(ring)?;
         let (id, entries) = (truth.meta.ring, truth.entries.clone());
-        let old = Old { id, entries, first: ring.first_retained() };
+        let retained = ring.first_retained();
+        let first = ring.lost().map_or(retained, |lost| lost.first);
+        let old = Old { id, entries, first, retained };
         self.becoming = Some(Truth::new(meta, Some(Rc::new(old))));
         let mut forked = ring.clone();
         forked.begin_fork(&mut bench.flash, meta)?;
@@ -282,15 +285,19 @@ impl Store {
     }
 
     /// What a flipped bit destroyed: passed once all before it is acknowledged, and said.
-    fn tell_damage(&mut self, planted: Option<Planted>) {
-        let Some(gone) = self.damaged.take() else { return };
-        let Some(Held { ring, truth }) = &mut self.held else { return };
+    fn tell_damage<const U: usize, const S: usize>(
+        &mut self,
+        bench: &mut Bench<U, S>,
+    ) -> Result<(), Stop> {
+        let Some(gone) = self.damaged.take() else { return Ok(()) };
+        let Some(Held { ring, truth }) = &mut self.held else { return Ok(()) };
         ring.release(gone.first.prev());
         truth.released = truth.released.max(gone.first.prev());
-        ring.give_up(&gone);
-        if planted != Some(Planted::DamageUntold) {
+        ring.give_up(&mut bench.flash, &gone)?;
+        if bench.planted != Some(Planted::DamageUntold) {
             self.owe(gone);
         }
+        Ok(())
     }
 
     /// The flash refused something, and the device goes on as it is.
@@ -358,7 +365,8 @@ impl Held {
         while seq <= gone.last {
             let is_durable = old.entry(seq).is_some_and(|entry| entry.is_durable);
             let is_hurt = self.truth.hurt_old == Some(seq);
-            must(!is_durable || went_round || is_hurt, || {
+            let was_gone = seq < old.retained;
+            must(!is_durable || went_round || is_hurt || was_gone, || {
                 format!("frame {seq} of the old ring is lost")
             })?;
             must(!self.truth.has_copy(seq), || format!("{seq} is copied and called lost"))?;

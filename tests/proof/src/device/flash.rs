@@ -12,7 +12,7 @@ use crate::chance::Chance;
 static CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
 
 // Where a record's parts stand: for faults that are made for this very layout.
-const SECTOR_MAGIC: &[u8] = b"MPr\x00";
+const SECTOR_MAGIC: &[u8] = b"MPr\x01";
 const SYSTEM_MAGIC: &[u8] = b"MPs\x00";
 const BODY_AT_OFFSET: u32 = 40;
 const RECORD_MARK: u8 = 0xA5;

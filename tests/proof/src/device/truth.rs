@@ -66,7 +66,10 @@ pub(super) enum UnderWay {
 pub(super) struct Old {
     pub id: RingId,
     pub entries: Vec<Entry>,
+    /// The first number that counts as lost or is to be copied.
     pub first: Seq,
+    /// The first that was retained.
+    pub retained: Seq,
 }
 
 impl Old {
@@ -343,6 +346,20 @@ impl Truth {
         retained.iter().any(|entry| matches!(entry.content, Content::Loss(_)))
     }
 
+    /// The run of what is gone reaches down to what was released, with the counts that it took.
+    pub(super) fn check_run(&self, ring: &Ring) -> Result<(), Violation> {
+        let (first, lost) = (ring.first_retained(), ring.lost());
+        let is_durable = |seq: u64| self.entry(Seq(seq)).is_some_and(|entry| entry.is_durable);
+        let gone = (self.released.next().0..first.0).find(|seq| is_durable(*seq));
+        must(gone.is_none_or(|gone| lost.is_some_and(|lost| lost.first.0 <= gone)), || {
+            format!("{gone:?} is gone and not released, {first} retained, and lost is {lost:?}")
+        })?;
+        let before = lost.map(|lost| self.through(lost.first.prev()));
+        must(lost.map(|lost| Some(lost.before)) == before, || {
+            format!("{lost:?}, and what was taken before is {before:?}")
+        })
+    }
+
     /// A range that the ring says is gone has the counts that it took.
     pub(super) fn check_range(&self, gone: &Gone) -> Result<(), Violation> {
         let through = self.through(gone.last);
@@ -361,7 +378,7 @@ impl Truth {
             format!("{fork:?} is not the one that was begun")
         })?;
         let next = fork.map_or(old.last().next(), |fork| fork.next);
-        must(next >= old.first, || format!("the fork is at {next}, before the first retained"))?;
+        must(next >= old.first, || format!("the fork is at {next}, before {}", old.first))?;
         let before = old.through(old.first.prev()).unwrap_or_default();
         let passed = old.through(next.prev()).unwrap_or_default().since(before);
         let (taken, partly) = (self.taken, self.partly);
