@@ -59,8 +59,6 @@ pub(super) struct Device {
     pub flash: Nor,
     /// A copy of the flash, and how many samples had been admitted then.
     pub kept: Option<(Nor, u64)>,
-    /// Until it has dropped something.
-    pub is_rolled_back: bool,
     /// Once, at any time.
     pub was_rolled_back: bool,
     pub drive: Drive,
@@ -109,7 +107,6 @@ impl Device {
             rotated: None,
             flash: Nor::new(sectors, seed),
             kept: None,
-            is_rolled_back: false,
             was_rolled_back: false,
             drive: Drive::new(of),
             wire: Wire::default(),
@@ -257,18 +254,6 @@ impl Device {
     /// Whether all is sent and acknowledged.
     pub(super) fn is_idle(&self) -> bool {
         self.core.as_ref().is_some_and(|core| core.idle())
-    }
-
-    /// Whether it was rolled back and has dropped frames since: what they held is not said, if the
-    /// agent has frames of the same numbers. A known fault, see docs/reliability.md.
-    pub(super) fn drops_in_silence(&mut self) -> bool {
-        if !self.is_rolled_back {
-            return false;
-        }
-        let counters = self.core.as_ref().map(|core| core.counters());
-        let drops = counters.is_some_and(|now| now.dropped_frames.iter().any(|count| *count > 0));
-        self.is_rolled_back &= !drops;
-        drops
     }
 
     /// The id of a lane's ring, while it runs.

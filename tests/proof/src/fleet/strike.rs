@@ -5,7 +5,7 @@ use protocol::Lane;
 use super::device::Device;
 use super::plan::Fault;
 use super::planted::Planted;
-use super::source::{Lineage, SIGNALS};
+use super::source::Lineage;
 use super::truth::Allowance;
 use super::world::World;
 
@@ -82,10 +82,6 @@ impl World {
                     let mut upstream = self.host.sink.upstream();
                     for device in &self.devices {
                         upstream.truth.may_overstate(device.drive.of);
-                        // Nor of values that were superseded before an agent heard of them.
-                        let of = device.drive.of;
-                        let to = device.drive.next / SIGNALS as u64 + 1;
-                        upstream.truth.allow(of, Lane::Latest, Allowance { from: 0, to, most: to });
                     }
                 }
             }
@@ -123,16 +119,11 @@ impl World {
                 let Some(device) = self.devices.get_mut(at) else { return };
                 device.flash = flash;
                 let (of, next) = (device.drive.of, device.drive.next);
-                (device.is_rolled_back, device.was_rolled_back) = (true, true);
+                device.was_rolled_back = true;
                 // What only the newer content had is gone, and what was open when it was kept.
                 let from = then.min(next).saturating_sub(2000);
                 self.allow(of, from, next, next - from);
-                let mut upstream = self.host.sink.upstream();
-                upstream.truth.may_overstate(of);
-                // What it supersedes from here on under numbers that were used is not said, either.
-                let all = Allowance { from: 0, to: u64::MAX, most: u64::MAX };
-                upstream.truth.allow(of, Lane::Latest, all);
-                drop(upstream);
+                self.host.sink.upstream().truth.may_overstate(of);
                 self.allow_two_histories();
             }
             Fault::Format { device: at } => {

@@ -300,9 +300,6 @@ impl World {
         let runs = device.start(self.now_s) && device.poll(self.now_s);
         if !runs {
             self.switch_off(at, self.now_s + 2);
-        } else if device.drops_in_silence() {
-            let of = device.drive.of;
-            self.allow(of, 0, u64::MAX, u64::MAX);
         } else if is_new && self.devices.get(at).is_some_and(Device::is_on) {
             self.note(|| format!("device {at} starts"));
         }
