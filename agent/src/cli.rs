@@ -20,6 +20,7 @@ mod backup;
 mod check;
 mod devices;
 mod export;
+mod journal;
 mod ledger;
 mod mosquitto;
 mod query;
@@ -75,6 +76,9 @@ enum Command {
     /// See to the local store
     #[command(subcommand)]
     Store(store::Store),
+    /// See to the journal
+    #[command(subcommand)]
+    Journal(journal::Journal),
     /// Have the running agent read its configuration again; exit code 1 if it cannot be used
     Reload(reload::Reload),
     /// Make a backup of the data directory, with the agent running or stopped; or check one
@@ -130,6 +134,7 @@ impl Cli {
             Command::Ledger(ledger) => on_stdout(|out| ledger.execute(&place.load()?, out)),
             Command::Query(query) => on_stdout(|out| query.execute(&place.load()?, out)),
             Command::Store(store) => on_stdout(|out| store.execute(&place.load()?, out)),
+            Command::Journal(journal) => on_stdout(|out| journal.execute(&place.load()?, out)),
             Command::Reload(reload) => on_stdout(|out| reload.execute(&place.data_dir()?, out)),
             Command::Backup(backup) => on_stdout(|out| backup.execute(&place.load()?, out)),
             Command::Restore(restore) => on_stdout(|out| restore.execute(&place.load()?, out)),

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use super::cursor::{Ends, Epoch, Identity, PerLane, Point, Position, Positions};
 use super::error::is_no_space;
 use super::fields::{Fields, put_counts};
+use super::flaws::first_difference;
 use super::segment::Unfinished;
 use crate::storage::{SharedStorage, Storage};
 
@@ -65,6 +66,29 @@ impl Epochs {
         let journal = found.last().map(|(journal, _)| *journal);
         found.retain(|(of, _)| Some(*of) == journal);
         Ok((journal, Self { starts: found.into_iter().map(|(_, start)| start).collect() }))
+    }
+
+    /// The first byte of the table that is not as it was written, if one is not: a slot is empty, or
+    /// whole and in its place.
+    pub(super) fn flaw(storage: &dyn Storage, journal: &Path) -> io::Result<Option<u64>> {
+        let file = match storage.open(&path_of(journal), false) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let mut table = vec![0; usize::try_from(FILE_LEN).unwrap_or(0)];
+        let read = file.read_at(0, &mut table)?;
+        table.truncate(read);
+        for (number, slot) in (0..SLOTS).zip(table.chunks(SLOT_LEN)) {
+            let life = decode(slot).filter(|(_, start)| start.epoch.number % SLOTS == number);
+            let written = life.map_or(vec![0; SLOT_LEN], |(of, start)| encode(of, &start));
+            if let Some(at) = first_difference(slot, &written) {
+                let before = usize::try_from(number).unwrap_or(0).saturating_mul(SLOT_LEN);
+                return Ok(u64::try_from(before.saturating_add(at)).ok());
+            }
+        }
+        let is_short = u64::try_from(read).is_ok_and(|read| read < FILE_LEN);
+        Ok(is_short.then(|| u64::try_from(read).unwrap_or(0)))
     }
 
     /// The life that began last.

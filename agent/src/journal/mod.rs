@@ -121,6 +121,7 @@ mod recovery;
 mod lane;
 mod reserve;
 mod reader;
+mod flaws;
 mod verify;
 mod snapshot;
 #[cfg(test)]
@@ -128,6 +129,7 @@ mod tests;
 
 pub use cursor::{Ends, Epoch, JournalCursor, Point, Position, Positions};
 pub use error::{AppendError, CommitError, JournalError};
+pub use flaws::Flaw;
 pub use reader::{Damage, Item, JournalTail, ReadError, Reader};
 pub use record::{Entry, EntryKind};
 pub use snapshot::{Snapshot, SnapshotFile};

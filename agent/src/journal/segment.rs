@@ -7,6 +7,7 @@ use protocol::Lane;
 
 use super::cursor::{Epoch, Identity, Point, Position};
 use super::fields::{Fields, put_counts};
+use super::flaws::first_difference;
 use crate::storage::{File, SharedStorage, Storage};
 
 const MAGIC: [u8; 8] = *b"MPJSEG\r\n";
@@ -95,6 +96,16 @@ impl Header {
         });
         let start = bytes.get(..len).unwrap_or_default();
         Ok(read.or_else(|| newer(start)).unwrap_or(HeaderRead::Damaged))
+    }
+
+    /// The first byte of a header that is not as it was written, if one is not.
+    pub(super) fn flaw(file: &dyn File, lane: Lane, base: Position) -> io::Result<Option<u64>> {
+        let HeaderRead::Valid(header) = Self::read(file, lane, base)? else { return Ok(Some(0)) };
+        let mut bytes = [0; 2 * COPY_LEN];
+        let len = file.read_at(0, &mut bytes)?;
+        let found = bytes.get(..len).unwrap_or_default();
+        let at = first_difference(found, &header.encode());
+        Ok(at.and_then(|at| u64::try_from(at).ok()))
     }
 }
 

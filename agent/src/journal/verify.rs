@@ -7,6 +7,7 @@ use protocol::Lane;
 use tokio::sync::watch;
 
 use super::cursor::{Ends, Epoch, Identity, PerLane, Point, Position};
+use super::flaws::{self, Flaw};
 use super::reader::Shared;
 use super::recovery::Survey;
 use super::{DAMAGES_LISTED_MAX, Damage, Item, JournalError, JournalTail};
@@ -21,6 +22,16 @@ pub struct Report {
     pub epoch: Epoch,
     /// Its lanes, by [`Lane::index`].
     pub lanes: [LaneReport; 3],
+    /// What is not as it was written and costs nothing: the first of each file, and of
+    /// [`DAMAGES_LISTED_MAX`] files at most.
+    pub flaws: Vec<Flaw>,
+}
+
+impl Report {
+    /// Whether all of it is as it was written, but for what a crash left at the end.
+    pub fn is_whole(&self) -> bool {
+        self.flaws.is_empty() && self.lanes.iter().all(|lane| lane.damage_count == 0)
+    }
 }
 
 /// What a lane holds.
@@ -56,6 +67,7 @@ pub fn verify(storage: &SharedStorage, dir: &Path) -> Result<Option<Report>, Jou
     };
     let identity = Identity { journal, epoch: survey.latest };
     let ends = survey.ends();
+    let flaws = flaws::find(&**storage, dir, &survey, DAMAGES_LISTED_MAX)?;
     let segments = PerLane::new(|lane| survey.lanes.get(lane).segments.clone());
     let torn = PerLane::new(|lane| survey.lanes.get(lane).torn_bytes());
     let shared =
@@ -68,7 +80,7 @@ pub fn verify(storage: &SharedStorage, dir: &Path) -> Result<Option<Report>, Jou
         report.torn_bytes = *torn.get(lane);
         Ok(report)
     })?;
-    Ok(Some(Report { journal, epoch: survey.latest, lanes: lanes.0 }))
+    Ok(Some(Report { journal, epoch: survey.latest, lanes: lanes.0, flaws }))
 }
 
 /// The id, the last life and the ends of the journal in `dir`, without reading through it.

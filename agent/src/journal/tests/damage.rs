@@ -292,8 +292,40 @@ fn verify_tells_and_changes_nothing() {
     let report = verify(&shared(&disk), Path::new("journal")).unwrap().unwrap();
     assert_eq!(disk.files(), before);
     assert_eq!((report.journal, report.epoch), ([7; 16], Epoch { number: 1, nonce: 1 }));
+    assert!(report.flaws.is_empty() && !report.is_whole());
     let lane = PerLane(report.lanes).get(Lane::Bulk).clone();
     assert_eq!((lane.segments, lane.damage_count, lane.torn_bytes), (paths.len() - 1, 1, 99));
     assert_eq!(lane.end.totals, whole.totals);
     assert!(lane.entries > 0 && lane.entries < 59);
+}
+
+#[test]
+fn verify_tells_of_bits_that_nobody_relies_on() {
+    let (disk, paths, _) = long();
+    let look = || verify(&shared(&disk), Path::new("journal")).unwrap().unwrap();
+    assert!(look().is_whole());
+    let table = Path::new("journal/epochs");
+    let (_, segment) = disk.files().into_iter().find(|(path, _)| *path == paths[0]).unwrap();
+    // A copy of the header, padding of one, the mark behind the end, a slot in use, its padding, an
+    // empty slot, the end of the table.
+    let places = [
+        (paths[0].as_path(), 20),
+        (&paths[0], 400),
+        (&paths[0], 512 + 20),
+        (&paths[0], segment.len() - 1),
+        (table, 128 + 20),
+        (table, 128 + 120),
+        (table, 4000),
+        (table, 2048 * 128 - 1),
+    ];
+    for (path, at) in places {
+        disk.edit(path, |content| content[at] ^= 4);
+        let report = look();
+        let [flaw] = &report.flaws[..] else { panic!("{at}: {report:?}") };
+        assert!(flaw.path == path && flaw.at <= u64::try_from(at).unwrap(), "{at}: {flaw:?}");
+        assert!(report.lanes.iter().all(|lane| lane.damage_count == 0), "{at}");
+        disk.edit(path, |content| content[at] ^= 4);
+    }
+    disk.edit(table, |content| content.truncate(2048 * 128 - 1));
+    assert_eq!(look().flaws, [Flaw { path: table.to_owned(), at: 2048 * 128 - 1 }]);
 }

@@ -14,8 +14,8 @@ use crate::chance::Chance;
 /// Bytes of a record before its body.
 const RECORD_OVERHEAD: u32 = 40;
 /// Bytes of a sector's header, without a fork's mark and with it, and where it says so.
-const SECTOR_HEADER_LEN: u64 = 72;
-const FORKING_HEADER_LEN: u64 = 136;
+const SECTOR_HEADER_LEN: u64 = 88;
+const FORKING_HEADER_LEN: u64 = 152;
 const FORKING_AT: usize = 13;
 
 /// A frame that a flipped bit destroys.
@@ -139,7 +139,8 @@ impl Store {
             let fork = held.ring.fork();
             let old = held.truth.old.iter().filter(move |_| fork.is_some());
             old.flat_map(move |old| {
-                let from = fork.map_or(Seq::FIRST, |fork| fork.next);
+                // What is gone is to be said and stands nowhere.
+                let from = fork.map_or(Seq::FIRST, |fork| fork.next.max(old.retained));
                 let entries = (1_u64..).map(Seq).zip(&old.entries);
                 entries.filter(move |(seq, _)| *seq >= from).map(|(seq, e)| (old.id, seq, e))
             })

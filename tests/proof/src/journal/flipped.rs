@@ -300,31 +300,34 @@ impl Flipped {
         let Some(piece) = self.pieces.get(file) else { return Ok(()) };
         let touched = self.touched(piece, byte);
         let noticed = match (&piece.part, touched) {
+            (Part::Segment { is_last: false, .. }, Touched::Nothing) if byte >= HEADER_LEN => {
+                self.verify(piece, byte, bit)
+            }
             (Part::Segment { is_last: false, lane, base, end }, _) if byte >= HEADER_LEN => {
                 self.world.disk.flip(&piece.path, byte, bit);
                 let noticed = self.read_past(*lane, *base, *end, touched);
                 self.world.disk.flip(&piece.path, byte, bit);
                 noticed
             }
-            (Part::Segment { .. }, _) if byte < HEADER_LEN => {
-                self.verify(piece, byte, bit).map(|()| touched == Touched::Header)
-            }
+            (Part::Segment { .. }, _) if byte < HEADER_LEN => self.verify(piece, byte, bit),
             (Part::Segment { lane, base, .. }, _) => {
                 let disk = flipped(&piece.slice, &piece.path, byte, bit);
                 self.open(&disk, &[(*lane, *base)], touched, *lane)
             }
             (Part::Table, Touched::Slot) => {
                 let disk = flipped(&self.world.disk.holding(), &piece.path, byte, bit);
-                self.open_table(&disk).map(|()| true)
+                self.open_table(&disk).and_then(|()| self.is_noticed(piece, byte, bit))
             }
-            (Part::Table, _) => self.peek(piece, byte, bit).map(|()| false),
+            (Part::Table, _) => self.peek(piece, byte, bit),
         };
         let noticed = noticed.map_err(|Violation(violation)| {
             Violation(format!("{} byte {byte} bit {bit}: {violation}", piece.path.display()))
         })?;
+        must(noticed, || {
+            format!("{} byte {byte} bit {bit}: nobody noticed", piece.path.display())
+        })?;
         *report.flips.entry(touched.name()).or_default() += 1;
-        let counted = if noticed { &mut report.detected } else { &mut report.idle };
-        *counted += 1;
+        report.detected += 1;
         report.lost_max = report.lost_max.max(u64::from(matches!(touched, Touched::Entry(_))));
         Ok(())
     }

@@ -6,9 +6,11 @@
 //!
 //! - a bit of a segment that is not its lane's last: to a reader of the open journal, from where the
 //!   segment begins to where it ends;
-//! - a bit of a header: to `verify`, over its segment and where the next one begins;
+//! - a bit of a header, or behind a segment's end: to `verify`, over its segment and where the next
+//!   one begins;
 //! - a bit of a lane's last segment, which recovery looks through: to an open, over that segment;
-//! - a bit of a slot in use: to an open of the whole journal; of an empty one: to `peek`.
+//! - a bit of a slot in use: to an open of the whole journal; of an empty one: to `peek`
+//!   and to `verify`.
 //!
 //! That nothing else depends on it is tested: of all bits so many are drawn and given to an open of
 //! the whole journal, and the outcome must be the same.
@@ -52,8 +54,6 @@ pub struct FlipsReport {
     pub flips: BTreeMap<&'static str, u64>,
     /// Bits whose turning over was noticed by what reads them.
     pub detected: u64,
-    /// Bits that nobody reads: padding, and what a mark left where the next segment has it again.
-    pub idle: u64,
     /// The most entries that one bit cost.
     pub lost_max: u64,
     /// Entries whose loss is named by the hole in front of the next of their ring: all of them.
@@ -83,7 +83,6 @@ impl FlipsReport {
             "flips": self.total(),
             "by_place": self.flips,
             "detected": self.detected,
-            "idle": self.idle,
             "lost_max": self.lost_max,
             "named": self.named,
             "forwarded": self.forwarded,
@@ -98,12 +97,12 @@ impl FlipsReport {
 
 impl fmt::Display for FlipsReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { bytes, entries, detected, idle, lost_max, named, whole, .. } = self;
+        let Self { bytes, entries, detected, lost_max, named, whole, .. } = self;
         writeln!(f, "journal flips: {} bits of {bytes} bytes, {entries} entries", self.total())?;
         for (place, flips) in &self.flips {
             writeln!(f, "  {flips:>10} in {place}")?;
         }
-        writeln!(f, "  {detected:>10} noticed; {idle} where nobody reads")?;
+        writeln!(f, "  {detected:>10} noticed")?;
         writeln!(f, "  {lost_max:>10} entries lost at most; each of {named} is named by its hole")?;
         let (followed, lost) = (self.forwarded, self.forwarded_lost);
         writeln!(

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use agent::journal::{Item, Position, Positions, peek, verify};
+use agent::journal::{Item, Position, Positions, Report, peek, verify};
 use agent::storage::SharedStorage;
 use protocol::{Counts, Lane};
 
@@ -109,9 +109,10 @@ impl Flipped {
         Ok(said.is_some() || is_torn)
     }
 
-    /// A segment with a header that is not whole is as it was: the other copy tells it.
-    pub(super) fn verify(&self, piece: &Piece, byte: usize, bit: u8) -> Result<(), Violation> {
-        let Part::Segment { lane, base, end, .. } = piece.part else { return Ok(()) };
+    /// A segment with a header that is not whole is as it was: the other copy tells it. So is one
+    /// that has something else behind its end. Whether it was noticed.
+    pub(super) fn verify(&self, piece: &Piece, byte: usize, bit: u8) -> Result<bool, Violation> {
+        let Part::Segment { lane, base, end, .. } = piece.part else { return Ok(false) };
         let disk = flipped(&piece.slice, &piece.path, byte, bit);
         let storage: SharedStorage = Arc::new(disk);
         let report = verify(&storage, Path::new("journal"));
@@ -128,7 +129,8 @@ impl Flipped {
                 let entries = (to - from) as u64;
                 is_whole && lane.entries == entries && lane.end.totals == totals
             });
-        must(is_same, || format!("{report:?}"))
+        must(is_same, || format!("{report:?}"))?;
+        Ok(is_named(&report, piece))
     }
 
     /// A slot that is not whole costs cursors of two lives, and nothing else.
@@ -153,14 +155,34 @@ impl Flipped {
         must(lives.len() <= 2, || format!("cursors of {lives:?} do not hold any more"))
     }
 
-    /// An empty slot that is not empty says nothing.
-    pub(super) fn peek(&self, piece: &Piece, byte: usize, bit: u8) -> Result<(), Violation> {
+    /// An empty slot that is not empty says nothing. Whether it was noticed.
+    pub(super) fn peek(&self, piece: &Piece, byte: usize, bit: u8) -> Result<bool, Violation> {
         let disk = flipped(&piece.slice, &piece.path, byte, bit);
         let storage: SharedStorage = Arc::new(disk);
         let seen = peek(&storage, Path::new("journal"));
         let seen = seen.map_err(|error| Violation(error.to_string()))?;
         let epoch = self.world.truth.epoch;
         let is_same = seen.is_some_and(|(journal, at, _)| journal == JOURNAL && at.number == epoch);
-        must(is_same, || format!("{seen:?}"))
+        must(is_same, || format!("{seen:?}"))?;
+        self.is_noticed(piece, byte, bit)
     }
+
+    /// Whether who looks through the journal is told.
+    pub(super) fn is_noticed(
+        &self,
+        piece: &Piece,
+        byte: usize,
+        bit: u8,
+    ) -> Result<bool, Violation> {
+        let disk = flipped(&piece.slice, &piece.path, byte, bit);
+        let storage: SharedStorage = Arc::new(disk);
+        let report = verify(&storage, Path::new("journal"));
+        let report = report.map_err(|error| Violation(error.to_string()))?;
+        Ok(report.is_some_and(|report| is_named(&report, piece)))
+    }
+}
+
+/// Whether the file is named that the bit is in, and no other.
+fn is_named(report: &Report, piece: &Piece) -> bool {
+    matches!(&report.flaws[..], [flaw] if *flaw.path == *piece.path)
 }
