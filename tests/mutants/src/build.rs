@@ -70,14 +70,18 @@ struct Span {
     is_primary: bool,
 }
 
-/// Builds the unit tests of these packages in a copy. Debug information would only cost time.
+/// Builds the unit tests of these packages in a copy, with the profile of the checkout: what both need of
+/// other crates is built once.
 pub fn tests(tree: &Path, target: &Path, packages: &[&str]) -> Result<Built> {
     let mut cargo = world::binaries::cargo();
-    cargo.current_dir(tree).env("CARGO_TARGET_DIR", target).env("CARGO_PROFILE_DEV_DEBUG", "false");
+    cargo.current_dir(tree).env("CARGO_TARGET_DIR", target);
     cargo.args(["test", "--no-run", "--lib", "--quiet", "--message-format", "json"]);
     for package in packages {
         cargo.args(["--package", package]);
     }
+    // It has no library, so nothing of it is built; but other crates get the features that they have
+    // when all of the checkout is built, and need not be built again.
+    cargo.args(["--package", "xtask"]);
     let output = cargo.stderr(Stdio::piped()).output().context("starting cargo")?;
     let mut binaries = Vec::new();
     let mut faults = Vec::new();

@@ -119,8 +119,8 @@ impl Mutant {
 /// All mutants of all areas, in the order of the sources. A list is kept in `target` until a source
 /// changes.
 pub fn list(root: &Path, target: &Path) -> Result<Vec<Mutant>> {
-    let folders = ["protocol", "firmware", "agent"];
-    let known = target.join(format!("mutants/list-{}.json", crate::tree::hash_of(root, &folders)?));
+    let mutated = |file: &str| Area::of(file).is_some() && !file.contains("/tests");
+    let known = target.join(format!("mutants/list-{}.json", crate::tree::hash_of(root, mutated)?));
     if let Ok(text) = std::fs::read(&known) {
         return parsed(root, &text);
     }

@@ -158,14 +158,17 @@ impl Course<'_> {
         }
         let woven: Vec<Mutant> = self.all.iter().filter(of_package).cloned().collect();
         eprintln!("== {package}: one build of {} mutants", woven.len());
-        let known_alone = woven.iter().filter(|mutant| memory.is_alone(&mutant.name));
-        let known_alone: BTreeSet<u32> = known_alone.map(|mutant| mutant.number).collect();
-        let settled = settle::settle(self.root, self.target, &[package], &woven, known_alone)?;
+        let numbers = |known: &dyn Fn(&Name) -> bool| -> BTreeSet<u32> {
+            woven.iter().filter(|mutant| known(&mutant.name)).map(|mutant| mutant.number).collect()
+        };
+        let alone = numbers(&|name| memory.is_alone(name));
+        let refused = numbers(&|name| matches!(memory.outcome(name), Some(Outcome::Unviable)));
+        let settled = settle::settle(self.root, self.target, &[package], &woven, alone, refused)?;
         for mutant in &woven {
             if settled.alone.contains(&mutant.number) && !memory.is_alone(&mutant.name) {
                 memory.remember(&mutant.name, Outcome::Alone)?;
             }
-            if settled.refused.contains(&mutant.number) {
+            if settled.refused.contains(&mutant.number) && memory.outcome(&mutant.name).is_none() {
                 memory.remember(&mutant.name, Outcome::Unviable)?;
             }
         }

@@ -43,7 +43,9 @@ impl Memory {
                 files.insert(file.clone(), crate::tree::hash(&fs::read(root.join(file))?));
             }
         }
-        let sources = crate::tree::hash_of(root, &["protocol", "firmware", "agent"])?;
+        let folders = ["protocol/", "firmware/", "agent/", "Cargo.lock"];
+        let of_them = |file: &str| folders.iter().any(|folder| file.starts_with(folder));
+        let sources = crate::tree::hash_of(root, of_them)?;
         let mut memory =
             Self { path, sources, files, known: HashMap::new(), alone: BTreeSet::new() };
         if fresh {
