@@ -26,11 +26,21 @@ pub struct Tree {
 impl Tree {
     /// Copies what differs, and removes what is no longer there. A file that is the same keeps its
     /// time, so that nothing is built again for it.
+    ///
+    /// The copy's packages are of another version, named after its folder: cargo tells packages of one
+    /// name, version and place in their workspace apart by nothing, and would take what was built of one
+    /// for the other.
     pub fn copy(root: &Path, dir: &Path, leave: &BTreeSet<String>) -> Result<Self> {
         let wanted = files(root)?;
         fs::create_dir_all(dir)?;
+        let manifest = fs::read_to_string(root.join("Cargo.toml")).context("Cargo.toml")?;
+        let folder = dir.file_name().unwrap_or_default().to_string_lossy();
+        let version = manifest.lines().find(|line| line.starts_with("version = "));
+        let version = version.context("the workspace has no version")?;
+        let own = format!("{}+{folder}\"", version.trim_end_matches('"'));
+        write(&dir.join("Cargo.toml"), manifest.replacen(version, &own, 1).as_bytes())?;
         for file in &wanted {
-            if !leave.contains(file) {
+            if !leave.contains(file) && file != "Cargo.toml" {
                 let content = fs::read(root.join(file)).with_context(|| file.clone())?;
                 write(&dir.join(file), &content)?;
             }
@@ -144,15 +154,18 @@ mod tests {
         };
         fs::create_dir_all(root.join("x")).unwrap();
         git(&["init", "--quiet"]);
+        fs::write(root.join("Cargo.toml"), "version = \"0.1.0\"\n").unwrap();
         fs::write(root.join("x/kept.rs"), "1").unwrap();
         fs::write(root.join("x/gone.rs"), "2").unwrap();
         let copy = || Tree::copy(&root, &dir, &BTreeSet::new()).unwrap();
         let before = hash_of(&root, |file| file.starts_with("x/")).unwrap();
         copy();
-        assert_eq!(walk(&dir).unwrap().len(), 2);
+        assert_eq!(walk(&dir).unwrap().len(), 3);
+        let manifest = fs::read_to_string(dir.join("Cargo.toml")).unwrap();
+        assert_eq!(manifest, "version = \"0.1.0+b\"\n");
         fs::remove_file(root.join("x/gone.rs")).unwrap();
         copy().put("x/kept.rs", "3").unwrap();
-        assert_eq!(walk(&dir).unwrap(), ["x/kept.rs"]);
+        assert_eq!(walk(&dir).unwrap().len(), 2);
         assert_eq!(fs::read_to_string(dir.join("x/kept.rs")).unwrap(), "3");
         copy();
         assert_eq!(fs::read_to_string(dir.join("x/kept.rs")).unwrap(), "1");
