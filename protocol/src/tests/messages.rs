@@ -9,7 +9,8 @@ use crate::frame::{
 use crate::hello::{Challenge, HELLO_LEN_MAX, Hello, Rings};
 use crate::identity::{DeviceId, FrameTag, Generation, JournalInstance, Lane, RingId, Seq};
 use crate::keys::{self, Secret};
-use crate::signal::CatalogueId;
+use crate::record::Record;
+use crate::signal::{Catalogue, CatalogueId};
 use crate::time::DeviceTime;
 
 const RING: RingId = RingId([3; 16]);
@@ -179,4 +180,12 @@ fn another_version_is_refused_by_every_message() {
     assert_eq!(Ack::peek(&bytes), Err(crate::ack::AckError::Version));
     let opened = Envelope::open(&secret(), &device(), &Challenge::default(), &mut bytes.clone());
     assert_eq!(opened, Err(FrameError::Version));
+}
+
+#[test]
+fn the_longest_record_is_a_catalogue_and_little_more() {
+    let encoding = [0; Catalogue::ENCODED_MAX];
+    let mut body = [0; 2 * Catalogue::ENCODED_MAX];
+    let end = Record::Catalogue(&encoding).append(&mut body, 0).unwrap();
+    assert!((end..end + 16).contains(&Record::LEN_MAX));
 }

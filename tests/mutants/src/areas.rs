@@ -58,7 +58,7 @@ impl Area {
     pub fn has(&self, file: &str) -> bool {
         let within =
             |part: &&str| file == *part || (part.ends_with('/') && file.starts_with(*part));
-        self.files.iter().any(|part| within(part)) && !self.without.iter().any(|part| within(part))
+        self.files.iter().any(&within) && !self.without.iter().any(within)
     }
 
     /// The area of a file.

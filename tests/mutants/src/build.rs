@@ -52,7 +52,8 @@ struct Line {
 #[derive(Deserialize)]
 struct Message {
     level: String,
-    message: String,
+    #[serde(rename = "message")]
+    text: String,
     code: Option<Code>,
     spans: Vec<Span>,
 }
@@ -116,7 +117,7 @@ fn fault(message: Message) -> Option<Fault> {
         .map(|span| (span.file_name, span.byte_start..span.byte_end))
         .collect();
     let code = message.code.map(|code| code.code).unwrap_or_default();
-    (!places.is_empty()).then_some(Fault { code, message: message.message, places })
+    (!places.is_empty()).then_some(Fault { code, message: message.text, places })
 }
 
 fn package_of(manifest: &Path) -> Result<String> {

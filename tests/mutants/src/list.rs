@@ -1,6 +1,6 @@
 //! Which mutants there are: what cargo-mutants lists, and a name for each that survives edits.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::process::Command;
 
@@ -126,8 +126,11 @@ pub fn list(root: &Path, target: &Path) -> Result<Vec<Mutant>> {
     }
     let mut command = Command::new(crate::build::cargo_mutants(target)?);
     command.args(["mutants", "--list", "--json", "--no-config", "--dir"]).arg(root);
+    let packages: BTreeSet<&str> = AREAS.iter().map(|area| area.package).collect();
+    for package in packages {
+        command.args(["--package", package]);
+    }
     for area in AREAS {
-        command.args(["--package", area.package]);
         for glob in area.globs() {
             command.args(["--file", &glob]);
         }

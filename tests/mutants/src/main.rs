@@ -25,6 +25,7 @@ const PROGRESS: Duration = Duration::from_secs(10);
 /// Tries mutants of the pure stages: whether a test notices.
 #[derive(Parser)]
 #[command(name = "milepost-mutants")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 struct Arguments {
     /// Only this package's.
     #[arg(long)]
@@ -110,15 +111,11 @@ fn choose<'a>(arguments: &Arguments, root: &Path, all: &'a [Mutant]) -> Result<V
     let mut revision = arguments.in_diff.clone();
     if arguments.landing {
         revision = changed::base(root)?;
-        match &revision {
-            Some(base) => eprintln!("== mutants of what changed since {base}"),
-            None => {
-                eprintln!(
-                    "== no commit before this one is known: nothing to compare with, no mutants"
-                );
-                return Ok(Vec::new());
-            }
-        }
+        let Some(base) = &revision else {
+            eprintln!("== no commit before this one is known: nothing to compare with, no mutants");
+            return Ok(Vec::new());
+        };
+        eprintln!("== mutants of what changed since {base}");
     }
     let changed = revision.map(|revision| changed::since(root, &revision)).transpose()?;
     if let Some(area) = &arguments.area

@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn a_survivor_needs_a_reason() {
         let missed = Some(Outcome::Missed(3));
-        assert!(!report(&[missed.clone()], &[]).holds());
+        assert!(!report(std::slice::from_ref(&missed), &[]).holds());
         assert!(report(&[missed, Some(Outcome::Unviable), None], &[1]).holds());
         assert!(report(&[Some(Outcome::Caught("a".into()))], &[]).holds());
     }

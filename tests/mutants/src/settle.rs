@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 
 use crate::build::{self, Binary, Built, Fault};
 use crate::list::Mutant;
-use crate::tree::Tree;
+use crate::tree::{Profile, Tree};
 use crate::weave::{Weaver, Woven};
 
 /// More rounds than the compiler has phases to complain in.
@@ -54,7 +54,7 @@ pub fn settle(
         by_file.keys().filter_map(|file| file.split_once("/src/")).map(|(dir, _)| dir).collect();
     let mut leave: BTreeSet<String> = by_file.keys().map(|file| (*file).to_owned()).collect();
     leave.extend(folders.iter().map(|dir| format!("{dir}/Cargo.toml")));
-    let tree = Tree::copy(root, &target.join("mutants/woven"), &leave)?;
+    let tree = Tree::copy(root, &target.join("mutants/woven"), Profile::Run, &leave)?;
     tree.add_switch(&folders)?;
     let mut settling = Settling { tree, by_file, alone, refused, keep_const: BTreeSet::new() };
     for _ in 0..ROUNDS_MAX {
@@ -104,7 +104,7 @@ impl<'a> Settling<'a> {
                 let own = woven.mutants.iter().filter(|(text, _)| inside(text));
                 let own: Vec<u32> = own.map(|(_, number)| *number).collect();
                 if own.is_empty() && fault.code != "E0015" {
-                    let site = woven.sites.iter().filter(|(text, _)| inside(text)).next_back();
+                    let site = woven.sites.iter().rfind(|(text, _)| inside(text));
                     self.alone.extend(site.iter().flat_map(|(_, numbers)| numbers));
                 }
                 if OF_TYPES.contains(&fault.code.as_str()) {

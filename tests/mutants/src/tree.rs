@@ -14,6 +14,26 @@ const SWITCH_DIR: &str = "tests/mutant-switch";
 const SWITCH_MANIFEST: &str =
     "[package]\nname = \"mutant-switch\"\nversion = \"0.1.0\"\nedition = \"2024\"\n";
 
+/// How packages of the workspace are built in a copy, instead of as in the checkout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// Built once, and run hundreds of times: as in the checkout, but for the agent, which takes minutes
+    /// to optimise.
+    Run,
+    /// Built for one run.
+    Build,
+}
+
+impl Profile {
+    /// The copy's root manifest.
+    fn of(self, manifest: &str) -> String {
+        match self {
+            Self::Run => format!("{manifest}\n[profile.dev.package.milepost]\nopt-level = 0\n"),
+            Self::Build => manifest.replacen("\nopt-level = 1\n", "\nopt-level = 0\n", 1),
+        }
+    }
+}
+
 /// A copy of the checkout.
 #[derive(Debug)]
 pub struct Tree {
@@ -30,7 +50,12 @@ impl Tree {
     /// The copy's packages are of another version, named after its folder: cargo tells packages of one
     /// name, version and place in their workspace apart by nothing, and would take what was built of one
     /// for the other.
-    pub fn copy(root: &Path, dir: &Path, leave: &BTreeSet<String>) -> Result<Self> {
+    pub fn copy(
+        root: &Path,
+        dir: &Path,
+        profile: Profile,
+        leave: &BTreeSet<String>,
+    ) -> Result<Self> {
         let wanted = files(root)?;
         fs::create_dir_all(dir)?;
         let manifest = fs::read_to_string(root.join("Cargo.toml")).context("Cargo.toml")?;
@@ -38,7 +63,8 @@ impl Tree {
         let version = manifest.lines().find(|line| line.starts_with("version = "));
         let version = version.context("the workspace has no version")?;
         let own = format!("{}+{folder}\"", version.trim_end_matches('"'));
-        write(&dir.join("Cargo.toml"), manifest.replacen(version, &own, 1).as_bytes())?;
+        let manifest = profile.of(&manifest.replacen(version, &own, 1));
+        write(&dir.join("Cargo.toml"), manifest.as_bytes())?;
         for file in &wanted {
             if !leave.contains(file) && file != "Cargo.toml" {
                 let content = fs::read(root.join(file)).with_context(|| file.clone())?;
@@ -110,7 +136,7 @@ pub fn hash(bytes: &[u8]) -> String {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().take(12).map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().take(12).fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 fn write(path: &Path, content: &[u8]) -> Result<()> {
@@ -154,15 +180,15 @@ mod tests {
         };
         fs::create_dir_all(root.join("x")).unwrap();
         git(&["init", "--quiet"]);
-        fs::write(root.join("Cargo.toml"), "version = \"0.1.0\"\n").unwrap();
+        fs::write(root.join("Cargo.toml"), "version = \"0.1.0\"\nopt-level = 1\n").unwrap();
         fs::write(root.join("x/kept.rs"), "1").unwrap();
         fs::write(root.join("x/gone.rs"), "2").unwrap();
-        let copy = || Tree::copy(&root, &dir, &BTreeSet::new()).unwrap();
+        let copy = || Tree::copy(&root, &dir, Profile::Build, &BTreeSet::new()).unwrap();
         let before = hash_of(&root, |file| file.starts_with("x/")).unwrap();
         copy();
         assert_eq!(walk(&dir).unwrap().len(), 3);
         let manifest = fs::read_to_string(dir.join("Cargo.toml")).unwrap();
-        assert_eq!(manifest, "version = \"0.1.0+b\"\n");
+        assert_eq!(manifest, "version = \"0.1.0+b\"\nopt-level = 0\n");
         fs::remove_file(root.join("x/gone.rs")).unwrap();
         copy().put("x/kept.rs", "3").unwrap();
         assert_eq!(walk(&dir).unwrap().len(), 2);

@@ -15,11 +15,11 @@ use crate::reach::Test;
 /// Tests that together take no longer than this run in one process.
 const BATCH_MS: u64 = 2000;
 /// How much longer than without a mutant tests may compute before they are held to do so for ever.
-const PATIENCE: u64 = 10;
+const PATIENCE: u64 = 5;
 /// How long they may compute in any case.
-const PATIENCE_MIN_S: u64 = 10;
+const PATIENCE_MIN_S: u64 = 3;
 /// How long they may wait beyond that: a mutant may have them wait for what never comes.
-const WAIT_S: u64 = 60;
+const WAIT_S: u64 = 120;
 /// How much memory a mutant may have them take, in KiB.
 const MEMORY_KIB: u64 = 4 << 20;
 
@@ -89,11 +89,10 @@ fn run_batch(
     let verdict = watch(&mut child, Duration::from_secs(compute_s + WAIT_S));
     let status = child.wait()?;
     Ok(match verdict {
-        Verdict::Failed(name) => Outcome::Caught(name),
         Verdict::Waits(name) => Outcome::Timeout(name),
         Verdict::Ended(_) if status.success() => Outcome::Missed(batch.len()),
         Verdict::Ended(name) if computed_too_long(status) => Outcome::Timeout(name),
-        Verdict::Ended(name) => Outcome::Caught(name),
+        Verdict::Failed(name) | Verdict::Ended(name) => Outcome::Caught(name),
     })
 }
 

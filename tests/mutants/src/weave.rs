@@ -138,7 +138,8 @@ impl<'a> Weaver<'a> {
             }
             Shape::Gone(number) => {
                 self.woven.sites.push((begin..begin, vec![*number]));
-                self.woven.text += &format!(" if !::mutant_switch::on({number})");
+                self.woven.text += " if !";
+                self.ask(*number);
             }
             Shape::NotConst => {}
         }
@@ -149,8 +150,16 @@ impl<'a> Weaver<'a> {
         Ok(())
     }
 
+    fn ask(&mut self, number: u32) {
+        self.woven.text += "::mutant_switch::on(";
+        self.woven.text += &number.to_string();
+        self.woven.text.push(')');
+    }
+
     fn switched(&mut self, number: u32, text: &str, keyword: &str) {
-        self.woven.text += &format!("if ::mutant_switch::on({number}) {{");
+        self.woven.text += "if ";
+        self.ask(number);
+        self.woven.text += " {";
         let begin = self.woven.text.len();
         self.woven.text += keyword;
         self.woven.text += text;
