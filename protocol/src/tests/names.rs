@@ -10,6 +10,7 @@ use crate::keys::Secret;
 use crate::loss::LossReason;
 use crate::signal::{Catalogue, CatalogueError, CatalogueId, Signal, SignalIndex, Step};
 use crate::time::{Clock, DeviceTime};
+use crate::topic::{Channel, TOPIC_LEN_MAX, Topic};
 use crate::varint;
 
 #[test]
@@ -186,4 +187,11 @@ fn a_number_above_64_bits_is_none() {
     let bytes = |last| [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, last];
     assert_eq!(varint::read(&bytes(1)), Some((u64::MAX, &[][..])));
     assert_eq!(varint::read(&bytes(2)), None);
+}
+
+#[test]
+fn the_longest_topic_takes_all_the_room_there_is() {
+    let device = "v".repeat(DeviceId::LEN_MAX).parse().unwrap();
+    let name = Topic { device, channel: Channel::Hello }.name();
+    assert_eq!((name.len(), name.capacity()), (TOPIC_LEN_MAX, TOPIC_LEN_MAX));
 }
