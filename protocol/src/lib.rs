@@ -30,6 +30,8 @@ pub mod downlink;
 pub mod topic;
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod tests;
 
 pub use identity::{Counts, DeviceId, FrameTag, Generation, JournalInstance, Lane, RingId, Seq};
 pub use keys::Secret;

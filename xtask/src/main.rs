@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand, ValueEnum as _};
 mod bench;
 mod ci;
 mod demo;
+mod mutants;
 mod needs;
 mod prove;
 mod replay;
@@ -94,7 +95,14 @@ enum Chore {
         #[arg(long)]
         json: bool,
     },
-    /// What CI runs: formatting, lints, licences, docs, tests, torture.
+    /// Try mutants of the pure stages: whether a test notices. Resumes where it stopped.
+    Mutants {
+        /// What milepost-mutants takes: --area, --package, --file, --shard, --in-diff, --seconds,
+        /// --jobs, --fresh, --known, --json.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
+    /// What CI runs: formatting, lints, licences, docs, tests, mutants of changed lines, torture.
     Ci,
 }
 
@@ -224,6 +232,7 @@ fn run(chore: Chore) -> Result<()> {
             let ways = if way.is_empty() { replay::Way::value_variants().to_vec() } else { way };
             replay::run(&replay::Replay { data, ways, json })
         }
+        Chore::Mutants { options } => mutants::run(&options),
         Chore::Ci => ci::run(),
     }
 }

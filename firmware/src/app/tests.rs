@@ -7,6 +7,7 @@ use protocol::{Clock, Counts, Lane};
 use crate::session::Acknowledged;
 
 pub(crate) mod agent;
+mod store;
 pub(crate) mod world;
 
 use crate::ring::flash_model::Left;

@@ -2,6 +2,7 @@ use std::vec::Vec;
 
 use proptest::prelude::*;
 
+use super::bits::BitWriter;
 use super::*;
 use crate::sample::Sample;
 use crate::signal::SignalIndex;
@@ -95,4 +96,77 @@ fn header_round_trips() {
     for cut in 0..len {
         assert!(SamplesHeader::read(&bytes[..cut]).is_err());
     }
+}
+
+#[test]
+fn a_length_counts_the_byte_that_is_begun() {
+    let mut buffer = [0; 8];
+    let mut bits = BitWriter::default();
+    assert_eq!(bits.len(), 0);
+    for (count, len) in [(3, 1), (5, 1), (1, 2), (7, 2), (8, 3)] {
+        bits.put(&mut buffer, 0, count).unwrap();
+        assert_eq!(bits.len(), len);
+    }
+    assert_eq!(bits.finish(&mut buffer), Ok(3));
+}
+
+#[test]
+fn an_encoder_says_how_much_it_has() {
+    let mut buffer = [0; 200];
+    let mut encoder = Encoder::<4>::new(4);
+    assert!(encoder.is_empty());
+    assert_eq!(encoder.len(), 0);
+    for tick in [0, i64::MAX] {
+        encoder.push(&mut buffer, Sample { tick, signal: SignalIndex(0), raw: tick }).unwrap();
+    }
+    assert!(!encoder.is_empty());
+    let said = encoder.len();
+    assert!(said > 1);
+    assert_eq!(encoder.finish(&mut buffer), Ok(said));
+}
+
+#[test]
+fn a_push_is_refused_whole() {
+    let sample = |signal| Sample { tick: 5, signal: SignalIndex(signal), raw: 7 };
+    let mut encoder = Encoder::<4>::new(3);
+    let mut buffer = [0; SAMPLE_BYTES_MAX];
+    assert_eq!(encoder.push(&mut buffer, sample(3)), Err(Full), "not in the catalogue");
+    for room in [1, SAMPLE_BYTES_MAX - 1] {
+        assert_eq!(encoder.push(&mut buffer[..room], sample(0)), Err(Full), "{room} bytes");
+    }
+    assert_eq!((encoder.count(), encoder.len()), (0, 0));
+    encoder.push(&mut buffer, sample(0)).unwrap();
+    assert_eq!(encoder.count(), 1);
+}
+
+#[test]
+fn a_batch_has_65535_samples_at_most() {
+    let mut buffer = std::vec![0; 100_000];
+    let mut encoder = Encoder::<1>::new(1);
+    let sample = |tick| Sample { tick, signal: SignalIndex(0), raw: 0 };
+    for tick in 0..i64::from(u16::MAX) {
+        encoder.push(&mut buffer, sample(tick)).unwrap();
+    }
+    assert_eq!(encoder.push(&mut buffer, sample(0)), Err(Full));
+    assert_eq!(encoder.count(), u16::MAX);
+}
+
+#[test]
+fn a_decoder_says_how_many_it_may_give() {
+    let samples: Vec<Sample> =
+        (0..3).map(|tick| Sample { tick, signal: SignalIndex(0), raw: 1 }).collect();
+    let bytes = encode(&samples);
+    let mut decoder = Decoder::<10>::new(&bytes, 3, 10);
+    for left in [3, 2, 1] {
+        assert_eq!(decoder.size_hint(), (0, Some(left)));
+        assert!(decoder.next().unwrap().is_ok());
+    }
+    assert_eq!(decoder.size_hint(), (0, Some(0)));
+}
+
+#[test]
+fn a_header_counts_its_samples_as_samples() {
+    let header =
+        SamplesHeader { catalogue: CatalogueId(1), clock: Clock::Rtc, boot: 1, count: 250 };
+    assert_eq!(header.counts(), Counts { samples: 250, events: 0 });
 }

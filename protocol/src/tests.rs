@@ -1,0 +1,4 @@
+//! What each type says and takes at its limits; the bytes are in `golden`.
+
+mod messages;
+mod names;
