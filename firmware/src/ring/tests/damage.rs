@@ -6,7 +6,7 @@ use std::vec::Vec;
 
 use protocol::{Counts, Lane, Seq};
 
-use super::store::Store;
+use super::store::{Oracle, Store, meta};
 use crate::ring::flash_model::FlashModel;
 use crate::ring::layout::Commit;
 use crate::ring::{Gone, Opened, Region, Ring, RingError};
@@ -88,7 +88,7 @@ fn a_flipped_bit_costs_one_frame_at_most_and_only_in_its_body() {
 fn a_flipped_bit_in_the_only_header_costs_nothing() {
     let mut whole = Store::<4, 512>::new(4, 5);
     whole.push(60, Counts { samples: 7, events: 1 }, 1).unwrap();
-    let body = 512 + 72 + 40;
+    let body = 512 + 88 + 40;
     for bit in 512 * 8..body * 8 {
         let mut flash = whole.flash.clone();
         flash.bytes_mut()[bit / 8] ^= 1 << (bit % 8);
@@ -96,6 +96,29 @@ fn a_flipped_bit_in_the_only_header_costs_nothing() {
         assert_eq!((frames.len(), gone), (1, Vec::new()), "bit {bit}");
         assert_eq!((ring.id(), ring.next()), (whole.ring.id(), whole.ring.next()), "bit {bit}");
         assert_eq!(ring.before_next(), whole.ring.before_next(), "bit {bit}");
+    }
+}
+
+#[test]
+fn a_flipped_bit_in_the_header_of_a_fork_costs_nothing() {
+    let mut store = Store::<8, 1024>::new(3, 9);
+    // Some of it is gone and not acknowledged: the fork begins before what is retained.
+    for round in 0..5 {
+        store.push(600, Counts { samples: 7, events: 1 }, round).unwrap();
+    }
+    let lost = store.ring.lost().expect("the circle went round");
+    store.ring.begin_fork(&mut store.flash, meta(2)).unwrap();
+    store.oracle = Oracle::new();
+    assert_eq!(store.ring.fork().map(|fork| fork.next), Some(lost.first));
+    store.copy_next().unwrap();
+    let start = 1024 * (1 + usize::try_from(store.ring.head.number % 3).unwrap());
+    for bit in start * 8..(start + 152) * 8 {
+        let mut flash = store.flash.clone();
+        flash.bytes_mut()[bit / 8] ^= 1 << (bit % 8);
+        let opened = Ring::open(&mut flash, store.region, Lane::Bulk).unwrap();
+        let Opened::Existing(ring, _) = opened else { panic!("a ring") };
+        assert_eq!((ring.meta(), ring.next()), (meta(2), store.ring.next()), "bit {bit}");
+        assert_eq!(ring.fork(), store.ring.fork(), "bit {bit}");
     }
 }
 
