@@ -28,6 +28,7 @@ pub mod hello;
 pub mod ack;
 pub mod downlink;
 pub mod topic;
+pub mod serial;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]

@@ -316,7 +316,7 @@ impl Flipped {
             }
             (Part::Table, Touched::Slot) => {
                 let disk = flipped(&self.world.disk.holding(), &piece.path, byte, bit);
-                self.open_table(&disk).and_then(|()| self.is_noticed(piece, byte, bit))
+                self.open_table(&disk).and_then(|()| Self::is_noticed(piece, byte, bit))
             }
             (Part::Table, _) => self.peek(piece, byte, bit),
         };

@@ -164,16 +164,11 @@ impl Flipped {
         let epoch = self.world.truth.epoch;
         let is_same = seen.is_some_and(|(journal, at, _)| journal == JOURNAL && at.number == epoch);
         must(is_same, || format!("{seen:?}"))?;
-        self.is_noticed(piece, byte, bit)
+        Self::is_noticed(piece, byte, bit)
     }
 
     /// Whether who looks through the journal is told.
-    pub(super) fn is_noticed(
-        &self,
-        piece: &Piece,
-        byte: usize,
-        bit: u8,
-    ) -> Result<bool, Violation> {
+    pub(super) fn is_noticed(piece: &Piece, byte: usize, bit: u8) -> Result<bool, Violation> {
         let disk = flipped(&piece.slice, &piece.path, byte, bit);
         let storage: SharedStorage = Arc::new(disk);
         let report = verify(&storage, Path::new("journal"));
