@@ -22,7 +22,6 @@ pub fn run() -> Result<()> {
     )?;
     licences()?;
     test(true)?;
-    crate::mutants::landing()?;
     torture(&Torture { kills: 20, seed: 1, data: None, keep: false })
 }
 

@@ -102,7 +102,7 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
-    /// What CI runs: formatting, lints, licences, docs, tests, mutants of changed lines, torture.
+    /// What CI runs: formatting, lints, licences, docs, tests, torture.
     Ci,
 }
 
