@@ -36,6 +36,7 @@ mod store;
 mod tables;
 mod take;
 mod tar;
+pub(crate) mod fuzzing;
 #[cfg(test)]
 mod tests;
 

@@ -30,6 +30,7 @@ mod store;
 mod table;
 mod upkeep;
 mod vehicles;
+pub(crate) use vehicles::fuzzing;
 
 const EXIT_CODES: &str = "\
 Exit codes:

@@ -29,6 +29,7 @@ use crate::activity::Activity;
 use crate::telemetry::{self, Metric};
 
 mod live;
+pub(crate) mod fuzzing;
 mod page;
 mod status;
 

@@ -34,3 +34,5 @@ pub mod backup;
 pub mod admin;
 pub mod cli;
 pub mod run;
+#[doc(hidden)]
+pub mod fuzzing;

@@ -12,6 +12,8 @@ mod bench;
 mod ci;
 mod demo;
 mod mutants;
+mod load;
+mod fuzz;
 mod needs;
 mod prove;
 mod replay;
@@ -57,7 +59,7 @@ enum Chore {
     },
     /// Kill agent and devices at random under load, cut links, then hold every sample to account.
     Torture {
-        /// How often something is killed or cut.
+        /// Processes that are killed by `kill -9`; links cut and disks filled come on top.
         #[arg(long, default_value_t = 100)]
         kills: u32,
         /// What is drawn; printed, so that a failure can be repeated.
@@ -69,6 +71,14 @@ enum Chore {
         /// Keep the run's directory.
         #[arg(long)]
         keep: bool,
+        /// One JSON object at the end; how it goes is said on standard error.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Real processes, more clients than anybody wants, hours, gibibytes: a figure for each.
+    Load {
+        #[command(subcommand)]
+        load: load::Load,
     },
     /// Try every state that a fault can leave behind.
     #[command(args_conflicts_with_subcommands = true, arg_required_else_help = true)]
@@ -102,7 +112,34 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
-    /// What CI runs: formatting, lints, licences, docs, tests, torture.
+    /// Fuzz the parsers of bytes from outside, each with its oracle and a bound on memory.
+    Fuzz {
+        /// Which; default: all.
+        targets: Vec<String>,
+        /// How long each (like 10s or 1h).
+        #[arg(long = "for", value_parser = duration, default_value = "10s")]
+        fuzz_for: Duration,
+        /// How many inputs each, instead.
+        #[arg(long, conflicts_with = "fuzz_for")]
+        inputs: Option<u64>,
+        /// How many targets at once.
+        #[arg(long, default_value_t = 1)]
+        jobs: usize,
+        /// One JSON object per target.
+        #[arg(long)]
+        json: bool,
+        /// Find the faults planted on purpose, instead.
+        #[arg(long, conflicts_with_all = ["targets", "minimize", "repeat"])]
+        planted: bool,
+        /// Write the committed corpora anew, from what has grown, instead.
+        #[arg(long, conflicts_with = "repeat")]
+        minimize: bool,
+        /// Put this one input through the target, instead.
+        #[arg(long, value_name = "FILE")]
+        repeat: Option<PathBuf>,
+    },
+    /// What CI runs: formatting, lints, licences, docs, tests, mutants of changed lines, fuzzing,
+    /// torture, loads.
     Ci,
 }
 
@@ -135,6 +172,12 @@ enum Proof {
     /// The whole system in one process and in virtual time, under faults of all kinds.
     Fleet {
         /// What milepost-prove takes: --seed, --hours, --world, --without, --planted, --trace, --json.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
+    /// All sinks down for 72 virtual hours behind 100,000 devices: the agent's memory, and every number.
+    Outage {
+        /// What milepost-prove takes: --hours, --devices, --journal-mib, --planted, --json.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
@@ -196,6 +239,9 @@ enum Bench {
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = fuzz::rustc::wrapped() {
+        return code;
+    }
     match run(Arguments::parse().chore) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -214,9 +260,10 @@ fn run(chore: Chore) -> Result<()> {
             test::run(all || std::env::var_os("CI").is_some_and(|ci| ci == "true"))
         }
         Chore::Bench { bench } => measure(bench),
-        Chore::Torture { kills, seed, data, keep } => {
-            torture::run(&torture::Torture { kills, seed, data, keep })
+        Chore::Torture { kills, seed, data, keep, json } => {
+            torture::run(&torture::Torture { kills, seed, data, keep, json })
         }
+        Chore::Load { load } => load::run(load),
         Chore::Prove { proof: Some(Proof::Device { options }), .. } => {
             prove::run("device", &options)
         }
@@ -226,6 +273,9 @@ fn run(chore: Chore) -> Result<()> {
         Chore::Prove { proof: Some(Proof::Calls { options }), .. } => prove::run("calls", &options),
         Chore::Prove { proof: Some(Proof::Flips { options }), .. } => prove::run("flips", &options),
         Chore::Prove { proof: Some(Proof::Fleet { options }), .. } => prove::run("fleet", &options),
+        Chore::Prove { proof: Some(Proof::Outage { options }), .. } => {
+            prove::run("outage", &options)
+        }
         Chore::Prove { proof: Some(Proof::Planted { options }), .. }
         | Chore::Prove { options, .. } => prove::run("planted", &options),
         Chore::Replay { data, way, json } => {
@@ -233,6 +283,13 @@ fn run(chore: Chore) -> Result<()> {
             replay::run(&replay::Replay { data, ways, json })
         }
         Chore::Mutants { options } => mutants::run(&options),
+        Chore::Fuzz { targets, repeat: Some(input), .. } => fuzz::repeat(&targets, &input),
+        Chore::Fuzz { targets, minimize: true, .. } => fuzz::minimize(&targets),
+        Chore::Fuzz { planted: true, json, .. } => fuzz::planted(json),
+        Chore::Fuzz { targets, fuzz_for, inputs, jobs, json, .. } => {
+            let limit = inputs.map_or(fuzz::Limit::Time(fuzz_for), fuzz::Limit::Inputs);
+            fuzz::fuzz(&fuzz::Fuzz { targets, limit, jobs, json })
+        }
         Chore::Ci => ci::run(),
     }
 }

@@ -34,6 +34,7 @@ mod address;
 mod client;
 mod desk;
 mod gauges;
+pub(crate) mod fuzzing;
 #[cfg(test)]
 mod tests;
 mod window;

@@ -123,6 +123,7 @@ mod reserve;
 mod reader;
 mod flaws;
 mod verify;
+pub(crate) mod fuzzing;
 mod snapshot;
 #[cfg(test)]
 mod tests;

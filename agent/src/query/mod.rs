@@ -30,6 +30,7 @@ pub mod made;
 pub mod value;
 mod error;
 mod guard;
+pub(crate) mod fuzzing;
 mod instant;
 mod plan;
 mod records;

@@ -70,6 +70,7 @@ mod compact;
 pub(crate) mod engine;
 mod erase;
 mod error;
+pub(crate) mod fuzzing;
 pub(crate) mod facts;
 pub(crate) mod files;
 pub(crate) mod index;
