@@ -55,6 +55,8 @@ struct Cached {
 pub struct Rings {
     cache: HashMap<RingId, Cached>,
     cache_max: usize,
+    /// Rings in the cache from which on those that have not moved go.
+    room_at: usize,
     database: State,
 }
 
@@ -117,7 +119,7 @@ impl Rings {
         write.open_table(RINGS)?;
         write.open_table(CHECKPOINT)?;
         write.commit()?;
-        Ok(Self { cache: HashMap::new(), cache_max, database })
+        Ok(Self { cache: HashMap::new(), cache_max, room_at: cache_max, database })
     }
 
     /// Up to where in the journal the table is complete.
@@ -177,6 +179,7 @@ impl Rings {
         for cached in self.cache.values_mut() {
             cached.dirty = false;
         }
+        self.room_at = self.cache_max;
         Ok(())
     }
 
@@ -243,9 +246,11 @@ impl Rings {
     }
 
     fn make_room(&mut self) {
-        if self.cache.len() >= self.cache_max {
+        if self.cache.len() >= self.room_at {
             // Rare: a fleet larger than the cache. What is clean is in the table.
             self.cache.retain(|_, cached| cached.dirty);
+            // Of rings that have nearly all moved it would make no room, however often.
+            self.room_at = self.cache_max.max(self.cache.len().saturating_mul(2));
         }
     }
 }
@@ -277,5 +282,57 @@ impl From<&Ring> for Row {
             through: ring.watermark.through,
             declared: ring.declared,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::journal::{Ends, Epoch};
+    use crate::storage::{Disk, SharedStorage};
+
+    const CACHE_MAX: usize = 8;
+
+    fn rings(dir: &std::path::Path) -> Rings {
+        let storage: SharedStorage = Arc::new(Disk);
+        let database = state::open(&storage, &dir.join("state.redb")).unwrap();
+        Rings::open(database, CACHE_MAX).unwrap()
+    }
+
+    fn ring() -> Ring {
+        Ring {
+            device: "van-1".parse().unwrap(),
+            lane: Lane::Bulk,
+            watermark: Watermark::default(),
+            declared: Counts::ZERO,
+        }
+    }
+
+    fn save(rings: &mut Rings) {
+        let Ends { positions, totals } = Ends::default();
+        let epoch = Epoch { number: 1, nonce: 1 };
+        rings.save(&JournalCursor { journal: [1; 16], epoch, positions, totals }).unwrap();
+    }
+
+    #[test]
+    fn a_herd_of_moved_rings_is_not_looked_through_for_each_of_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut rings = rings(dir.path());
+        let mut sweeps = 0;
+        for number in 0..200_u8 {
+            let before = rings.room_at;
+            rings.put(RingId([number; 16]), ring());
+            sweeps += u32::from(rings.room_at != before);
+        }
+        assert_eq!(rings.cache.len(), 200, "what has moved is kept");
+        assert!(sweeps <= 5, "{sweeps} times for 200 rings");
+        // What is in the table goes again, down to the bound.
+        save(&mut rings);
+        assert_eq!(rings.get(&RingId([250; 16])).unwrap(), None);
+        rings.put(RingId([250; 16]), ring());
+        assert_eq!(rings.cache.len(), 1);
+        assert_eq!(rings.get(&RingId([7; 16])).unwrap(), Some(ring()));
     }
 }

@@ -28,11 +28,13 @@ use crate::tls::ServerTls;
 
 mod connection;
 mod deadlines;
+mod descriptors;
 mod directory;
 mod gauges;
 mod greeting;
 mod handshake;
 mod line;
+mod lobby;
 mod presence;
 mod reason;
 mod session;
@@ -44,17 +46,13 @@ pub use gauges::{ListenGauges, ListenHealth};
 pub use reason::{End, Refusal, TlsRefusal};
 pub use session::{PACKET_LEN_MAX, RECEIVE_MAXIMUM};
 
-use connection::{Hub, attend};
+use connection::{Connection, Hub, attend};
+use descriptors::Bounds;
 use directory::Directory;
-
-/// Connections that may be open beyond the sessions allowed: on their way in or out.
-const LOBBY_MAX: usize = 256;
+use lobby::{Arrival, Lobby};
 
 /// Connections that the system holds for us until we accept them.
 const BACKLOG: u32 = 4096;
-
-/// File descriptors for everything else than connections.
-const OTHER_DESCRIPTORS: u64 = 128;
 
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 const STOP_MAX: Duration = Duration::from_secs(2);
@@ -65,7 +63,8 @@ const SUMMARY_PERIOD: Duration = Duration::from_secs(10);
 pub struct ListenConfig {
     /// Where. Port 0: any free one.
     pub address: SocketAddr,
-    /// The most sessions at a time, one per device. Each takes a file descriptor.
+    /// The most sessions at a time, one per device. Each takes a file descriptor: if fewer are to be
+    /// had, there are fewer sessions.
     pub connections_max: usize,
     /// How long a connection may take until its CONNECT is whole.
     pub connect_timeout: Duration,
@@ -151,6 +150,7 @@ pub async fn serve<A: Admit>(
 #[derive(Debug)]
 pub struct Listener {
     config: ListenConfig,
+    bounds: Bounds,
     socket: TcpListener,
     tls: Option<Arc<ServerTls>>,
 }
@@ -165,8 +165,8 @@ impl Listener {
             io::ErrorKind::AddrNotAvailable => ListenError::NoSuchAddress(address),
             _ => ListenError::Other { address, source },
         })?;
-        raise_descriptor_limit(config.connections_max);
-        Ok(Self { config, socket, tls: None })
+        let bounds = Bounds::take(config.connections_max);
+        Ok(Self { config, bounds, socket, tls: None })
     }
 
     /// The same with TLS on every connection.
@@ -192,20 +192,21 @@ impl Listener {
         gauges: Arc<ListenGauges>,
         stop: CancellationToken,
     ) {
-        let Self { config, socket, tls } = self;
+        let Self { config, bounds, socket, tls } = self;
         let address = socket.local_addr().unwrap_or(config.address);
-        let tasks_max = config.connections_max.saturating_add(LOBBY_MAX);
+        let tasks_max = bounds.sessions.saturating_add(bounds.lobby);
         let room = config.queued_bytes_max.clamp(FRAME_LEN_MAX, Semaphore::MAX_PERMITS);
         let hub = Arc::new(Hub {
             inbound,
             room: Arc::new(Semaphore::new(room)),
-            directory: Directory::new(config.connections_max),
+            directory: Directory::new(bounds.sessions),
             gauges: Arc::clone(&gauges),
             tls,
             stop: stop.clone(),
             config,
         });
         let mut tasks = JoinSet::new();
+        let mut lobby = Lobby::default();
         let mut summary = Summary::default();
         let mut summary_due = interval(SUMMARY_PERIOD);
         summary_due.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -218,21 +219,25 @@ impl Listener {
                 Some(ended) = tasks.join_next() => report(ended),
                 _ = summary_due.tick() => summary.log(&gauges),
                 accepted = socket.accept() => match accepted {
-                    Ok(_) if tasks.len() >= tasks_max => {
-                        gauges.turned_away.fetch_add(1, Relaxed);
-                    }
                     Ok((stream, peer)) => {
                         // Without it PUBACKs wait for the device's delayed ACKs, no more than that.
                         if let Err(error) = stream.set_nodelay(true) {
                             debug!(%peer, %error, "TCP_NODELAY not set");
                         }
                         gauges.set_health(ListenHealth::Listening);
-                        tasks.spawn(attend(Arc::clone(&hub), admit.clone(), stream, peer));
+                        if has_room(&mut tasks, &mut lobby, &gauges, tasks_max).await {
+                            let arrival = Arrival::new();
+                            let watch = arrival.watch();
+                            let connection = Connection { stream, peer, arrival };
+                            let task = tasks.spawn(attend(Arc::clone(&hub), admit.clone(), connection));
+                            lobby.enter(watch, task, tasks_max);
+                        }
                     }
                     Err(error) => {
                         // Mostly: out of file descriptors. It passes when a connection ends.
-                        if gauges.set_health(ListenHealth::Failing(error.to_string())) {
-                            warn!(%error, "cannot accept a connection; going on");
+                        let error = descriptors::explained(&error);
+                        if gauges.set_health(ListenHealth::Failing(error.clone())) {
+                            warn!(error, "cannot accept a connection; going on");
                         }
                         sleep(ACCEPT_BACKOFF).await;
                     }
@@ -256,34 +261,32 @@ impl Listener {
     }
 }
 
+/// Whether there is room for one more connection; who has been silent longest makes it, if it must.
+async fn has_room(
+    tasks: &mut JoinSet<()>,
+    lobby: &mut Lobby,
+    gauges: &ListenGauges,
+    tasks_max: usize,
+) -> bool {
+    if tasks.len() < tasks_max {
+        return true;
+    }
+    gauges.turned_away.fetch_add(1, Relaxed);
+    if !lobby.make_room() {
+        return false;
+    }
+    if let Some(ended) = tasks.join_next().await {
+        report(ended);
+    }
+    true
+}
+
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // A restart must not wait for the connections of the last run to time out.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
-}
-
-/// Raises the limit of open files as far as we may and need: often it is 1,024.
-fn raise_descriptor_limit(connections_max: usize) {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let connections = u64::try_from(connections_max.saturating_add(LOBBY_MAX)).unwrap_or(u64::MAX);
-    let wanted = connections.saturating_add(OTHER_DESCRIPTORS);
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    if current.is_none_or(|current| current >= wanted) {
-        return;
-    }
-    let raised = maximum.map_or(wanted, |maximum| maximum.min(wanted));
-    let set = setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum });
-    if set.is_err() || raised < wanted {
-        let allowed = if set.is_ok() { Some(raised) } else { current };
-        warn!(
-            allowed,
-            wanted,
-            "fewer open files are allowed than connections_max needs; raise the hard limit \
-             (LimitNOFILE= of the service) or lower connections_max"
-        );
-    }
 }
 
 fn report(ended: Result<(), JoinError>) {

@@ -57,6 +57,8 @@ fn listen_metrics(reporter: &Reporter, metrics: &mut Vec<Metric>) {
         let count = gauges.refused(refusal);
         metrics.push(telemetry::REFUSED.reads(count).with("reason", refusal.name()));
     }
+    let crowded = gauges.turned_away.load(Relaxed);
+    metrics.push(telemetry::REFUSED.reads(crowded).with("reason", "crowded"));
     for end in End::ALL {
         let count = gauges.ended(end);
         metrics.push(telemetry::SESSIONS_ENDED.reads(count).with("reason", end.name()));

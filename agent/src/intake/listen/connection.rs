@@ -24,6 +24,7 @@ use super::gauges::ListenGauges;
 use super::greeting::{Claim, Greeting};
 use super::handshake::shake_hands;
 use super::line::{Line, Moved, Wire};
+use super::lobby::Arrival;
 use super::presence::{Presence, enter};
 use super::reason::{End, Refusal, TlsRefusal};
 use super::session::{Published, Session, disconnect};
@@ -51,12 +52,20 @@ pub(super) struct Hub {
     pub stop: CancellationToken,
 }
 
+/// A connection that has just come.
+pub(super) struct Connection {
+    pub stream: TcpStream,
+    pub peer: SocketAddr,
+    pub arrival: Arrival,
+}
+
 /// A publish on its way to an acceptor that has no room now. Boxed so that a session pays for it
 /// only then; kept over polls so that it does not lose its place in the queue.
 type Queueing = Pin<Box<dyn Future<Output = Result<(), End>> + Send>>;
 
 /// Serves one connection to its end.
-pub(super) async fn attend<A: Admit>(hub: Arc<Hub>, admit: A, stream: TcpStream, peer: SocketAddr) {
+pub(super) async fn attend<A: Admit>(hub: Arc<Hub>, admit: A, connection: Connection) {
+    let Connection { stream, peer, arrival } = connection;
     let late_at = Instant::now() + hub.config.connect_timeout;
     let (wire, names) = match &hub.tls {
         None => (Wire::Plain(stream), None),
@@ -81,6 +90,8 @@ pub(super) async fn attend<A: Admit>(hub: Arc<Hub>, admit: A, stream: TcpStream,
             greet(&hub.gauges, &mut greeting, &mut line, &mut unread),
         ) => greeted.unwrap_or(Err(Refusal::Late)),
     };
+    // It has spoken, or its time is over.
+    drop(arrival);
     let claimed = greeted.and_then(|claim| match &names {
         Some(names) if !names.include(&claim.device) => {
             hub.gauges.count_tls_refused(TlsRefusal::OtherDevice);

@@ -19,7 +19,8 @@ pub struct ListenGauges {
     /// Messages of the acceptor that went nowhere: the device had not subscribed, or takes only
     /// smaller packets.
     pub unsent: AtomicU64,
-    /// Sockets closed at once because too many were open.
+    /// Sockets closed because too many were open: that of whoever had been silent longest, or, if all
+    /// had said who they are, that which came last.
     pub turned_away: AtomicU64,
     refused: [AtomicU64; Refusal::ALL.len()],
     tls_refused: [AtomicU64; TlsRefusal::ALL.len()],

@@ -5,8 +5,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use protocol::frame::FRAME_LEN_MAX;
 use tokio::net::TcpSocket;
 
+use super::super::descriptors::LOBBY_MAX;
 use super::super::session::RECEIVE_MAXIMUM;
-use super::super::{End, LOBBY_MAX, OUTBOUND_MESSAGES_MAX, Refusal};
+use super::super::{End, OUTBOUND_MESSAGES_MAX, Refusal};
 use super::*;
 
 #[tokio::test]
@@ -28,17 +29,48 @@ async fn no_more_sessions_than_allowed() {
 }
 
 #[tokio::test]
-async fn sockets_beyond_the_lobby_are_turned_away() {
-    let mut listening = Listening::start(ListenConfig { connections_max: 1, ..config() });
+async fn beyond_the_lobby_whoever_is_silent_longest_makes_room() {
+    let mut listening = Listening::start(ListenConfig { connections_max: 2, ..config() });
     let (mut device, _, _outbound) = listening.device("dev1").await;
-    let mut silent = Vec::new();
-    for _ in 0..LOBBY_MAX {
-        silent.push(listening.socket().await);
+    let mut silent = std::collections::VecDeque::new();
+    for _ in 0..=LOBBY_MAX {
+        silent.push_back(listening.socket().await);
+    }
+    assert_eq!(listening.gauges.turned_away.load(Relaxed), 0);
+    // However many come and say nothing, there are never more; and who speaks gets in.
+    for gone in 1..=3 {
+        silent.push_back(listening.socket().await);
+        silent.pop_front().unwrap().ended().await;
+        assert_eq!(listening.gauges.turned_away.load(Relaxed), gone);
+    }
+    let (mut other, _, _outbound_too) = listening.device("dev2").await;
+    silent.pop_front().unwrap().ended().await;
+    assert_eq!(listening.gauges.turned_away.load(Relaxed), 4);
+    assert_eq!(listening.gauges.healthy(), Ok(()));
+    device.ping().await;
+    other.ping().await;
+    // The rest are still there.
+    let mut last = silent.pop_back().unwrap();
+    last.send(&connect("dev3", "secret")).await;
+    last.refused(0x97).await;
+}
+
+#[tokio::test]
+async fn beyond_the_lobby_nobody_is_put_out_who_has_spoken() {
+    let refusal_delay = Duration::from_hours(1);
+    let listening =
+        Listening::start(ListenConfig { connections_max: 1, refusal_delay, ..config() });
+    let mut refused = Vec::new();
+    for _ in 0..=LOBBY_MAX {
+        let mut stranger = listening.socket().await;
+        stranger.send(&connect("stranger", "secret")).await;
+        refused.push(stranger);
+    }
+    while listening.gauges.refused(Refusal::Unknown) <= LOBBY_MAX as u64 {
+        tokio::task::yield_now().await;
     }
     listening.socket().await.ended().await;
     assert_eq!(listening.gauges.turned_away.load(Relaxed), 1);
-    assert_eq!(listening.gauges.healthy(), Ok(()));
-    device.ping().await;
 }
 
 #[tokio::test]
