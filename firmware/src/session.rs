@@ -8,6 +8,8 @@
 //! - Acknowledgements are cumulative. What the next hop takes over (PUBACK) only paces.
 //! - Frames that were dropped unsent leave a gap that the agent can account for only by the counts
 //!   in a hello, so the lane waits until one was said.
+//! - Two agents may have the same devices, behind one broker both at once. One that lacks what the
+//!   other has acknowledged is served from what is still here, and told of what is not.
 //! - No progress for a while: another hello, and from its answer on everything unacknowledged is
 //!   sent again. Two hellos without an answer: the connection is given up.
 
@@ -143,6 +145,10 @@ struct LaneLink {
     /// The agent asked to go back, and when the last turn back was.
     repeat_wanted: bool,
     repeated_ms: Option<u64>,
+    /// Another agent lacks what comes behind this, and how far and when one was last served: the
+    /// same again only after a while, so that an old acknowledgement that is replayed costs little.
+    behind: Option<Seq>,
+    served: Option<(Seq, u64)>,
     /// Highest acknowledged since the boot, and by whom.
     acknowledged: Acknowledged,
 }
@@ -313,7 +319,9 @@ impl Session {
         if says_tag && own.is_some_and(|own| own != ack.tag) {
             return Verdict::Fork(ForkReason::Mismatch);
         }
+        let patience_ms = u64::from(self.config.ack_timeout_ms);
         if let Some(link) = self.lanes.get_mut(ack.lane.index()) {
+            link.falls_behind(now_ms, ack, patience_ms);
             if !link.heard {
                 link.heard = true;
                 link.acked = ack.durable;
@@ -332,6 +340,11 @@ impl Session {
             if ack.durable >= link.acknowledged.through && ack.durable > Seq::ZERO {
                 link.acknowledged = Acknowledged { through: ack.durable, by: ack.instance };
             }
+        }
+        if self.lanes.get(ack.lane.index()).is_some_and(|link| link.is_gone_for_one(ring))
+            && let Phase::Up(connection) = &mut self.phase
+        {
+            connection.hello_wanted = true;
         }
         Verdict::Release(ack.durable)
     }
@@ -428,18 +441,39 @@ impl LaneLink {
         self.heard && self.cursor < ring.said_first && self.told_first < ring.said_first
     }
 
-    /// Goes back if the agent asked for it; when to try again, if that is too soon now.
+    /// Notes that another agent than the one that is furthest asks for what this one has.
+    fn falls_behind(&mut self, now_ms: u64, ack: &Ack, patience_ms: u64) {
+        let is_other = ack.instance != self.acknowledged.by;
+        let again = self.served.is_some_and(|(durable, at)| {
+            ack.durable <= durable && now_ms < at.saturating_add(patience_ms)
+        });
+        if self.heard && ack.repeat && is_other && ack.durable < self.acked && !again {
+            self.behind = Some(self.behind.map_or(ack.durable, |other| other.min(ack.durable)));
+        }
+    }
+
+    /// Whether an agent lacks what is no longer here: only a hello lets it pass.
+    fn is_gone_for_one(&self, ring: &RingView) -> bool {
+        self.behind.is_some_and(|durable| durable.next() < ring.said_first)
+    }
+
+    /// Goes back if an agent asked for it; when to try again, if that is too soon now.
     fn turn_back(&mut self, now_ms: u64) -> Option<u64> {
-        if !self.repeat_wanted {
+        if !self.repeat_wanted && self.behind.is_none() {
             return None;
         }
         let from = self.repeated_ms.map_or(0, |at| at.saturating_add(PACE_MS));
         if now_ms < from {
             return Some(from);
         }
-        self.repeat_wanted = false;
         self.repeated_ms = Some(now_ms);
-        self.cursor = self.acked.next();
+        if core::mem::take(&mut self.repeat_wanted) {
+            self.cursor = self.acked.next();
+        }
+        if let Some(durable) = self.behind.take() {
+            self.served = Some((durable, now_ms));
+            self.cursor = self.cursor.min(durable.next());
+        }
         None
     }
 

@@ -236,3 +236,46 @@ fn forks_are_seen_and_nothing_is_freed() {
     session.reopened(Lane::Bulk);
     assert_eq!(run(&mut session, 1000, &rings).0, [Step::Hello]);
 }
+
+/// An acknowledgement of another agent's.
+fn of_another(durable: u64, repeat: bool) -> Ack {
+    Ack { instance: JournalInstance([8; 8]), ..ack(Lane::Bulk, durable, repeat) }
+}
+
+#[test]
+fn an_agent_that_lacks_what_the_other_has_is_served_from_what_is_here() {
+    let rings = rings();
+    let mut session = greeted(&rings, 5);
+    assert_eq!(run(&mut session, 0, &rings).0, bulk(6..=9));
+    hear(&mut session, 10, &rings, &ack(Lane::Bulk, 9, false));
+    hear(&mut session, 10, &rings, &of_another(3, false));
+    assert_eq!(run(&mut session, 10, &rings).0, [], "it does not ask");
+    hear(&mut session, 20, &rings, &of_another(3, true));
+    assert_eq!(run(&mut session, 20, &rings).0, bulk(4..=9));
+    // The same words once more, and once more: it was served, or is an old one that is replayed.
+    hear(&mut session, 2_000, &rings, &of_another(3, true));
+    assert_eq!(run(&mut session, 2_000, &rings).0, []);
+    // It came further, and lacks something again.
+    hear(&mut session, 3_000, &rings, &of_another(7, true));
+    assert_eq!(run(&mut session, 3_000, &rings).0, bulk(8..=9));
+    // It was not served after all. The other lanes, of which nothing was heard, are asked about.
+    hear(&mut session, 13_000, &rings, &of_another(7, true));
+    let steps = run(&mut session, 13_000, &rings).0;
+    assert_eq!(steps, [vec![Step::Hello], bulk(8..=9)].concat());
+    // An earlier word of the agent that is furthest is nobody's wish.
+    hear(&mut session, 15_000, &rings, &ack(Lane::Bulk, 2, true));
+    assert_eq!(run(&mut session, 15_000, &rings).0, []);
+}
+
+#[test]
+fn an_agent_that_lacks_what_is_no_longer_here_is_told_so() {
+    let mut rings = rings();
+    let mut session = greeted(&rings, 9);
+    assert_eq!(run(&mut session, 0, &rings).0, []);
+    rings[BULK].said_first = Seq(6);
+    rings[BULK].first = Seq(6);
+    hear(&mut session, 2_000, &rings, &of_another(3, true));
+    let steps = run(&mut session, 2_000, &rings).0;
+    assert_eq!(steps.first(), Some(&Step::Hello), "{steps:?}");
+    assert_eq!(steps.get(1..), Some(bulk(6..=9).as_slice()), "{steps:?}");
+}
