@@ -18,6 +18,7 @@ use crate::storage::{SharedStorage, Storage};
 const MAGIC: [u8; 4] = *b"MPEp";
 const SLOT_LEN: usize = 128;
 const SLOTS: u32 = 2048;
+const EMPTY_SLOT: [u8; SLOT_LEN] = [0; SLOT_LEN];
 /// What a slot holds, without its checksum.
 const FIELDS_LEN: usize = 4 + 16 + 4 + 8 + 3 * 24;
 /// Length of the file, in bytes.
@@ -80,8 +81,11 @@ impl Epochs {
         let read = file.read_at(0, &mut table)?;
         table.truncate(read);
         for (number, slot) in (0..SLOTS).zip(table.chunks(SLOT_LEN)) {
+            if slot == EMPTY_SLOT {
+                continue;
+            }
             let life = decode(slot).filter(|(_, start)| start.epoch.number % SLOTS == number);
-            let written = life.map_or(vec![0; SLOT_LEN], |(of, start)| encode(of, &start));
+            let written = life.map_or(EMPTY_SLOT.to_vec(), |(of, start)| encode(of, &start));
             if let Some(at) = first_difference(slot, &written) {
                 let before = usize::try_from(number).unwrap_or(0).saturating_mul(SLOT_LEN);
                 return Ok(u64::try_from(before.saturating_add(at)).ok());
