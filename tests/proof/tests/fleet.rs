@@ -30,10 +30,15 @@ fn a_seed_gives_the_same_trace() {
 /// What the oracle says of each fault, in part.
 fn expected(planted: Planted) -> &'static str {
     match planted {
-        // The sink has what the journal says is lost: it was forwarded before it was durable.
-        Planted::AckBeforeFsync => "more are said to be lost than are",
+        // A device has nothing that its agent lost, so somebody else must have acknowledged it.
+        Planted::AckBeforeFsync | Planted::ReleaseOnPuback => "acknowledged by whom?",
         Planted::WatermarkNotPersisted => "took again what it had",
         Planted::StaleCursorTrusted => "the ledger does not balance",
+        Planted::RevokedHeard => "shut out",
+        // What is lost is more than whoever comes after it can know: it says too much, or too little.
+        Planted::CursorAfterUnlink | Planted::SeqReused | Planted::JournalForgotten => {
+            "more are said to be lost than are"
+        }
         _ => "are missing, and no loss says so",
     }
 }

@@ -1,4 +1,4 @@
-//! A broker between devices and agent, as bad as one may be.
+//! What a broker has for one agent, and does to it: as bad as one may be.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -92,7 +92,7 @@ impl Broker {
             }
             let session = match self.sessions.get(&device) {
                 Some(session) => *session,
-                None => match host.open_session(now_s, device) {
+                None => match host.open_session(now_s, device, None) {
                     Some(session) => {
                         self.sessions.insert(device, session);
                         session

@@ -7,6 +7,7 @@ use firmware::ports::{Entropy, Now, Ports};
 use firmware::ring::Region;
 use firmware::ring::flash_model::FlashModel;
 use firmware::session::SessionConfig;
+use protocol::ack::Ack;
 use protocol::event::{Attributes, Event};
 use protocol::health::ResetReason;
 use protocol::record::Record;
@@ -14,7 +15,7 @@ use protocol::{DeviceId, Generation, Lane, RingId, Secret, Seq, SignalIndex};
 
 use super::network::Wire;
 use super::plan::FRAME_S;
-use super::source::{CATALOGUE, Drive, Lineage, SIGNALS};
+use super::source::{Drive, Lineage, SIGNALS, catalogue};
 use crate::chance::Chance;
 
 const FRAME: usize = 1024 + FRAME_OVERHEAD;
@@ -63,8 +64,16 @@ pub(super) struct Device {
     pub was_rolled_back: bool,
     pub drive: Drive,
     pub wire: Wire,
-    /// The session that the wire is, while it is up.
-    pub session: Option<u64>,
+    /// The session that the wire is, while it is up, and with which agent.
+    pub session: Option<(usize, u64)>,
+    /// What an agent said that it holds of each lane, and of which ring; forgotten at will.
+    pub heard: [Option<(RingId, Seq)>; 3],
+    /// Shut out for good: what it holds stays with it.
+    pub is_out: bool,
+    /// It is given another secret under its old name: its first start with it empties its rings.
+    pub is_renewed: bool,
+    /// The image that it starts next.
+    pub image: u32,
     /// No network until then.
     pub offline_until_s: u64,
     core: Option<Box<Core>>,
@@ -111,6 +120,10 @@ impl Device {
             drive: Drive::new(of),
             wire: Wire::default(),
             session: None,
+            heard: [None; 3],
+            is_out: false,
+            is_renewed: false,
+            image: 0,
             offline_until_s: 0,
             core: None,
             booted_s: 0,
@@ -129,7 +142,7 @@ impl Device {
         let of = Lineage { copy, ..original.drive.of };
         let mut device =
             Self::new(original.id, original.secret.clone(), of, original.ring_sectors, seed);
-        device.generation = original.generation;
+        (device.generation, device.image) = (original.generation, original.image);
         device.flash = flash;
         device
     }
@@ -179,9 +192,9 @@ impl Device {
             device: self.id,
             secret: self.secret.clone(),
             generation: self.generation,
-            catalogue: CATALOGUE,
-            campaign: Campaign { id: 1, rules: &RULES },
-            image: 0,
+            catalogue: catalogue(self.image),
+            campaign: Campaign { id: 1 + self.image, rules: &RULES },
+            image: self.image,
             reset: ResetReason::Power,
             layout: self.layout(),
             batch: BatchConfig {
@@ -192,6 +205,7 @@ impl Device {
             session: SessionConfig::default(),
             heartbeat_ms: 600_000,
         };
+        self.drive.image = self.image;
         let now = Now::default();
         match Core::start(config, &now, &mut self.flash, &mut self.entropy) {
             Ok(core) => {
@@ -256,6 +270,23 @@ impl Device {
         self.core.as_ref().is_some_and(|core| core.idle())
     }
 
+    /// An agent says what it holds.
+    pub(super) fn hears(&mut self, ack: &[u8]) {
+        let Ok(claim) = Ack::peek(ack) else { return };
+        let Some(ring) = self.ring(claim.lane) else { return };
+        if let Some(heard) = self.heard.get_mut(claim.lane.index()) {
+            *heard = Some((ring, claim.durable));
+        }
+    }
+
+    /// Whether it was said of every lane that all of it is held.
+    pub(super) fn has_heard_all(&self) -> bool {
+        Lane::ALL.into_iter().zip(self.heard).all(|(lane, heard)| {
+            let all = self.ring(lane).map(|ring| (ring, self.last(lane)));
+            heard.zip(all).is_some_and(|((of, held), (ring, last))| of == ring && held >= last)
+        })
+    }
+
     /// The id of a lane's ring, while it runs.
     pub(super) fn ring(&self, lane: Lane) -> Option<RingId> {
         self.core.as_ref().map(|core| core.ring_id(lane))
@@ -273,7 +304,12 @@ impl Device {
         let outstanding = Lane::ALL.map(|lane| core.outstanding(lane));
         let rings = Lane::ALL.map(|lane| core.ring_id(lane).to_string());
         let (counters, is_up) = (core.counters(), self.wire.is_up);
-        format!("{id}: outstanding {outstanding:?} of {rings:?}, up {is_up}, {counters:?}")
+        let held = self.heard.map(|heard| heard.map(|(_, held)| held.0));
+        let last = Lane::ALL.map(|lane| self.last(lane).0);
+        format!(
+            "{id}: outstanding {outstanding:?} of {rings:?}, {held:?} held of {last:?}, up {is_up}, \
+             {counters:?}"
+        )
     }
 
     /// Whether each sector of the bulk ring was erased at least once.

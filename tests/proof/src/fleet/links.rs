@@ -38,21 +38,38 @@ impl World {
         } else if self.weather.is_broker {
             device.wire.open();
         } else {
-            let id = device.id;
-            match self.host.open_session(now_s, id) {
-                None => device.wire.drop_it(false),
-                Some(session) => {
-                    (device.session, device.wire.asked) = (Some(session), false);
-                    device.wire.open();
-                    self.take_over(at, id);
-                }
-            }
+            self.dial(at);
         }
     }
 
-    /// A session of a name ends another one of the same name.
+    /// A device finds an agent: any one of those that answer.
+    fn dial(&mut self, at: usize) {
+        let now_s = self.now_s;
+        let agents = self.hosts.len();
+        let first = self.chance.index(agents);
+        let Some(device) = self.devices.get_mut(at) else { return };
+        let (id, secret) = (device.id, device.secret.clone());
+        let is_asked = |agent: &usize| self.only.is_none_or(|only| only == *agent);
+        let order = (0..agents).map(|next| (first + next) % agents.max(1)).filter(is_asked);
+        let found = order.into_iter().find_map(|agent| {
+            let session = self.hosts.get_mut(agent)?.open_session(now_s, id, Some(&secret))?;
+            Some((agent, session))
+        });
+        if found.is_none() {
+            device.wire.drop_it(false);
+            return;
+        }
+        (device.session, device.wire.asked) = (found, false);
+        device.wire.open();
+        self.take_over(at, id);
+    }
+
+    /// A session of a name ends another one of the same name with the same agent.
     fn take_over(&mut self, by: usize, id: DeviceId) {
-        let same = |(at, device): &(usize, &Device)| *at != by && device.id == id;
+        let with = |device: &Device| device.session.map(|(agent, _)| agent);
+        let agent = self.devices.get(by).and_then(with);
+        let same =
+            |(at, device): &(usize, &Device)| *at != by && device.id == id && with(device) == agent;
         let others: Vec<usize> =
             self.devices.iter().enumerate().filter(same).map(|(at, _)| at).collect();
         for at in others {
@@ -60,7 +77,7 @@ impl World {
         }
     }
 
-    /// Messages of a device go up.
+    /// Messages of a device go up; behind a broker, to every agent.
     pub(super) fn carry(&mut self, at: usize) {
         let now_s = self.now_s;
         while let Some(device) = self.devices.get_mut(at)
@@ -72,38 +89,51 @@ impl World {
                     device.wire.took_over();
                     let id = device.id;
                     self.release_on_puback(at, &message);
-                    let weather = (&self.weather, &mut self.chance);
-                    self.broker.publish(now_s, weather, id, message, &self.names);
+                    let only = self.only;
+                    let is_reached = |agent: &usize| only.is_none_or(|only| only == *agent);
+                    let brokers = self.brokers.iter_mut().enumerate();
+                    for (_, broker) in brokers.filter(|(agent, _)| is_reached(agent)) {
+                        let weather = (&self.weather, &mut self.chance);
+                        broker.publish(now_s, weather, id, message.clone(), &self.names);
+                    }
                 }
                 continue;
             }
-            let is_stuck = device.wire.is_silent()
-                || self.host.inbox.len() >= INBOX_MAX
-                || happens(&mut self.chance, self.weather.late);
-            let Some(session) = device.session.filter(|_| !is_stuck) else { break };
+            let is_late = happens(&mut self.chance, self.weather.late);
+            let Some((agent, session)) = device.session else { break };
+            let Some(host) = self.hosts.get_mut(agent) else { break };
+            if device.wire.is_silent() || is_late || host.inbox.len() >= INBOX_MAX {
+                break;
+            }
             let Some((_, message)) = device.wire.uplink.pop_front() else { break };
             self.packet = self.packet.wrapping_add(1);
             let (device, packet) = (device.id, self.packet);
-            self.host.inbox.push_back(Arriving { session, device, message, packet });
+            host.inbox.push_back(Arriving { session, device, message, packet });
         }
     }
 
-    /// The agent says something to a session.
-    pub(super) fn answer(&mut self, session: u64, said: Said) {
-        let own = self.devices.iter().position(|device| device.session == Some(session));
+    /// An agent says something to a session.
+    pub(super) fn answer(&mut self, agent: usize, session: u64, said: Said) {
+        let its = Some((agent, session));
+        let own = self.devices.iter().position(|device| device.session == its);
+        let is_broker = self.weather.is_broker;
+        let (Some(broker), Some(host)) = (self.brokers.get_mut(agent), self.hosts.get_mut(agent))
+        else {
+            return;
+        };
         match said {
-            Said::Taken(packet) if self.weather.is_broker => self.broker.taken(packet),
+            Said::Taken(packet) if is_broker => broker.taken(packet),
             Said::Taken(_) => {
                 if let Some(device) = own.and_then(|at| self.devices.get_mut(at)) {
                     device.wire.took_over();
                 }
             }
-            Said::Close if self.weather.is_broker => {
-                self.broker.closed(self.now_s, session, &mut self.host);
-            }
+            Said::Close if is_broker => broker.closed(self.now_s, session, host),
             Said::Close => own.into_iter().for_each(|at| self.drop_link(at)),
+            // Nobody hears the others while one alone is reached.
+            Said::Message(_) if self.only.is_some_and(|only| only != agent) => {}
             Said::Message(message) => {
-                let id = self.broker.device_of(session);
+                let id = broker.device_of(session);
                 for at in 0..self.devices.len() {
                     let is_its = |device: &Device| own == Some(at) || Some(device.id) == id;
                     if self.devices.get(at).is_some_and(is_its) {
@@ -122,6 +152,9 @@ impl World {
         if device.wire.is_silent() || happens(chance, weather.lose) {
             return;
         }
+        if message.channel == Channel::Ack {
+            device.hears(&message.payload);
+        }
         if happens(chance, weather.garble) {
             garble(chance, &mut message);
         }
@@ -135,14 +168,33 @@ impl World {
         }
     }
 
-    /// The agent's process is gone, and with it its connections.
-    pub(super) fn agent_is_gone(&mut self) {
-        self.note(|| "no agent".to_owned());
-        self.broker.agent_gone(self.now_s);
+    /// An agent's process is gone, and with it its connections.
+    pub(super) fn agent_is_gone(&mut self, agent: usize) {
+        self.note(|| format!("agent {agent} is gone"));
+        if let Some(broker) = self.brokers.get_mut(agent) {
+            broker.agent_gone(self.now_s);
+        }
         for device in &mut self.devices {
-            if device.session.take().is_some() {
+            if device.session.take_if(|(with, _)| *with == agent).is_some() {
                 device.wire.drop_it(false);
             }
+        }
+    }
+
+    /// The session of a device's link, if it has one of its own, is over.
+    pub(super) fn hang_up(&mut self, at: usize) {
+        let Some(device) = self.devices.get_mut(at) else { return };
+        if let Some((agent, session)) = device.session.take()
+            && let Some(host) = self.hosts.get_mut(agent)
+        {
+            host.close_session(self.now_s, session);
+        }
+    }
+
+    pub(super) fn drop_link(&mut self, at: usize) {
+        self.hang_up(at);
+        if let Some(device) = self.devices.get_mut(at) {
+            device.wire.drop_it(false);
         }
     }
 

@@ -1,8 +1,7 @@
 //! What a world is and what happens to it, drawn from its seed; plain data, so that a fault can be
 //! left out.
 
-use std::fmt;
-
+use super::fault::{Change, Fault, Kind, Order};
 use super::network::Weather;
 use crate::chance::Chance;
 
@@ -10,6 +9,10 @@ use crate::chance::Chance;
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct Plan {
     pub seed: u64,
+    /// One, or two on the same devices.
+    pub agents: usize,
+    /// What each agent begins with.
+    pub sinks: Vec<(Kind, bool)>,
     pub vehicles: usize,
     /// Seconds that each vehicle drives.
     pub driven_s: u64,
@@ -22,60 +25,8 @@ pub(super) struct Plan {
     pub faults: Vec<(u64, Fault)>,
 }
 
-/// One thing that goes wrong.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Fault {
-    /// A device's power goes, now or in so many writes or erases from now.
-    Cut { device: usize, operations: Option<u32>, off_s: u64 },
-    /// A copy of a device's flash is taken, for what follows.
-    Keep { device: usize },
-    /// Its flash is as it was when it was kept.
-    RollBack { device: usize },
-    /// Its flash is blank.
-    Format { device: usize },
-    /// The kept copy goes into a second device of the same name.
-    Copy { device: usize },
-    /// A bit of the flash flips.
-    Rot { device: usize, at: u64 },
-    /// It has no network; all, if none is named.
-    Offline { device: Option<usize>, for_s: u64 },
-    /// Its link is there, and nothing comes through.
-    HalfOpen { device: usize, for_s: u64 },
-    /// Its secret is rotated, and it is given the new one at its next start.
-    Rotate { device: usize },
-    /// The power of the agent's machine goes, at once or around a disk call, and takes some of what
-    /// was not synced.
-    PowerCut { calls: Option<u64>, after: bool, leaves: u64, down_s: u64 },
-    /// The agent is killed; the machine lives on.
-    Kill { down_s: u64 },
-    /// The agent stops in order and starts again.
-    Restart { down_s: u64 },
-    /// Disk calls fail.
-    DiskFails { calls: u64, times: u64, is_full: bool },
-    /// The disk is full but for so many bytes.
-    DiskFull { left: usize, for_s: u64 },
-    /// The sink takes nothing.
-    SinkDown { for_s: u64 },
-    /// The sink takes the next batches and says that it did not.
-    SinkDoubtful { times: u32 },
-    /// A copy of the agent's disk is taken.
-    KeepDisk,
-    /// The agent's disk is as it was when it was kept; the sink is not.
-    RestoreDisk { down_s: u64 },
-    /// The host's clock leaps.
-    Clock { by_s: i64 },
-    /// The broker forgets what it has queued, and who is connected.
-    BrokerForgets,
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self:?}")
-    }
-}
-
 /// Kinds of faults that a world has or has not.
-const KINDS: u64 = 18;
+const KINDS: u64 = 24;
 
 /// Driven seconds of a frame of samples.
 pub(super) const FRAME_S: u64 = 60;
@@ -100,54 +51,94 @@ impl Plan {
     pub(super) fn draw(seed: u64, number: u64) -> Self {
         let mut chance = Chance::new(seed, number);
         let own_seed = chance.draw();
+        let agents = if chance.one_in(4) { 2 } else { 1 };
+        let sinks = draw_sinks(&mut chance);
         let vehicles = 2 + chance.index(7);
         let driven_s = 3600 * (2 + chance.below(7));
-        let is_broker = chance.one_in(2);
+        let weather = draw_weather(&mut chance);
         let kinds: Vec<u64> = (0..KINDS).filter(|_| chance.one_in(2)).collect();
-        let mut rate = |most: u64| if chance.one_in(3) { chance.below(most) } else { 0 };
-        let weather = if is_broker {
-            Weather {
-                is_broker,
-                lose: rate(300),
-                twice: rate(300),
-                late: rate(500),
-                garble: rate(100),
-                misplace: rate(60),
-                replay: rate(100),
-                cut: rate(40),
-            }
-        } else {
-            Weather { late: rate(500), cut: rate(60), ..Weather::default() }
-        };
         let frames = vehicles as u64 * driven_s / FRAME_S;
         let count = if kinds.is_empty() { 0 } else { frames / 80 };
         let mut faults = Vec::new();
         for _ in 0..count {
             let at = 60 + chance.below(driven_s + driven_s / 2);
             let kind = chance.pick(&kinds).unwrap_or(0);
-            draw_fault(&mut faults, &mut chance, at, kind, vehicles);
+            let size = Size { vehicles, agents };
+            draw_fault(&mut faults, &mut chance, (at, kind), size);
         }
         faults.sort_by_key(|(at, _)| *at);
-        let ring_sectors = 8 + u32::try_from(chance.below(40)).unwrap_or(0);
+        let ring_sectors = 4 + u32::try_from(chance.below(28)).unwrap_or(0);
         let journal_bytes =
-            if chance.one_in(3) { (500 + chance.below(400)) << 10 } else { 1 << 30 };
-        Self { seed: own_seed, vehicles, driven_s, ring_sectors, journal_bytes, weather, faults }
+            if chance.one_in(2) { small_journal(&mut chance) } else { JOURNAL_BYTES };
+        Self {
+            seed: own_seed,
+            agents,
+            sinks,
+            vehicles,
+            driven_s,
+            ring_sectors,
+            journal_bytes,
+            weather,
+            faults,
+        }
     }
 }
 
+/// What there is for faults to strike.
+#[derive(Clone, Copy, Debug)]
+struct Size {
+    vehicles: usize,
+    agents: usize,
+}
+
+/// A journal as large as needed.
+const JOURNAL_BYTES: u64 = 1 << 30;
+
+/// A journal that an outage fills.
+fn small_journal(chance: &mut Chance) -> u64 {
+    (480 + chance.below(360)) << 10
+}
+
+fn draw_sinks(chance: &mut Chance) -> Vec<(Kind, bool)> {
+    let kind = |chance: &mut Chance, files: u64| {
+        if chance.one_in(files) { Kind::File } else { Kind::Model }
+    };
+    let mut sinks = vec![(kind(chance, 16), false)];
+    if chance.one_in(3) {
+        sinks.push((kind(chance, 4), chance.one_in(2)));
+    }
+    sinks
+}
+
+fn draw_weather(chance: &mut Chance) -> Weather {
+    let is_broker = chance.one_in(2);
+    let mut rate = |most: u64| if chance.one_in(3) { chance.below(most) } else { 0 };
+    if !is_broker {
+        return Weather { late: rate(500), cut: rate(60), ..Weather::default() };
+    }
+    Weather {
+        is_broker,
+        lose: rate(300),
+        twice: rate(300),
+        late: rate(500),
+        garble: rate(100),
+        misplace: rate(60),
+        replay: rate(100),
+        cut: rate(40),
+    }
+}
+
+/// A fault of a kind, and what belongs to it.
 fn draw_fault(
     faults: &mut Vec<(u64, Fault)>,
     chance: &mut Chance,
-    at: u64,
-    kind: u64,
-    vehicles: usize,
+    (at, kind): (u64, u64),
+    size: Size,
 ) {
-    let device = chance.index(vehicles);
+    let device = chance.index(size.vehicles);
     let later = at + 60 + chance.below(3600);
-    let mut some = |most: u64| if chance.one_in(2) { Some(1 + chance.below(most)) } else { None };
-    let (calls, operations) = (some(60), some(40).and_then(|some| u32::try_from(some).ok()));
-    let down_s = 1 + chance.below(600);
-    let leaves = chance.draw();
+    let some = |chance: &mut Chance, most: u64| chance.one_in(2).then(|| 1 + chance.below(most));
+    let operations = some(chance, 40).and_then(|some| u32::try_from(some).ok());
     let fault = match kind {
         0 => Fault::Cut { device, operations, off_s: chance.below(120) },
         1 => {
@@ -160,29 +151,106 @@ fn draw_fault(
             Fault::Keep { device }
         }
         4 => Fault::Rot { device, at: chance.draw() },
-        5 => Fault::Offline { device: Some(device), for_s: chance.below(4 * 3600) },
+        5 => Fault::Offline { device: Some(device), for_s: chance.below(8 * 3600) },
         6 => Fault::Offline { device: None, for_s: chance.below(3600) },
         7 => Fault::HalfOpen { device, for_s: chance.below(600) },
-        8 if chance.one_in(4) => Fault::Rotate { device },
-        9 | 2 | 3 => Fault::PowerCut { calls, after: chance.one_in(2), leaves, down_s },
-        10 | 8 => Fault::Kill { down_s },
-        11 => Fault::Restart { down_s: 1 + chance.below(20) },
+        18 | 19 => draw_order(faults, chance, (later, device), kind == 19),
+        20 => Fault::Update { device, image: u32::try_from(chance.below(3)).unwrap_or(0) },
+        8 if chance.one_in(4) => {
+            Fault::Order { device, order: Order::Rotate { seed: chance.draw() } }
+        }
+        _ => return draw_fault_of_agent(faults, chance, (at, kind), size),
+    };
+    faults.push((at, fault));
+}
+
+/// What an operator decides about a device, and how it comes back, if it does.
+fn draw_order(
+    faults: &mut Vec<(u64, Fault)>,
+    chance: &mut Chance,
+    (later, device): (u64, usize),
+    is_for_good: bool,
+) -> Fault {
+    let renewed = Order::Renew { seed: chance.draw() };
+    let (order, back) = match chance.below(8) {
+        0 if is_for_good => (Order::Erase, chance.one_in(2).then_some(renewed)),
+        0 => (Order::Revoke, chance.one_in(2).then_some(renewed)),
+        1 if is_for_good => (renewed, None),
+        _ => (Order::Decommission, Some(Order::Recommission)),
+    };
+    faults.extend(back.map(|order| (later, Fault::Order { device, order })));
+    Fault::Order { device, order }
+}
+
+/// The same for what strikes an agent.
+fn draw_fault_of_agent(
+    faults: &mut Vec<(u64, Fault)>,
+    chance: &mut Chance,
+    (at, kind): (u64, u64),
+    size: Size,
+) {
+    let agent = chance.index(size.agents);
+    let sink = chance.index(2);
+    let down_s = 1 + chance.below(600);
+    let fault = match kind {
+        9 | 2 | 3 => {
+            let calls = chance.one_in(2).then(|| 1 + chance.below(60));
+            let (after, leaves) = (chance.one_in(2), chance.draw());
+            Fault::PowerCut { agent, calls, after, leaves, down_s }
+        }
+        10 | 8 => Fault::Kill { agent, down_s },
+        11 => Fault::Restart { agent, down_s: 1 + chance.below(20) },
         12 => Fault::DiskFails {
+            agent,
+            own: !chance.one_in(4),
             calls: 1 + chance.below(100),
             times: 1 + chance.below(30),
             is_full: chance.one_in(2),
         },
-        13 => Fault::DiskFull { left: chance.index(20_000), for_s: chance.below(1200) },
-        14 => Fault::SinkDown { for_s: chance.below(3600) },
-        15 => Fault::SinkDoubtful { times: 1 + u32::try_from(chance.below(3)).unwrap_or(0) },
-        16 => {
-            faults.push((later, Fault::RestoreDisk { down_s }));
-            Fault::KeepDisk
+        13 => {
+            let (own, left) = (!chance.one_in(4), chance.index(20_000));
+            Fault::DiskFull { agent, own, left, for_s: chance.below(1200) }
         }
-        _ if chance.one_in(2) => Fault::Clock { by_s: leap(chance) },
-        _ => Fault::BrokerForgets,
+        14 => Fault::SinkDown { agent, sink, for_s: chance.below(4 * 3600) },
+        15 => {
+            let times = 1 + u32::try_from(chance.below(3)).unwrap_or(0);
+            Fault::SinkDoubtful { agent, sink, times }
+        }
+        16 => {
+            let later = at + 60 + chance.below(3600);
+            faults.push((later, Fault::RestoreDisk { agent, down_s }));
+            Fault::KeepDisk { agent }
+        }
+        21..=23 => {
+            let change = draw_change(chance, kind, sink);
+            Fault::Configure { agent, change, down_s: 1 + chance.below(20) }
+        }
+        _ if chance.one_in(2) => Fault::Clock { agent, by_s: leap(chance) },
+        _ => Fault::BrokerForgets { agent },
     };
     faults.push((at, fault));
+}
+
+fn draw_change(chance: &mut Chance, kind: u64, sink: usize) -> Change {
+    let may_lose = chance.one_in(2);
+    match (kind, chance.below(6)) {
+        (21, 0) => Change::Policy { drops: 0 },
+        // Never the first, which is kept as latest, too.
+        (21, _) => {
+            let drops = chance.draw() & chance.draw() & 0x3fe;
+            Change::Policy { drops: u16::try_from(drops).unwrap_or(0) }
+        }
+        (22, 0 | 1) => {
+            let kind = if chance.one_in(6) { Kind::File } else { Kind::Model };
+            Change::AddSink { kind, may_lose }
+        }
+        (22, 2) => Change::RemoveSink { sink },
+        (22, 3) => Change::BringBack,
+        (22, 4) => Change::RenameSink { sink },
+        (22, _) => Change::OnFull { sink, may_lose },
+        (_, 0..3) => Change::JournalBytes { bytes: small_journal(chance) },
+        _ => Change::JournalBytes { bytes: JOURNAL_BYTES },
+    }
 }
 
 fn leap(chance: &mut Chance) -> i64 {

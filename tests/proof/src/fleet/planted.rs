@@ -20,11 +20,15 @@ pub enum Planted {
     ForkNotNoticed,
     /// A sink goes on from its cursor whatever journal it finds.
     StaleCursorTrusted,
+    /// After a power cut an agent's journal is gone, and it acknowledged what was in it.
+    JournalForgotten,
+    /// A device that is revoked is heard all the same.
+    RevokedHeard,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::AckBeforeFsync,
         Self::ReleaseOnPuback,
         Self::WatermarkNotPersisted,
@@ -32,6 +36,8 @@ impl Planted {
         Self::SeqReused,
         Self::ForkNotNoticed,
         Self::StaleCursorTrusted,
+        Self::JournalForgotten,
+        Self::RevokedHeard,
     ];
 
     /// Its name on the command line.
@@ -44,6 +50,8 @@ impl Planted {
             Self::SeqReused => "seq-reused",
             Self::ForkNotNoticed => "fork-not-noticed",
             Self::StaleCursorTrusted => "stale-cursor-trusted",
+            Self::JournalForgotten => "journal-forgotten",
+            Self::RevokedHeard => "revoked-heard",
         }
     }
 }

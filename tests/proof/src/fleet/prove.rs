@@ -4,6 +4,7 @@ use super::plan::Plan;
 use super::planted::Planted;
 use super::report::{Found, Outcome, Report};
 use super::shrink::shrink;
+use super::truth::Violation;
 use super::world::run;
 use crate::table::Row;
 
@@ -39,12 +40,14 @@ pub fn prove(
         trace(&told);
         report.tally.add(&tally);
         if let Some(violation) = violation {
-            let without = shrink(&plan, &replay.without, replay.planted);
+            let without = shrink(&plan, &replay.without, replay.planted, &violation);
             let said = |(at, fault)| format!("{at:>7} {fault}");
             let shrunk = plan.without(&without).faults.into_iter().map(said).collect();
             let command = command(replay, number, &without);
-            let violation = violation.0;
-            report.found = Some(Found { violation, world: number, at_s, command, shrunk, without });
+            let Violation { invariant, what: violation } = violation;
+            let world = number;
+            report.found =
+                Some(Found { invariant, violation, world, at_s, command, shrunk, without });
             return report;
         }
         so_far(&report);
@@ -65,7 +68,7 @@ pub fn find_planted(seed: u64, row: &mut dyn FnMut(Row)) {
         let replay =
             Replay { seed, hours: PLANTED_HOURS, world: None, without: Vec::new(), planted };
         let report = prove(&replay, |_| {}, |_| {});
-        let said = report.found.map(|found| found.violation);
+        let said = report.found.map(|found| format!("{}: {}", found.invariant, found.violation));
         row(Row { harness: "fleet", fault: fault.name(), states: report.tally.worlds, said });
     }
 }

@@ -42,6 +42,14 @@ pub(super) struct Tally {
     pub resealed: u64,
     pub flash_errors: u64,
     pub full_seconds: u64,
+    /// Agents, and their sinks.
+    pub agents: u64,
+    pub sinks: u64,
+    /// Agents with a sink of the product's own.
+    pub with_files: u64,
+    /// Worlds with two agents; losses of which another agent is said to have what was lost.
+    pub shared: u64,
+    pub elsewhere_documents: u64,
 }
 
 impl Tally {
@@ -52,6 +60,7 @@ impl Tally {
         self.resealed += truth.resealed;
         self.lossy += u64::from(truth.loss_documents > 0);
         self.reconciled += u64::from(truth.reconciled > 0);
+        self.elsewhere_documents += truth.elsewhere_documents;
     }
 
     pub(super) fn add_device(&mut self, device: &Device, driven_s: u64) {
@@ -76,19 +85,26 @@ impl Tally {
         self.wrapped += world.wrapped;
         self.full += world.full;
         self.forked += world.forked;
-        self.lossy += world.lossy;
-        self.reconciled += world.reconciled;
+        self.lossy += u64::from(world.lossy > 0);
+        self.reconciled += u64::from(world.reconciled > 0);
         self.held += u64::from(world.full_seconds > 0);
         self.loss_documents += world.loss_documents;
         self.resealed += world.resealed;
         self.flash_errors += world.flash_errors;
         self.full_seconds += world.full_seconds;
+        self.agents += world.agents;
+        self.sinks += world.sinks;
+        self.with_files += u64::from(world.with_files > 0);
+        self.shared += u64::from(world.agents > 1);
+        self.elsewhere_documents += world.elsewhere_documents;
     }
 }
 
 /// A violation, and how to see it again.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Found {
+    /// Which invariant, as ARCHITECTURE.md has them.
+    pub invariant: &'static str,
     /// What did not hold.
     pub violation: String,
     /// In which world.
@@ -149,11 +165,16 @@ impl Report {
             "share_worlds_with_losses": share(tally.lossy, worlds),
             "share_worlds_by_identity": share(tally.reconciled, worlds),
             "share_worlds_journal_full": share(tally.held, worlds),
+            "share_worlds_two_agents": share(tally.shared, worlds),
+            "share_worlds_with_files": share(tally.with_files, worlds),
+            "agents": tally.agents,
+            "sinks": tally.sinks,
+            "elsewhere_documents": tally.elsewhere_documents,
             "loss_documents": tally.loss_documents,
             "samples_resealed": tally.resealed,
             "trace_digest": format!("{:016x}", self.digest),
             "violation": self.found.as_ref().map(|found| json!({
-                "what": found.violation, "world": found.world, "at_s": found.at_s,
+                "invariant": found.invariant, "what": found.violation, "world": found.world, "at_s": found.at_s,
                 "command": found.command, "faults": found.shrunk})),
         })
     }
@@ -197,7 +218,7 @@ impl fmt::Display for Report {
             None => write!(f, "0 violations"),
             Some(found) => {
                 write!(f, "VIOLATION in world {} after {} s: ", found.world, found.at_s)?;
-                writeln!(f, "{}", found.violation)?;
+                writeln!(f, "{}: {}", found.invariant, found.violation)?;
                 for fault in &found.shrunk {
                     writeln!(f, "    {fault}")?;
                 }

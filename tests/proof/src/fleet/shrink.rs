@@ -2,6 +2,7 @@
 
 use super::plan::Plan;
 use super::planted::Planted;
+use super::truth::Violation;
 use super::world::run;
 
 /// Worlds that are run to find them, at most.
@@ -9,7 +10,12 @@ const RUNS_MAX: u32 = 120;
 
 /// The numbers of the faults that are not needed for a violation, those included that were left out
 /// already.
-pub(super) fn shrink(plan: &Plan, without: &[usize], planted: Option<Planted>) -> Vec<usize> {
+pub(super) fn shrink(
+    plan: &Plan,
+    without: &[usize],
+    planted: Option<Planted>,
+    found: &Violation,
+) -> Vec<usize> {
     let all = 0..plan.faults.len();
     let mut needed: Vec<usize> = all.clone().filter(|number| !without.contains(number)).collect();
     let mut runs = 0;
@@ -24,7 +30,9 @@ pub(super) fn shrink(plan: &Plan, without: &[usize], planted: Option<Planted>) -
                 .map(|(_, number)| *number)
                 .collect();
             runs += 1;
-            if run(&plan.with_only(&fewer), planted, false).violation.is_some() {
+            let again = run(&plan.with_only(&fewer), planted, false).violation;
+            // Another one may be nearer, and is another one.
+            if again.is_some_and(|again| again.invariant == found.invariant) {
                 needed = fewer;
             } else {
                 at += part;

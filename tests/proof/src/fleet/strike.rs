@@ -1,96 +1,24 @@
-//! What each fault does.
+//! What each fault of a device does.
 
 use protocol::Lane;
 
-use super::device::Device;
-use super::plan::Fault;
+use super::device::{Device, Nor};
+use super::fault::{Fault, Order};
 use super::planted::Planted;
 use super::source::Lineage;
-use super::truth::Allowance;
+use super::stream::Allowance;
 use super::world::World;
 
 /// Copies of a device at most: each is a device more.
 const COPIES_MAX: usize = 3;
+/// Anything may be missing, anywhere.
+const ALL: Allowance = Allowance { from: 0, to: u64::MAX, most: u64::MAX };
 
 impl World {
     /// A fault strikes.
     pub(super) fn strike(&mut self, fault: Fault) {
         self.tally.faults += 1;
         self.note(|| fault.to_string());
-        let now_s = self.now_s;
-        match fault {
-            Fault::Cut { .. }
-            | Fault::Keep { .. }
-            | Fault::RollBack { .. }
-            | Fault::Format { .. }
-            | Fault::Copy { .. }
-            | Fault::Rot { .. }
-            | Fault::Rotate { .. } => self.strike_device(fault),
-            Fault::Offline { device, for_s } => {
-                for (at, other) in self.devices.iter_mut().enumerate() {
-                    if device.is_none_or(|device| device == at) {
-                        other.offline_until_s = other.offline_until_s.max(now_s + for_s);
-                    }
-                }
-            }
-            Fault::HalfOpen { device, for_s } => {
-                if let Some(device) = self.devices.get_mut(device) {
-                    device.wire.silent_until_s = now_s + for_s;
-                }
-            }
-            Fault::PowerCut { calls, after, leaves, down_s } => {
-                use agent::storage::faulty::Fault as Disk;
-                self.cut = (leaves, down_s);
-                if let Some(calls) = calls {
-                    let how = if after { Disk::CutAfter } else { Disk::CutBefore };
-                    self.host.disk.fail(calls, how);
-                } else {
-                    self.host.cut(leaves, now_s + down_s);
-                    self.agent_is_gone();
-                }
-            }
-            Fault::Kill { down_s } => {
-                self.host.kill(now_s + down_s);
-                self.agent_is_gone();
-            }
-            Fault::Restart { down_s } => {
-                self.host.stop(now_s, now_s + down_s);
-                self.agent_is_gone();
-            }
-            Fault::DiskFails { calls, times, is_full } => {
-                use agent::storage::faulty::Fault as Disk;
-                let how = if is_full { Disk::NoSpace } else { Disk::Io };
-                (calls..calls + times).for_each(|nth| self.host.disk.fail(nth, how));
-            }
-            Fault::DiskFull { left, for_s } => {
-                self.host.disk.set_capacity(Some(self.host.disk.used() + left));
-                self.disk_full_until_s = now_s + 1 + for_s;
-            }
-            Fault::SinkDown { for_s } => {
-                self.host.sink.upstream().is_down = true;
-                self.sink_down_until_s = now_s + 1 + for_s;
-            }
-            Fault::SinkDoubtful { times } => self.host.sink.upstream().doubtful += times,
-            Fault::KeepDisk => self.host.kept = Some(self.host.disk.copy()),
-            Fault::RestoreDisk { down_s } => {
-                if self.host.kept.is_some() {
-                    self.host.restore(now_s + down_s);
-                    self.agent_is_gone();
-                    self.was_restored = true;
-                    self.allow_two_histories();
-                    // Of what the sink has from before nobody knows the counts any more.
-                    let mut upstream = self.host.sink.upstream();
-                    for device in &self.devices {
-                        upstream.truth.may_overstate(device.drive.of);
-                    }
-                }
-            }
-            Fault::Clock { by_s } => self.host.leap(by_s),
-            Fault::BrokerForgets => self.broker.forget(now_s, &mut self.host),
-        }
-    }
-
-    fn strike_device(&mut self, fault: Fault) {
         let now_s = self.now_s;
         match fault {
             Fault::Cut { device: at, operations: Some(operations), .. } => {
@@ -112,65 +40,105 @@ impl World {
                     device.kept = Some((device.flash.clone(), device.drive.next));
                 }
             }
-            Fault::RollBack { device: at } => {
-                let Some(device) = self.devices.get_mut(at) else { return };
-                let Some((flash, then)) = device.kept.take() else { return };
-                self.switch_off(at, now_s + 1);
-                let Some(device) = self.devices.get_mut(at) else { return };
-                device.flash = flash;
-                let (of, next) = (device.drive.of, device.drive.next);
-                device.was_rolled_back = true;
-                // What only the newer content had is gone, and what was open when it was kept.
-                let from = then.min(next).saturating_sub(2000);
-                self.allow(of, from, next, next - from);
-                self.host.sink.upstream().truth.may_overstate(of);
-                self.allow_two_histories();
-            }
-            Fault::Format { device: at } => {
-                self.switch_off(at, now_s + 1);
-                let Some(device) = self.devices.get_mut(at) else { return };
-                let sectors = device.flash.erases.len();
-                device.flash = super::device::Nor::new(sectors, now_s);
-                let (of, next) = (device.drive.of, device.drive.next);
-                self.allow(of, 0, next, next);
-            }
-            Fault::Copy { device: at } => self.copy(at),
-            Fault::Rot { device, at } => {
-                if let Some(device) = self.devices.get_mut(device) {
-                    let bytes = device.flash.bytes_mut();
-                    let bits = 8 * bytes.len() as u64;
-                    let bit = at.checked_rem(bits).unwrap_or(0);
-                    if let Some(byte) =
-                        usize::try_from(bit / 8).ok().and_then(|at| bytes.get_mut(at))
-                    {
-                        *byte ^= 1 << (bit % 8);
+            Fault::RollBack { device } => self.roll_back(device),
+            Fault::Format { device } => self.format(device),
+            Fault::Copy { device } => self.copy(device),
+            Fault::Rot { device, at } => self.rot(device, at),
+            Fault::Offline { device, for_s } => {
+                for (at, other) in self.devices.iter_mut().enumerate() {
+                    if device.is_none_or(|device| device == at) {
+                        other.offline_until_s = other.offline_until_s.max(now_s + for_s);
                     }
                 }
             }
-            Fault::Rotate { device } => {
-                let Some(id) = self.devices.get(device).map(|device| device.id) else { return };
-                let Some((secret, generation)) = self.host.rotate(id) else { return };
-                // A copy of the disk without the new secret is of no use to anyone any more.
-                self.host.kept = None;
-                for device in self.devices.iter_mut().filter(|device| device.id == id) {
-                    device.rotated = Some((secret.clone(), generation));
+            Fault::HalfOpen { device, for_s } => {
+                if let Some(device) = self.devices.get_mut(device) {
+                    device.wire.silent_until_s = now_s + for_s;
                 }
             }
-            _ => {}
+            Fault::Update { device, image } => self.update(device, image),
+            Fault::Order { device, order } => self.obey(device, order),
+            _ => self.strike_agent(fault),
         }
     }
 
-    /// A device that was rolled back, and an agent too: neither can tell that the other's numbers
-    /// are of another history, and the sink knows numbers alone.
-    fn allow_two_histories(&mut self) {
+    fn roll_back(&mut self, at: usize) {
+        let Some(device) = self.devices.get_mut(at) else { return };
+        let Some((flash, then)) = device.kept.take() else { return };
+        self.switch_off(at, self.now_s + 1);
+        let Some(device) = self.devices.get_mut(at) else { return };
+        device.flash = flash;
+        let (of, next) = (device.drive.of, device.drive.next);
+        device.was_rolled_back = true;
+        // What only the newer content had is gone, and what was open when it was kept.
+        let from = then.min(next).saturating_sub(2000);
+        self.allow(of, from, next, next - from);
+        self.each_truth(|truth| truth.may_overstate(of));
+        self.allow_two_histories();
+    }
+
+    fn format(&mut self, at: usize) {
+        self.switch_off(at, self.now_s + 1);
+        let Some(device) = self.devices.get_mut(at) else { return };
+        let sectors = device.flash.erases.len();
+        device.flash = Nor::new(sectors, self.now_s);
+        let (of, next) = (device.drive.of, device.drive.next);
+        self.allow(of, 0, next, next);
+    }
+
+    fn rot(&mut self, device: usize, at: u64) {
+        let Some(device) = self.devices.get_mut(device) else { return };
+        let bytes = device.flash.bytes_mut();
+        let bit = at.checked_rem(8 * bytes.len() as u64).unwrap_or(0);
+        if let Some(byte) = usize::try_from(bit / 8).ok().and_then(|at| bytes.get_mut(at)) {
+            *byte ^= 1 << (bit % 8);
+        }
+    }
+
+    /// Another image, over a boot.
+    fn update(&mut self, at: usize, image: u32) {
+        let Some(device) = self.devices.get_mut(at) else { return };
+        device.image = image;
+        let of = device.drive.of;
+        self.switch_off(at, self.now_s + 5);
+        // An agent that has not met the old image meets its frames all the same.
+        self.each_truth(|truth| truth.may_be_aside(of));
+    }
+
+    /// What an operator decides about a device goes to every agent; copies of a device are not told
+    /// apart.
+    fn obey(&mut self, at: usize, order: Order) {
+        let Some(device) = self.devices.get_mut(at) else { return };
+        let (id, of, is_out) = (device.id, device.drive.of, device.is_out);
+        let is_back = matches!(order, Order::Renew { .. });
+        if of.copy > 0 || (is_out && !is_back) {
+            return;
+        }
+        let goes = matches!(order, Order::Revoke | Order::Erase);
+        for device in self.devices.iter_mut().filter(|device| device.id == id) {
+            device.is_out = goes || (device.is_out && !is_back);
+            device.is_renewed |= is_back;
+        }
+        if is_back {
+            // What is in the flash and in journals under the old secret nobody reads any more.
+            let next = self.devices.get(at).map_or(0, |device| device.drive.next);
+            self.allow(of, 0, next, next);
+            self.each_truth(|truth| truth.may_overstate(of));
+        }
+        self.order(id, of, order);
+        // A copy of a disk from before knows nothing of it.
+        self.hosts.iter_mut().for_each(|host| host.kept = None);
+    }
+
+    /// A device that was rolled back, and an agent that was, or that it had not spoken to: neither
+    /// can tell that the other's numbers are of another history, and sinks know numbers alone.
+    pub(super) fn allow_two_histories(&mut self) {
+        if !self.was_restored && self.hosts.len() == 1 {
+            return;
+        }
         let rolled = self.devices.iter().filter(|device| device.was_rolled_back);
-        let rolled: Vec<Lineage> = rolled.map(|device| device.drive.of).collect();
-        for of in rolled.into_iter().filter(|_| self.was_restored) {
-            self.host.sink.upstream().truth.allow(
-                of,
-                Lane::Bulk,
-                Allowance { from: 0, to: u64::MAX, most: u64::MAX },
-            );
+        for of in rolled.map(|device| device.drive.of).collect::<Vec<Lineage>>() {
+            self.each_truth(|truth| truth.allow(of, Lane::Bulk, ALL));
         }
     }
 
@@ -187,12 +155,11 @@ impl World {
         if let Some(original) = self.devices.get(at) {
             let device = Device::copy_of(original, flash, copy, seed);
             let Lineage { vehicle, .. } = device.drive.of;
-            let mut upstream = self.host.sink.upstream();
-            (0..=copy).for_each(|copy| upstream.truth.may_overstate(Lineage { vehicle, copy }));
-            drop(upstream);
             // What is said of a ring that two devices write is said of either.
             for copy in 0..=copy {
-                self.allow(Lineage { vehicle, copy }, 0, u64::MAX, u64::MAX);
+                let of = Lineage { vehicle, copy };
+                self.each_truth(|truth| truth.may_overstate(of));
+                self.allow(of, 0, u64::MAX, u64::MAX);
             }
             self.add(device);
             self.note(|| format!("vehicle {vehicle} has a double"));

@@ -1,57 +1,76 @@
-//! What must hold of what a sink is given.
+//! What must hold of what a sink is given. Each check says which invariant it holds.
 
 use std::collections::{BTreeMap, HashMap};
 
-use agent::privacy::{ClearedFrame, ClearedSample, Piece, Provenance, RecordKind};
-use protocol::{Lane, RingId, Seq};
+use agent::privacy::{ClearedFrame, ClearedSample, Piece, RecordKind};
+use protocol::{DeviceId, Lane, RingId, Seq};
 
-use super::source::{Lineage, SIGNALS, place};
+use super::source::{Lineage, SIGNALS, place, value_of};
+use super::stream::{Allowance, Coming, Credit, Stream};
+use super::union::Gap;
 
-/// A promise that was not kept.
+/// A promise that was not kept: which invariant, and how.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Violation(pub String);
-
-/// Samples of one lane of one device, as the sink sees them.
-#[derive(Clone, Debug, Default)]
-struct Stream {
-    /// Place of the next sample, if nothing is missing.
-    next: u64,
-    /// Said to be lost, and not yet matched with a gap.
-    credit: u64,
-    delivered: u64,
-    lost: u64,
-    unsealed: u64,
-    /// Where the power went, and how many samples before that may have been open.
-    allowed: Vec<Allowance>,
-    /// The device was rolled back or copied: what it says is lost, the agent may have from before.
-    may_overstate: bool,
+#[error("{invariant}: {what}")]
+pub struct Violation {
+    /// I1 to I8, as ARCHITECTURE.md has them.
+    pub invariant: &'static str,
+    /// What was found.
+    pub what: String,
 }
 
-/// Samples from a place on that may be missing without a word.
+impl Violation {
+    /// One of an invariant.
+    pub(super) const fn new(invariant: &'static str, what: String) -> Self {
+        Self { invariant, what }
+    }
+}
+
+/// A frame, or a document of one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Allowance {
-    /// The first of them.
-    pub from: u64,
-    /// The one after the last.
-    pub to: u64,
-    /// And how many of them, at most.
-    pub most: u64,
+pub(super) struct From {
+    pub device: DeviceId,
+    pub ring: RingId,
+    pub seq: Seq,
+    pub lane: Lane,
+    /// It was sealed anew after a fork.
+    pub is_resealed: bool,
+}
+
+/// A sample, whatever image of the device measured it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Measured {
+    pub ordinal: u32,
+    pub second: i64,
+    pub signal: u64,
+    pub value: Option<i64>,
 }
 
 /// What the sink has been given.
 #[derive(Clone, Debug, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Truth {
     streams: BTreeMap<(Lineage, usize), Stream>,
     /// Losses that the stream of a ring says: a ring belongs to a lineage once it has delivered.
     lineages: HashMap<RingId, Lineage>,
     /// Said of a ring that has delivered nothing yet.
-    early: HashMap<RingId, u64>,
+    early: HashMap<RingId, Credit>,
     /// Per ring, the last frame and the place in it.
     last: HashMap<RingId, (Seq, u32)>,
+    pub begins_late: bool,
+    /// Another agent has these devices, or had: it may be said that it has what is not here.
+    pub is_shared: bool,
+    /// The journal was restored from an old copy: of a hole before what it has it does not know the
+    /// counts, if the sink knows of more.
+    pub was_restored: bool,
+    /// Signals that the rules take out now.
+    drops: u16,
+    /// It is not known from when on rules held: any that ever did may have.
+    pub drops_at_any_time: bool,
     pub samples: u64,
     pub records: u64,
     pub loss_documents: u64,
+    pub elsewhere_documents: u64,
     pub resealed: u64,
     pub reconciled: u64,
     pub violation: Option<Violation>,
@@ -73,99 +92,176 @@ impl Truth {
         }
     }
 
-    fn stream(&mut self, of: Lineage, lane: Lane) -> &mut Stream {
-        self.streams.entry((of, lane.index())).or_default()
+    /// Frames of it may wait for a catalogue.
+    pub(super) fn may_be_aside(&mut self, of: Lineage) {
+        for lane in Lane::ALL {
+            self.stream(of, lane).may_be_aside = true;
+        }
     }
 
-    fn violate(&mut self, what: impl FnOnce() -> String) {
-        self.violation.get_or_insert_with(|| Violation(what()));
+    /// The device was erased: nothing of what it measured so far may come any more.
+    pub(super) fn erased(&mut self, of: Lineage, next: u64) {
+        self.stream(of, Lane::Bulk).erased_below = next;
+        self.stream(of, Lane::Latest).erased_below = next / SIGNALS as u64;
+        // What is said of its rings from here on names nobody.
+        self.may_overstate(of);
+    }
+
+    /// The rules are others from here on.
+    pub(super) const fn policy(&mut self, drops: u16) {
+        self.drops = if self.drops_at_any_time { self.drops | drops } else { drops };
+    }
+
+    /// Every stream, with what is missing of it; not those of which nobody can say what was lost.
+    pub(super) fn streams(&self) -> impl Iterator<Item = (Lineage, Lane, &[Gap])> {
+        self.streams.iter().filter(|(_, stream)| !stream.may_overstate).filter_map(
+            |((of, lane), stream)| {
+                let lane = Lane::ALL.get(*lane).copied()?;
+                Some((*of, lane, stream.gaps.as_slice()))
+            },
+        )
+    }
+
+    /// What is missing of one.
+    pub(super) fn gaps(&self, of: Lineage, lane: Lane) -> Option<&[Gap]> {
+        Some(&self.streams.get(&(of, lane.index()))?.gaps)
+    }
+
+    fn stream(&mut self, of: Lineage, lane: Lane) -> &mut Stream {
+        let begins_late = self.begins_late;
+        let stream = self.streams.entry((of, lane.index())).or_default();
+        stream.begins_late = begins_late;
+        stream
+    }
+
+    fn violate(&mut self, invariant: &'static str, what: impl FnOnce() -> String) {
+        self.violation.get_or_insert_with(|| Violation::new(invariant, what()));
     }
 
     /// Takes a piece of a batch; which frame it was of.
     pub(super) fn take(&mut self, piece: &Piece<'_>) -> (RingId, Seq) {
         match piece {
             Piece::Samples(frame, samples) => {
-                self.samples(frame, samples);
-                (frame.from.ring, frame.from.seq)
+                let from = From::of(&frame.from);
+                let measured = measured(frame, samples);
+                self.samples(from, measured);
+                (from.ring, from.seq)
             }
             Piece::Record(record, document) => {
-                self.records += 1;
-                let from = &record.from;
-                if record.kind == RecordKind::Loss {
-                    self.loss(from, document);
-                } else if let Some(ordinal) = record.ordinal {
-                    self.in_order(from, ordinal);
-                }
+                let from = From::of(&record.from);
+                let loss = (record.kind == RecordKind::Loss).then_some(*document);
+                self.record(from, record.ordinal, loss);
                 (from.ring, from.seq)
             }
         }
     }
 
-    /// I2: each number of a ring once, and in order.
-    fn in_order(&mut self, from: &Provenance, ordinal: u32) {
+    /// Takes any record; and what it says, if it is a loss.
+    pub(super) fn record(&mut self, from: From, ordinal: Option<u32>, loss: Option<&[u8]>) {
+        self.records += 1;
+        if let Some(document) = loss {
+            self.loss(from, document);
+        } else if let Some(ordinal) = ordinal {
+            self.in_order(from, ordinal);
+        }
+    }
+
+    /// I2: each number of a ring once, and in order. Whether it is of the frame before it.
+    fn in_order(&mut self, from: From, ordinal: u32) -> bool {
         let at = (from.seq, ordinal);
         let last = self.last.insert(from.ring, at);
         if last.is_some_and(|last| last >= at) {
-            self.violate(|| format!("{}/{}: {at:?} came after {last:?}", from.device, from.ring));
+            self.violate("I2", || {
+                format!("{}/{}: {at:?} came after {last:?}", from.device, from.ring)
+            });
         }
+        last.is_some_and(|(seq, _)| seq == from.seq)
     }
 
-    fn samples(&mut self, frame: &ClearedFrame, samples: &[ClearedSample]) {
-        let from = &frame.from;
-        if let Some(first) = samples.first() {
-            self.in_order(from, first.ordinal);
-        }
-        let vehicle = vehicle_of(from);
+    /// Takes the samples of a frame, or some of them.
+    pub(super) fn samples(&mut self, from: From, samples: impl Iterator<Item = Measured>) {
+        let vehicle = vehicle_of(&from.device);
+        let (mut is_same_frame, mut ordinal, mut is_first) = (false, 0, true);
         for sample in samples {
-            let found = place(vehicle, sample.tick, sample.column, sample.raw);
+            if std::mem::take(&mut is_first) {
+                is_same_frame = self.in_order(from, sample.ordinal);
+            }
+            ordinal = sample.ordinal;
+            let found =
+                sample.value.and_then(|value| place(vehicle, sample.second, sample.signal, value));
             let Some((of, at)) = found else {
-                self.violate(|| format!("{}: {sample:?} was never measured", from.device));
+                self.violate("I2", || format!("{}: {sample:?} was never measured", from.device));
                 return;
             };
-            if self.lineages.insert(from.ring, of).is_none()
-                && let Some(early) = self.early.remove(&from.ring)
-            {
-                self.stream(of, from.lane).credit += early;
-            }
-            let at = if from.lane == Lane::Latest { at / SIGNALS as u64 } else { at };
-            self.samples += 1;
-            if from.origin.is_some() && at < self.stream(of, from.lane).next {
-                // Held before, and sealed anew because nobody could tell the device.
-                self.resealed += 1;
-                continue;
-            }
-            if let Err(why) = self.stream(of, from.lane).deliver(at) {
-                let seq = from.seq.0;
-                self.violate(|| {
-                    format!("{}/{}/{seq} ({}): {why}", from.device, from.ring, from.lane)
-                });
-                return;
-            }
+            self.sample(from, of, at, is_same_frame);
+            is_same_frame = true;
         }
-        if let Some(last) = samples.last() {
-            self.last.insert(from.ring, (from.seq, last.ordinal));
+        if !is_first {
+            self.last.insert(from.ring, (from.seq, ordinal));
         }
     }
 
-    /// I3: a loss is said, with its exact counts.
-    fn loss(&mut self, from: &Provenance, document: &[u8]) {
+    fn sample(&mut self, from: From, of: Lineage, at: u64, is_same_frame: bool) {
+        let From { device, ring, seq, lane, is_resealed } = from;
+        let drops = self.drops;
+        if self.lineages.insert(ring, of).is_none()
+            && let Some(early) = self.early.remove(&ring)
+        {
+            self.stream(of, lane).credit += early;
+        }
+        let signal = at % SIGNALS as u64;
+        // I5: nothing leaves that a rule takes out.
+        if drops >> signal & 1 == 1 && !self.drops_at_any_time {
+            self.violate("I5", || format!("{device}: signal {signal} leaves against the rules"));
+            return;
+        }
+        let is_bulk = lane != Lane::Latest;
+        let at = if is_bulk { at } else { at / SIGNALS as u64 };
+        self.samples += 1;
+        if is_resealed && at < self.stream(of, lane).next {
+            // Held before, and sealed anew because nobody could tell the device.
+            self.resealed += 1;
+            return;
+        }
+        let coming = Coming { at, is_same_frame, drops, is_bulk };
+        if let Err((invariant, why)) = self.stream(of, lane).deliver(coming) {
+            self.violate(invariant, || format!("{device}/{ring}/{} ({lane}): {why}", seq.0));
+        }
+    }
+
+    /// I3: a loss is said, with its exact counts. I1: what another agent is said to have, some agent
+    /// has acknowledged.
+    fn loss(&mut self, from: From, document: &[u8]) {
         self.loss_documents += 1;
         let parsed = serde_json::from_slice::<serde_json::Value>(document).unwrap_or_default();
         let Some(lost) = parsed.pointer("/data/samples").and_then(serde_json::Value::as_u64) else {
-            self.violate(|| format!("not a loss: {}", String::from_utf8_lossy(document)));
+            self.violate("I3", || format!("not a loss: {}", String::from_utf8_lossy(document)));
             return;
         };
-        let document = parsed;
-        let (device, ring, lane, seq) = (&from.device, from.ring, from.lane, from.seq.0);
-        let data = document.get("data").cloned().unwrap_or_default();
-        self.told.push(format!("{device}/{ring}/{seq} ({lane}): {data}"));
-        match self.lineages.get(&from.ring).copied() {
+        let From { device, ring, lane, seq, .. } = from;
+        let data = parsed.get("data").cloned().unwrap_or_default();
+        let reason = data.get("reason").and_then(serde_json::Value::as_str).unwrap_or_default();
+        let is_elsewhere = reason == "acknowledged-elsewhere";
+        if is_elsewhere && !self.is_shared {
+            self.violate("I1", || format!("{device}/{ring}/{}: acknowledged by whom?", seq.0));
+        }
+        self.elsewhere_documents += u64::from(is_elsewhere);
+        self.told.push(format!("{device}/{ring}/{} ({lane}): {data}", seq.0));
+        let credit = if is_elsewhere {
+            Credit { elsewhere: lost, other: 0 }
+        } else {
+            Credit { elsewhere: 0, other: lost }
+        };
+        let by = data.get("by").and_then(serde_json::Value::as_str).unwrap_or_default();
+        let is_uncounted = self.was_restored && by == "agent" && lost == 0;
+        match self.lineages.get(&ring).copied() {
             Some(of) => {
-                let stream = self.stream(of, from.lane);
-                stream.credit += lost;
+                let stream = self.stream(of, lane);
+                stream.is_uncounted |= is_uncounted;
+                stream.credit += credit;
                 stream.lost += lost;
             }
-            None => *self.early.entry(from.ring).or_default() += lost,
+            None => *self.early.entry(ring).or_default() += credit,
         }
     }
 
@@ -173,63 +269,65 @@ impl Truth {
     pub(super) fn finish(&mut self, of: Lineage, lane: Lane, admitted: u64) {
         let name = of.vehicle;
         if let Err(why) = self.stream(of, lane).end(admitted) {
-            self.violate(|| format!("vehicle {name} ({lane}), at the end: {why}"));
+            self.violate("I3", || format!("vehicle {name} ({lane}), at the end: {why}"));
         }
+    }
+
+    /// I3: no more is missing for want of a catalogue than the ledger says was set aside.
+    pub(super) fn set_aside(&mut self, said: u64) {
+        let missing: u64 = self.streams.values().map(|stream| stream.aside).sum();
+        if missing > said {
+            let first = self.streams.iter().find_map(|(of, stream)| Some((of, stream.aside_at?)));
+            let what = format!("{missing} samples are missing, and {said} set aside: {first:?}");
+            self.violate("I3", || what);
+        }
+    }
+
+    /// I3, I5: the rules took out what is not there, and no more; `said` is what the ledger says.
+    pub(super) fn exclusions(&self, said: u64) -> Result<(), Violation> {
+        let sum = |of: fn(&Stream) -> u64| self.streams.values().map(of).sum::<u64>();
+        let most = sum(|stream| stream.excluded);
+        let least = most - sum(|stream| stream.excluded_doubtful);
+        // Of what comes again under another number, it comes again.
+        let comes_again = self.reconciled > 0 || self.resealed > 0;
+        if (least..=most).contains(&said) || comes_again || self.begins_late {
+            return Ok(());
+        }
+        let what = format!("rules took out {least} to {most}, and {said} are said to be");
+        Err(Violation::new("I3", what))
     }
 }
 
-impl Stream {
-    fn deliver(&mut self, at: u64) -> Result<(), String> {
-        if at < self.next {
-            return Err(format!("sample {at} comes after sample {}", self.next.saturating_sub(1)));
-        }
-        self.close_gap(at)?;
-        self.next = at + 1;
-        self.delivered += 1;
-        Ok(())
+impl std::ops::AddAssign for Credit {
+    fn add_assign(&mut self, other: Self) {
+        self.elsewhere += other.elsewhere;
+        self.other += other.other;
     }
+}
 
-    /// All between the last sample and this one is accounted for.
-    fn close_gap(&mut self, to: u64) -> Result<(), String> {
-        let gap = to - self.next;
-        if gap == 0 && self.credit == 0 {
-            return Ok(());
-        }
-        let said = self.credit.min(gap);
-        let (mut unsaid, from) = (gap - said, self.next);
-        self.unsealed += unsaid;
-        for allowance in &mut self.allowed {
-            let overlap = allowance.to.min(to).saturating_sub(allowance.from.max(from));
-            let used = overlap.min(allowance.most).min(unsaid);
-            allowance.most -= used;
-            unsaid -= used;
-        }
-        self.allowed.retain(|allowance| allowance.to > to);
-        if unsaid > 0 {
-            return Err(format!(
-                "samples {from} to {} are missing, and no loss says so of {unsaid} of them",
-                to.saturating_sub(1)
-            ));
-        }
-        self.credit -= said;
-        if self.may_overstate {
-            self.credit = 0;
-        } else if self.credit > 0 {
-            let (credit, to) = (self.credit, to.saturating_sub(1));
-            return Err(format!("up to sample {to}, {credit} more are said to be lost than are"));
-        }
-        Ok(())
+impl From {
+    fn of(from: &agent::privacy::Provenance) -> Self {
+        let is_resealed = from.origin.is_some();
+        let agent::privacy::Provenance { device, ring, seq, lane, .. } = *from;
+        Self { device, ring, seq, lane, is_resealed }
     }
+}
 
-    fn end(&mut self, admitted: u64) -> Result<(), String> {
-        if self.next > admitted {
-            return Err(format!("{} came and {admitted} were admitted", self.next));
-        }
-        self.close_gap(admitted)
-    }
+fn measured(frame: &ClearedFrame, samples: &[ClearedSample]) -> impl Iterator<Item = Measured> {
+    let values = value_of(frame.lens.catalogue());
+    samples.iter().map(move |sample| {
+        let ClearedSample { tick, raw, ordinal, column } = *sample;
+        let signal = u64::from(column);
+        let value = values.get(usize::from(column)).and_then(|scale| exact(raw, *scale));
+        Measured { ordinal, second: tick, signal, value }
+    })
+}
+
+fn exact(raw: i64, scale: i64) -> Option<i64> {
+    (raw.checked_rem(scale)? == 0).then_some(raw / scale)
 }
 
 /// Vehicles are named by their numbers.
-fn vehicle_of(from: &Provenance) -> u64 {
-    from.device.as_str().rsplit('-').next().and_then(|number| number.parse().ok()).unwrap_or(0)
+fn vehicle_of(device: &DeviceId) -> u64 {
+    device.as_str().rsplit('-').next().and_then(|number| number.parse().ok()).unwrap_or(0)
 }

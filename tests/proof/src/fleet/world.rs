@@ -8,19 +8,18 @@ use protocol::{DeviceId, Lane};
 
 use super::broker::Broker;
 use super::device::{Device, OPEN_MAX};
-use super::host::Host;
+use super::errands::Credential;
+use super::fault::{Fault, Kind, Order};
+use super::host::{Dice, Host};
 use super::network::Weather;
-use super::plan::{Fault, Plan};
+use super::plan::Plan;
 use super::planted::Planted;
 use super::report::{Outcome, Tally};
 use super::source::{Lineage, SIGNALS};
-use super::truth::{Allowance, Violation};
+use super::stream::Allowance;
+use super::truth::{Truth, Violation};
 use crate::chance::Chance;
 
-/// Seconds that a world may take to come to rest.
-const REST_MAX_S: u64 = 4 * 3600;
-/// Seconds for which one of several devices of a name has the network to itself.
-const TURN_S: u64 = 300;
 /// Readings that a device takes in one poll, and that may be lost with it.
 const POLL_MAX: u64 = 256;
 
@@ -29,30 +28,43 @@ const POLL_MAX: u64 = 256;
 pub(super) struct World {
     pub now_s: u64,
     pub devices: Vec<Device>,
-    pub host: Host,
-    pub broker: Broker,
+    /// Agents' machines: one, or two that are given the same devices.
+    pub hosts: Vec<Host>,
+    /// What a broker has for each of them.
+    pub brokers: Vec<Broker>,
     pub weather: Weather,
     pub tally: Tally,
     pub(super) plan: Plan,
     pub(super) names: Vec<DeviceId>,
-    trips: Vec<Trip>,
+    pub(super) trips: Vec<Trip>,
     pub(super) chance: Chance,
     pub(super) packet: u16,
-    /// What the next power cut of the agent's machine leaves, and for how long it is down.
-    pub(super) cut: (u64, u64),
-    pub(super) disk_full_until_s: u64,
+    /// What ends by itself: when, and what then.
+    pub(super) ends: Vec<(u64, End)>,
+    /// The one agent that devices reach.
+    pub(super) only: Option<usize>,
     pub(super) was_restored: bool,
-    pub(super) sink_down_until_s: u64,
+    /// Orders with which a device is given something: whose, and the order's seed.
+    pub(super) grants: Vec<(DeviceId, u64)>,
     pub(super) planted: Option<Planted>,
     trace: Option<String>,
 }
 
+/// What is over at some time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum End {
+    /// The disk of an agent is not full any more: its own, or its sinks'.
+    DiskFull { agent: usize, own: bool },
+    /// A sink takes again.
+    SinkDown { agent: usize, sink: usize },
+}
+
 /// Drives and rests in turn.
 #[derive(Clone, Debug)]
-struct Trip {
-    until_s: u64,
-    drives: bool,
-    left_s: u64,
+pub(super) struct Trip {
+    pub until_s: u64,
+    pub drives: bool,
+    pub left_s: u64,
 }
 
 /// Runs a world to its rest, or to its first violation.
@@ -65,7 +77,9 @@ pub(super) fn run(plan: &Plan, planted: Option<Planted>, traces: bool) -> Outcom
         Err(panic) => {
             let said = panic.downcast_ref::<String>().map(String::as_str);
             let said = said.or_else(|| panic.downcast_ref::<&str>().copied());
-            Some(Violation(format!("panic: {}", said.unwrap_or("of another kind"))))
+            let what = format!("panic: {}", said.unwrap_or("of another kind"));
+            // Whatever it was of: a core has no way to fail but the ones it names.
+            Some(Violation::new("I8", what))
         }
     };
     let at_s = world.now_s;
@@ -75,14 +89,23 @@ pub(super) fn run(plan: &Plan, planted: Option<Planted>, traces: bool) -> Outcom
 
 impl World {
     fn new(plan: Plan, planted: Option<Planted>, traces: bool) -> Self {
-        let mut host = Host::new(plan.seed, plan.journal_bytes, planted);
-        host.start(0);
+        let mut hosts: Vec<Host> = (0..plan.agents as u64)
+            .map(|number| Host::new((plan.seed, number), plan.journal_bytes, planted))
+            .collect();
+        for host in &mut hosts {
+            host.blank.is_shared = plan.agents > 1;
+            for (kind, may_lose) in plan.sinks.iter().copied() {
+                host.add_sink(kind, may_lose);
+            }
+            host.start(0);
+        }
         let mut chance = Chance::new(plan.seed, 3);
         let (mut names, mut devices, mut trips) = (Vec::new(), Vec::new(), Vec::new());
         for vehicle in 0..plan.vehicles as u64 {
             let name: Option<DeviceId> = format!("car-{vehicle}").parse().ok();
-            let Some(Credentials { device, secret, .. }) =
-                name.and_then(|name| host.add_device(name))
+            let seed = chance.draw();
+            let added = hosts.iter().map(|host| add_device(host, name?, seed));
+            let Some(Some(Credentials { device, secret, .. })) = added.collect::<Vec<_>>().pop()
             else {
                 continue;
             };
@@ -95,8 +118,8 @@ impl World {
         Self {
             now_s: 0,
             devices,
-            host,
-            broker: Broker::default(),
+            brokers: hosts.iter().map(|_| Broker::default()).collect(),
+            hosts,
             weather: plan.weather,
             tally: Tally::default(),
             plan,
@@ -104,10 +127,10 @@ impl World {
             trips,
             chance,
             packet: 0,
-            cut: (0, 1),
-            disk_full_until_s: 0,
+            ends: Vec::new(),
+            only: None,
             was_restored: false,
-            sink_down_until_s: 0,
+            grants: Vec::new(),
             planted,
             trace: traces.then(String::new),
         }
@@ -134,74 +157,6 @@ impl World {
         self.rest()
     }
 
-    /// All faults are over: everything comes to rest, and nothing is missing.
-    fn rest(&mut self) -> Result<(), Violation> {
-        self.heal();
-        let begun_s = self.now_s;
-        loop {
-            if self.now_s.is_multiple_of(5) {
-                let now_s = self.now_s;
-                self.devices.iter_mut().for_each(|device| device.flush(now_s));
-            }
-            self.take_turns();
-            self.second()?;
-            let is_still = self.devices.iter().all(Device::is_idle)
-                && self.broker.is_empty()
-                && self.host.is_delivered();
-            if is_still && self.now_s > begun_s + 30 {
-                break;
-            }
-            if self.now_s > begun_s + REST_MAX_S {
-                let busy = self.devices.iter().filter(|device| !device.is_idle());
-                let busy: Vec<String> = busy.map(Device::condition).collect();
-                let host = self.host.condition();
-                let busy = busy.join("; ");
-                return Err(Violation(format!("does not come to rest: {busy}; agent: {host}")));
-            }
-        }
-        self.finish()
-    }
-
-    /// Devices of one name would end each other's sessions for ever: one at a time has a network.
-    fn take_turns(&mut self) {
-        let turn = usize::try_from(self.now_s / TURN_S).unwrap_or(0);
-        for at in 0..self.devices.len() {
-            let Some(id) = self.devices.get(at).map(|device| device.id) else { continue };
-            let same = |device: &&Device| device.id == id;
-            let all = self.devices.iter().filter(same).count();
-            let own = self.devices.iter().take(at).filter(same).count();
-            if let Some(device) = self.devices.get_mut(at).filter(|_| turn % all.max(1) != own) {
-                device.offline_until_s = self.now_s + 2;
-            }
-        }
-    }
-
-    fn heal(&mut self) {
-        self.weather = Weather { is_broker: self.weather.is_broker, ..Weather::default() };
-        self.host.disk.heal();
-        self.host.disk.set_capacity(None);
-        let mut upstream = self.host.sink.upstream();
-        (upstream.is_down, upstream.doubtful) = (false, 0);
-        drop(upstream);
-        for device in &mut self.devices {
-            device.offline_until_s = 0;
-            device.wire.silent_until_s = 0;
-        }
-        self.note(|| "all is well".to_owned());
-    }
-
-    fn finish(&mut self) -> Result<(), Violation> {
-        let mut upstream = self.host.sink.upstream();
-        for device in &self.devices {
-            let admitted = device.drive.next;
-            upstream.truth.finish(device.drive.of, Lane::Bulk, admitted);
-            let latest = admitted.div_ceil(SIGNALS as u64);
-            upstream.truth.finish(device.drive.of, Lane::Latest, latest);
-        }
-        upstream.truth.violation.take().map_or(Ok(()), Err)?;
-        upstream.nothing_again()
-    }
-
     /// One more device, which drives for some time.
     pub(super) fn add(&mut self, device: Device) {
         self.devices.push(device);
@@ -211,61 +166,130 @@ impl World {
 
     /// What is left to count.
     fn end(&mut self) {
-        let upstream = self.host.sink.upstream();
-        self.tally.add_truth(&upstream.truth);
-        drop(upstream);
-        for device in &mut self.devices {
-            device.note();
-            self.tally.add_device(device, self.plan.driven_s);
+        let Self { hosts, tally, devices, plan, .. } = self;
+        for host in hosts.iter() {
+            host.each_upstream(|upstream| tally.add_truth(&upstream.truth));
+            tally.lives += host.lives;
+            tally.full_seconds += host.full;
+            tally.sinks += u64::try_from(host.all_slots().count()).unwrap_or(0);
+            let is_model = |kind: Kind| kind == Kind::Model;
+            tally.with_files |= u64::from(host.all_slots().any(|slot| !is_model(slot.kind)));
         }
-        self.tally.lives = self.host.lives;
-        self.tally.full_seconds = self.host.full;
+        tally.agents = hosts.len() as u64;
+        for device in devices {
+            device.note();
+            tally.add_device(device, plan.driven_s);
+        }
         let tally = self.tally.clone();
         self.note(|| format!("{tally:?}"));
     }
 
     /// One second passes.
-    fn second(&mut self) -> Result<(), Violation> {
+    pub(super) fn second(&mut self) -> Result<(), Violation> {
         self.now_s += 1;
         self.turn_off_what_is_over();
-        self.host.start(self.now_s);
+        for host in &mut self.hosts {
+            host.start(self.now_s);
+        }
         for at in 0..self.devices.len() {
             self.drive(at);
             self.run_device(at);
             self.connect(at);
             self.carry(at);
         }
-        if self.weather.is_broker {
-            self.broker.deliver(self.now_s, &mut self.host);
+        for agent in 0..self.hosts.len() {
+            self.turn(agent)?;
         }
-        let was_up = self.host.is_up();
-        let said = self.host.turn(self.now_s)?;
-        for (session, said) in said {
-            self.answer(session, said);
+        self.hand_out();
+        let (mut told, mut violation) = (Vec::new(), None);
+        for host in &self.hosts {
+            host.each_upstream(|upstream| {
+                told.append(&mut upstream.truth.told);
+                violation = violation.take().or_else(|| upstream.truth.violation.take());
+            });
         }
-        if self.host.disk.is_off() {
-            let (leaves, down_s) = self.cut;
-            self.host.cut(leaves, self.now_s + down_s);
-        }
-        if was_up && !self.host.is_up() {
-            self.agent_is_gone();
-        }
-        let mut upstream = self.host.sink.upstream();
-        let told = std::mem::take(&mut upstream.truth.told);
-        let violation = upstream.truth.violation.take();
-        drop(upstream);
         for told in told {
             self.note(|| told);
         }
         violation.map_or(Ok(()), Err)
     }
 
-    fn turn_off_what_is_over(&mut self) {
-        if self.disk_full_until_s == self.now_s {
-            self.host.disk.set_capacity(None);
+    /// An agent's part of a second.
+    fn turn(&mut self, agent: usize) -> Result<(), Violation> {
+        let (Some(host), Some(broker)) = (self.hosts.get_mut(agent), self.brokers.get_mut(agent))
+        else {
+            return Ok(());
+        };
+        if self.weather.is_broker {
+            broker.deliver(self.now_s, host);
         }
-        if self.sink_down_until_s == self.now_s {
-            self.host.sink.upstream().is_down = false;
+        let was_up = host.is_up();
+        let said = host.turn(self.now_s)?;
+        if host.is_off() {
+            let (leaves, down_s) = host.next_cut;
+            host.cut(leaves, self.now_s + down_s);
+        }
+        let is_gone = was_up && !host.is_up();
+        for (session, said) in said {
+            self.answer(agent, session, said);
+        }
+        if is_gone {
+            self.agent_is_gone(agent);
+        }
+        Ok(())
+    }
+
+    /// What an order gives a device, once every agent knows of it: from its next start on.
+    fn hand_out(&mut self) {
+        let mut grants = std::mem::take(&mut self.grants);
+        let mut granted: Vec<(DeviceId, Credential)> = Vec::new();
+        grants.retain(|(id, seed)| {
+            let given: Option<Vec<Vec<Credential>>> =
+                self.hosts.iter().map(|host| host.errands.given(*seed)).collect();
+            let Some(given) = given else { return true };
+            let all: Option<Vec<Credential>> =
+                given.into_iter().map(|mut given| given.pop()).collect();
+            granted.extend(all.and_then(|mut all| all.pop()).map(|given| (*id, given)));
+            false
+        });
+        self.grants = grants;
+        for (id, (secret, generation)) in granted {
+            for at in 0..self.devices.len() {
+                let Some(device) = self.devices.get_mut(at).filter(|device| device.id == id) else {
+                    continue;
+                };
+                device.rotated = Some((secret.clone(), generation));
+                if std::mem::take(&mut device.is_renewed) {
+                    // It is given the secret by somebody who starts it anew.
+                    let (of, next) = (device.drive.of, device.drive.next);
+                    self.switch_off(at, self.now_s + 10);
+                    self.allow(of, 0, next, next);
+                }
+            }
+        }
+    }
+
+    fn turn_off_what_is_over(&mut self) {
+        let now_s = self.now_s;
+        let over = self.ends.extract_if(.., |(at, _)| *at <= now_s);
+        for (_, end) in over.collect::<Vec<_>>() {
+            self.is_over(end);
+        }
+    }
+
+    fn is_over(&mut self, end: End) {
+        match end {
+            End::DiskFull { agent, own } => {
+                if let Some(host) = self.hosts.get(agent) {
+                    let disk = if own { &host.disk } else { &host.sinks_disk };
+                    disk.set_capacity(None);
+                }
+            }
+            End::SinkDown { agent, sink } => {
+                if let Some(slot) = self.hosts.get(agent).and_then(|host| host.slots.get(sink)) {
+                    slot.model.upstream().is_down = false;
+                }
+            }
         }
     }
 
@@ -316,27 +340,38 @@ impl World {
         self.note(|| format!("device {at} off at sample {next}"));
     }
 
+    /// Does something to all that any sink was given, or will be.
+    pub(super) fn each_truth(&mut self, mut act: impl FnMut(&mut Truth)) {
+        for host in &mut self.hosts {
+            host.each_truth(&mut act);
+        }
+    }
+
     /// Samples that may be missing without a word.
     pub(super) fn allow(&mut self, of: Lineage, from: u64, to: u64, most: u64) {
-        let mut upstream = self.host.sink.upstream();
-        upstream.truth.allow(of, Lane::Bulk, Allowance { from, to, most });
         let signals = SIGNALS as u64;
-        let (from, to) = (from / signals, to.div_ceil(signals));
-        upstream.truth.allow(of, Lane::Latest, Allowance { from, to, most });
+        self.each_truth(|truth| {
+            truth.allow(of, Lane::Bulk, Allowance { from, to, most });
+            let (from, to) = (from / signals, to.div_ceil(signals));
+            truth.allow(of, Lane::Latest, Allowance { from, to, most });
+        });
     }
 
-    /// The session of a device's link, if it has one of its own, is over.
-    pub(super) fn hang_up(&mut self, at: usize) {
-        let Some(device) = self.devices.get_mut(at) else { return };
-        if let Some(session) = device.session.take() {
-            self.host.close_session(self.now_s, session);
+    /// An operator's word about a device, to every agent.
+    pub(super) fn order(&mut self, device: DeviceId, of: Lineage, order: Order) {
+        let own = |other: &&Device| other.drive.of == of;
+        let next = self.devices.iter().find(own).map_or(0, |device| device.drive.next);
+        for host in &mut self.hosts {
+            host.errands.push(device, of, order, next);
+        }
+        if let Order::Rotate { seed } | Order::Renew { seed } = order {
+            self.grants.push((device, seed));
         }
     }
+}
 
-    pub(super) fn drop_link(&mut self, at: usize) {
-        self.hang_up(at);
-        if let Some(device) = self.devices.get_mut(at) {
-            device.wire.drop_it(false);
-        }
-    }
+/// Adds a device to an agent that runs; every agent draws the same secret for it.
+fn add_device(host: &Host, name: DeviceId, seed: u64) -> Option<Credentials> {
+    let registry = &host.life.as_ref()?.registry;
+    registry.add(name, host.now_ms(0), &mut Dice(Chance::new(seed, 9))).ok()
 }

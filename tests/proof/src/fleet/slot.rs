@@ -1,0 +1,84 @@
+//! A sink as an agent's configuration has it, and the upstream behind it, which outlives the agent.
+
+use agent::forward::{ForwardOpener, Forwarder, ForwarderConfig};
+use agent::privacy::{Policy, PrivacyConfig};
+use agent::sink::{AnySink, FileSink, FileSinkConfig, Resume, SinkError};
+use agent::storage::faulty::Faulty;
+
+use super::fault::Kind;
+use super::life::{Life, data_dir, shared, sinks_dir};
+use super::sink::{ModelSink, Work};
+use super::source::PATHS;
+use super::truth::Truth;
+
+/// Bytes of a file of the file sink: so few that there are many.
+const ROTATE_BYTES: u64 = 1 << 20;
+
+/// One sink.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub name: String,
+    pub kind: Kind,
+    /// When the journal is full it may lose, with a word.
+    pub may_lose: bool,
+    pub model: ModelSink,
+    /// The disk that its files are on, if it has any.
+    pub disk: Faulty,
+    /// Where on it: what it was called first.
+    pub home: String,
+}
+
+/// The policy that lets everything out but these signals.
+pub(super) fn policy(drops: u16) -> Option<Policy> {
+    if drops == 0 {
+        return Some(Policy::none());
+    }
+    let is_dropped = |(signal, _): &(usize, &&str)| drops >> signal & 1 == 1;
+    let drop = PATHS.iter().enumerate().filter(is_dropped).map(|(_, path)| (*path).to_owned());
+    Policy::from_config(&PrivacyConfig { drop: drop.collect(), ..PrivacyConfig::default() }).ok()
+}
+
+impl Slot {
+    pub(super) fn new(
+        name: String,
+        kind: Kind,
+        may_lose: bool,
+        disk: Faulty,
+        truth: Truth,
+    ) -> Self {
+        let model = ModelSink::default();
+        model.upstream().truth = truth;
+        Self { home: name.clone(), name, kind, may_lose, model, disk }
+    }
+
+    /// Whether it had everything from the beginning, and its upstream says at once what came.
+    pub(super) fn is_whole(&self) -> bool {
+        self.kind == Kind::Model && !self.model.upstream().truth.begins_late
+    }
+
+    /// One attempt to open it.
+    pub(super) fn open(&self, life: &Life, drops: u16, trusts: bool) -> Option<Work> {
+        let (sink, resume) = self.sink(life, trusts).ok()?;
+        self.model.upstream().begins(&resume, &life.tail, drops);
+        let config = ForwarderConfig::new(&self.name, data_dir());
+        let parts =
+            (ForwardOpener::new(life.registry.clone()), life.catalogues.clone(), policy(drops)?);
+        Forwarder::open(&life.storage, config, life.tail.clone(), (sink, resume), parts).ok()
+    }
+
+    fn sink(&self, life: &Life, trusts: bool) -> Result<(AnySink, Resume), SinkError> {
+        match self.kind {
+            Kind::Model => {
+                let resume = self.model.resume(&life.tail, trusts);
+                Ok((Box::new(self.model.clone()), resume))
+            }
+            Kind::File => {
+                let dir = sinks_dir(&self.home);
+                let config = FileSinkConfig { dir, rotate_bytes: ROTATE_BYTES };
+                let (sink, resume) =
+                    FileSink::open(&shared(&self.disk), &config, None, &life.tail)?;
+                Ok((Box::new(sink), resume))
+            }
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Samples of one lane of one device, as one sink sees them.
+
+use super::source::SIGNALS;
+use super::union::Gap;
+
+/// Samples from a place on that may be missing without a word.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Allowance {
+    /// The first of them.
+    pub from: u64,
+    /// The one after the last.
+    pub to: u64,
+    /// And how many of them, at most.
+    pub most: u64,
+}
+
+/// Said to be lost, and not yet matched with a gap.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Credit {
+    /// With the word that another agent has it.
+    pub elsewhere: u64,
+    /// For any other reason.
+    pub other: u64,
+}
+
+/// The stream.
+#[derive(Clone, Debug, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
+pub(super) struct Stream {
+    /// Place of the next sample, if nothing is missing.
+    pub next: u64,
+    pub credit: Credit,
+    delivered: u64,
+    pub lost: u64,
+    unsealed: u64,
+    /// Where the power went, and how many samples before that may have been open.
+    pub allowed: Vec<Allowance>,
+    /// The device was rolled back or copied: what it says is lost, the agent may have from before.
+    pub may_overstate: bool,
+    /// The sink began where the journal had been pruned: what came before is not its.
+    pub begins_late: bool,
+    /// The device was erased then: nothing from before may come any more.
+    pub erased_below: u64,
+    /// Frames of its device may wait for a catalogue, or wait for ever: so many samples do.
+    pub may_be_aside: bool,
+    pub aside: u64,
+    /// Where the first of them is missing.
+    pub aside_at: Option<(u64, u64)>,
+    /// Something is said to be lost, by its numbers alone: nobody knows how many samples that were.
+    pub is_uncounted: bool,
+    /// Signals that the rules took out when the last sample came.
+    drops: u16,
+    /// Samples that the rules must have taken out, and how many of these may be missing otherwise.
+    pub excluded: u64,
+    pub excluded_doubtful: u64,
+    /// What is missing, in order.
+    pub gaps: Vec<Gap>,
+}
+
+/// How a sample comes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Coming {
+    pub at: u64,
+    /// In the frame of the one before it.
+    pub is_same_frame: bool,
+    /// Signals that the rules take out.
+    pub drops: u16,
+    /// Places of a second: of all signals, or of one.
+    pub is_bulk: bool,
+}
+
+impl Stream {
+    /// I2, I3: it comes after all others, and what is missing before it is accounted for.
+    pub(super) fn deliver(&mut self, coming: Coming) -> Result<(), (&'static str, String)> {
+        let Coming { at, drops, .. } = coming;
+        if at < self.erased_below {
+            return Err(("I4", format!("sample {at} leaves, and its device was erased before")));
+        }
+        if self.begins_late && self.delivered == 0 {
+            (self.next, self.credit) = (at, Credit::default());
+        }
+        if at < self.next {
+            let last = self.next.saturating_sub(1);
+            return Err(("I2", format!("sample {at} comes after sample {last}")));
+        }
+        let excludable = self.excludable(coming);
+        self.close_gap(at, excludable, coming.is_same_frame).map_err(|why| ("I3", why))?;
+        self.drops = drops;
+        self.next = at + 1;
+        self.delivered += 1;
+        Ok(())
+    }
+
+    /// How many samples before this one the rules may have taken out. All of a frame that have their
+    /// signals; between frames, no more than what ends the one and begins the other.
+    fn excludable(&self, coming: Coming) -> u64 {
+        let Coming { at, drops, is_bulk, .. } = coming;
+        if !is_bulk || self.drops | drops == 0 {
+            return 0;
+        }
+        let is_in = |drops: u16, place: u64| drops >> (place % SIGNALS as u64) & 1 == 1;
+        let before = (self.next..at).take_while(|place| is_in(self.drops, *place)).count();
+        let behind = (self.next..at).rev().take_while(|place| is_in(drops, *place)).count();
+        u64::try_from(before + behind).unwrap_or(0).min(at - self.next)
+    }
+
+    /// All between the last sample and this place is accounted for.
+    fn close_gap(&mut self, to: u64, excludable: u64, is_in_frame: bool) -> Result<(), String> {
+        let from = self.next;
+        let gap = to - from;
+        if gap == 0 && self.credit == Credit::default() {
+            return Ok(());
+        }
+        let Credit { elsewhere, other } = self.credit;
+        let elsewhere_said = elsewhere.min(gap);
+        let other_said = other.min(gap - elsewhere_said);
+        let mut unsaid = gap - elsewhere_said - other_said;
+        if gap > 0 {
+            let other = gap - elsewhere_said;
+            self.gaps.push(Gap { from, to, elsewhere: elsewhere_said, other });
+        }
+        let excluded = unsaid.min(excludable);
+        unsaid -= excluded;
+        self.excluded += excluded;
+        self.unsealed += unsaid;
+        let mut is_doubtful = false;
+        for allowance in &mut self.allowed {
+            let overlap = allowance.to.min(to).saturating_sub(allowance.from.max(from));
+            is_doubtful |= overlap > 0 && !is_in_frame;
+            let used = overlap.min(allowance.most).min(unsaid);
+            allowance.most -= used;
+            unsaid -= used;
+        }
+        self.excluded_doubtful += if is_doubtful { excluded } else { 0 };
+        self.allowed.retain(|allowance| allowance.to > to);
+        if self.may_be_aside && unsaid > 0 {
+            self.aside_at.get_or_insert((from, to));
+            self.aside += std::mem::take(&mut unsaid);
+        }
+        if unsaid > 0 && !std::mem::take(&mut self.is_uncounted) {
+            return Err(format!(
+                "samples {from} to {} are missing, and no loss says so of {unsaid} of them",
+                to.saturating_sub(1)
+            ));
+        }
+        self.credit = Credit { elsewhere: elsewhere - elsewhere_said, other: other - other_said };
+        let credit = self.credit.elsewhere + self.credit.other;
+        if self.may_overstate {
+            self.credit = Credit::default();
+        } else if credit > 0 {
+            let to = to.saturating_sub(1);
+            return Err(format!("up to sample {to}, {credit} more are said to be lost than are"));
+        }
+        Ok(())
+    }
+
+    /// I3: nothing is missing at the end of what was admitted.
+    pub(super) fn end(&mut self, admitted: u64) -> Result<(), String> {
+        if self.next > admitted {
+            return Err(format!("{} came and {admitted} were admitted", self.next));
+        }
+        if self.begins_late && self.delivered == 0 {
+            return Ok(());
+        }
+        let coming =
+            Coming { at: admitted, is_same_frame: false, drops: self.drops, is_bulk: true };
+        let excludable = self.excludable(coming);
+        self.close_gap(admitted, excludable, false)
+    }
+}
