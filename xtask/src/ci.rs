@@ -22,7 +22,8 @@ pub fn run() -> Result<()> {
     )?;
     licences()?;
     test(true)?;
-    torture(&Torture { kills: 20, seed: 1, data: None, keep: false })
+    torture(&Torture { kills: 20, seed: 1, data: None, keep: false, json: false })?;
+    crate::load::reduced()
 }
 
 /// The licences, sources and bans of deny.toml. Advisories need a network that CI does not have.

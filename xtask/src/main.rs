@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand, ValueEnum as _};
 mod bench;
 mod ci;
 mod demo;
+mod load;
 mod mutants;
 mod needs;
 mod prove;
@@ -57,7 +58,7 @@ enum Chore {
     },
     /// Kill agent and devices at random under load, cut links, then hold every sample to account.
     Torture {
-        /// How often something is killed or cut.
+        /// Processes that are killed by `kill -9`; links cut and disks filled come on top.
         #[arg(long, default_value_t = 100)]
         kills: u32,
         /// What is drawn; printed, so that a failure can be repeated.
@@ -69,6 +70,14 @@ enum Chore {
         /// Keep the run's directory.
         #[arg(long)]
         keep: bool,
+        /// One JSON object at the end; how it goes is said on standard error.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Real processes, more clients than anybody wants, hours, gibibytes: a figure for each.
+    Load {
+        #[command(subcommand)]
+        load: load::Load,
     },
     /// Try every state that a fault can leave behind.
     #[command(args_conflicts_with_subcommands = true, arg_required_else_help = true)]
@@ -102,7 +111,7 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
-    /// What CI runs: formatting, lints, licences, docs, tests, torture.
+    /// What CI runs: formatting, lints, licences, docs, tests, torture, loads.
     Ci,
 }
 
@@ -135,6 +144,12 @@ enum Proof {
     /// The whole system in one process and in virtual time, under faults of all kinds.
     Fleet {
         /// What milepost-prove takes: --seed, --hours, --world, --without, --planted, --trace, --json.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
+    /// All sinks down for 72 virtual hours behind 100,000 devices: the agent's memory, and every number.
+    Outage {
+        /// What milepost-prove takes: --hours, --devices, --journal-mib, --planted, --json.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
@@ -214,9 +229,10 @@ fn run(chore: Chore) -> Result<()> {
             test::run(all || std::env::var_os("CI").is_some_and(|ci| ci == "true"))
         }
         Chore::Bench { bench } => measure(bench),
-        Chore::Torture { kills, seed, data, keep } => {
-            torture::run(&torture::Torture { kills, seed, data, keep })
+        Chore::Torture { kills, seed, data, keep, json } => {
+            torture::run(&torture::Torture { kills, seed, data, keep, json })
         }
+        Chore::Load { load } => load::run(&load),
         Chore::Prove { proof: Some(Proof::Device { options }), .. } => {
             prove::run("device", &options)
         }
@@ -226,6 +242,9 @@ fn run(chore: Chore) -> Result<()> {
         Chore::Prove { proof: Some(Proof::Calls { options }), .. } => prove::run("calls", &options),
         Chore::Prove { proof: Some(Proof::Flips { options }), .. } => prove::run("flips", &options),
         Chore::Prove { proof: Some(Proof::Fleet { options }), .. } => prove::run("fleet", &options),
+        Chore::Prove { proof: Some(Proof::Outage { options }), .. } => {
+            prove::run("outage", &options)
+        }
         Chore::Prove { proof: Some(Proof::Planted { options }), .. }
         | Chore::Prove { options, .. } => prove::run("planted", &options),
         Chore::Replay { data, way, json } => {

@@ -13,34 +13,48 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
 use world::agent::AgentHome;
 use world::binaries::{Binaries, csv_files, recordings, root};
 use world::chance::Chance;
 use world::fleet::Fleet;
 use world::mosquitto::{self, Mosquitto};
-use world::process::Process;
+use world::process::{Process, now};
 use world::proxy::Proxy;
 
-/// The small disk's size.
+/// The small disk's size, for one round of the drives.
 const DISK_MIB: u32 = 192;
+/// What a kill takes, with all that is done besides, in seconds; rounded up.
+const SECONDS_PER_KILL: u32 = 2;
+/// About how long the drives are, in seconds.
+const DRIVE_S: u32 = 3600;
 
 /// What to do to them.
 pub struct Torture {
+    /// Processes that are killed while they run, by `kill -9`; cut links and full disks come on top.
     pub kills: u32,
     pub seed: u64,
     pub data: Option<PathBuf>,
     pub keep: bool,
+    /// One JSON object at the end.
+    pub json: bool,
 }
 
 /// What happened.
 #[derive(Clone, Copy, Debug, Default)]
 struct Tally {
+    /// Processes that were running when they were killed.
     agent: u32,
     devices: u32,
-    both: u32,
     broker: u32,
     links: u32,
     disk: u32,
+}
+
+impl Tally {
+    const fn kills(&self) -> u32 {
+        self.agent + self.devices + self.broker
+    }
 }
 
 pub fn run(torture: &Torture) -> Result<()> {
@@ -51,16 +65,49 @@ pub fn run(torture: &Torture) -> Result<()> {
     if dir.exists() {
         fs::remove_dir_all(&dir)?;
     }
-    println!("torture: {} kills, seed {}", torture.kills, torture.seed);
-    let tally = Run::begin(&binaries, &dir, &data, torture)?.go(torture)?;
-    println!(
-        "killed: agent {}, devices {}, both {}, broker {}; links cut {}; disk filled {}",
-        tally.agent, tally.devices, tally.both, tally.broker, tally.links, tally.disk
+    say(torture, &format!("torture: {} kills, seed {}", torture.kills, torture.seed));
+    let begun = now();
+    let (tally, verified) = Run::begin(&binaries, &dir, &data, torture)?.go(torture)?;
+    let Tally { agent, devices, broker, links, disk } = tally;
+    let (kills, seconds) = (tally.kills(), begun.elapsed().as_secs());
+    say(
+        torture,
+        &format!(
+            "kill -9: {kills} (agent {agent}, devices {devices}, broker {broker}); links cut \
+             {links}; disk filled {disk}; {seconds} s"
+        ),
     );
+    if torture.json {
+        println!(
+            "{}",
+            json!({
+                "torture": torture.seed,
+                "kills": kills,
+                "agent": agent,
+                "devices": devices,
+                "broker": broker,
+                "links_cut": links,
+                "disk_filled": disk,
+                "seconds": seconds,
+                // Whoever was down was started again, and nothing else was done.
+                "repairs_by_hand": 0,
+                "verified": verified,
+            })
+        );
+    }
     if !torture.keep {
         fs::remove_dir_all(&dir)?;
     }
     Ok(())
+}
+
+/// Says how it goes: beside the figures, if these are for a program.
+fn say(torture: &Torture, what: &str) {
+    if torture.json {
+        eprintln!("{what}");
+    } else {
+        println!("{what}");
+    }
 }
 
 struct Run {
@@ -106,16 +153,26 @@ impl Run {
         let mut home = AgentHome::new(binaries, dir, &extra)?;
         home.hold_unsynced = true;
         let files = csv_files(data, &["obd_car", "ev_twizy"])?;
-        let fleet = Fleet::replay(binaries, &dir.join("fleet"), &files, None)?;
+        // The drives last about an hour each: as fast as the kills take, so that there is load all
+        // along; and over and over, if the kills take longer.
+        let seconds = torture.kills.max(10) * SECONDS_PER_KILL;
+        let speed = (DRIVE_S / seconds).clamp(10, 200);
+        let rounds = (seconds * speed).div_ceil(DRIVE_S).max(1);
+        let fleet = Fleet::replay(binaries, &dir.join("fleet"), &files, None)?.rounds(rounds);
         home.add_devices(&fleet.names()?, &fleet.keys())?;
         let direct = Proxy::start(home.listen)?;
-        // The drives last about an hour each: as fast as the kills take, so that there is load all
-        // along, about 1.2 s a kill.
-        let speed = (3600 / u64::from(torture.kills.max(10))).clamp(10, 200).to_string();
-        Ok(Self { home, fleet, direct, broker, disk, dir: dir.to_owned(), speed })
+        Ok(Self {
+            home,
+            fleet,
+            direct,
+            broker,
+            disk,
+            dir: dir.to_owned(),
+            speed: speed.to_string(),
+        })
     }
 
-    fn go(&self, torture: &Torture) -> Result<Tally> {
+    fn go(&self, torture: &Torture) -> Result<(Tally, Value)> {
         let mut chance = Chance::new(torture.seed);
         let mut tally = Tally::default();
         let mut running = Running::default();
@@ -124,38 +181,30 @@ impl Run {
         }
         running.agent = Some(self.home.start()?);
         running.devices = Some(self.drive(&self.speed, &mut chance)?);
-        for kill in 1..=torture.kills {
-            pause(&mut chance, 200..1800);
+        let mut said = 0;
+        while tally.kills() < torture.kills {
+            pause(&mut chance, 50..1200);
             self.strike(&mut chance, &mut running, &mut tally)?;
-            pause(&mut chance, 0..600);
+            pause(&mut chance, 0..400);
             self.mend(&mut chance, &mut running)?;
-            if kill % 10 == 0 {
-                println!("  {kill} of {}", torture.kills);
+            if tally.kills() >= said + 10 {
+                said = tally.kills();
+                say(torture, &format!("  {said} of {}", torture.kills));
             }
         }
-        self.settle(&mut chance, running)?;
-        Ok(tally)
+        let verified = self.settle(torture, &mut chance, running)?;
+        Ok((tally, verified))
     }
 
     fn strike(&self, chance: &mut Chance, running: &mut Running, tally: &mut Tally) -> Result<()> {
         match chance.within(0..14) {
-            0..=3 => {
-                tally.agent += 1;
-                kill_it(&mut running.agent)
-            }
-            4..=6 => {
-                tally.devices += 1;
-                kill_it(&mut running.devices)
-            }
+            0..=3 => kill_it(&mut running.agent, &mut tally.agent),
+            4..=6 => kill_it(&mut running.devices, &mut tally.devices),
             7 => {
-                tally.both += 1;
-                kill_it(&mut running.agent)?;
-                kill_it(&mut running.devices)
+                kill_it(&mut running.agent, &mut tally.agent)?;
+                kill_it(&mut running.devices, &mut tally.devices)
             }
-            8..=9 if self.broker.is_some() => {
-                tally.broker += 1;
-                kill_it(&mut running.broker)
-            }
+            8..=9 if self.broker.is_some() => kill_it(&mut running.broker, &mut tally.broker),
             10 if self.disk.is_some() => {
                 tally.disk += 1;
                 self.disk.as_ref().map_or(Ok(()), SmallDisk::fill)
@@ -195,8 +244,13 @@ impl Run {
     }
 
     /// The rest as fast as it goes, then the books.
-    fn settle(&self, chance: &mut Chance, mut running: Running) -> Result<()> {
-        kill_it(&mut running.devices)?;
+    fn settle(
+        &self,
+        torture: &Torture,
+        chance: &mut Chance,
+        mut running: Running,
+    ) -> Result<Value> {
+        kill_it(&mut running.devices, &mut 0)?;
         let mut rest = self.drive("max", chance)?;
         let status = rest.wait(Duration::from_mins(10))?;
         if !status.success() {
@@ -206,14 +260,17 @@ impl Run {
         let ledger = self.home.ledger()?;
         let file = self.dir.join("ledger.json");
         fs::write(&file, serde_json::to_vec(&ledger)?)?;
-        println!("{}", String::from_utf8_lossy(&self.home.call(&["ledger"])?.stdout));
-        if ledger.get("balanced") != Some(&serde_json::Value::Bool(true)) {
+        say(torture, &String::from_utf8_lossy(&self.home.call(&["ledger"])?.stdout));
+        if ledger.get("balanced") != Some(&Value::Bool(true)) {
             bail!("the ledger does not balance; everything is in {}", self.dir.display());
         }
+        let mut verified = serde_json::Map::new();
         for (name, sink) in [("file", self.home.sink()), ("store", PathBuf::from("store"))] {
-            println!("verify {name}:");
             let verdict = self.fleet.verify_sink(&self.home, (name, &sink), &file)?;
-            println!("{}", String::from_utf8_lossy(&verdict.stdout).trim());
+            say(
+                torture,
+                &format!("verify {name}:\n{}", String::from_utf8_lossy(&verdict.stdout).trim()),
+            );
             if !verdict.status.success() {
                 bail!(
                     "sink {name} differs from what the vehicles admitted\n{}\neverything is in {}",
@@ -221,11 +278,13 @@ impl Run {
                     self.dir.display()
                 );
             }
+            let said: Value = serde_json::from_slice(&verdict.stdout)?;
+            verified.insert(name.to_owned(), said.get("samples").cloned().unwrap_or_default());
         }
         if let Some(agent) = running.agent.take() {
             agent.stop(Duration::from_secs(30))?;
         }
-        Ok(())
+        Ok(Value::Object(verified))
     }
 
     /// Starts the devices, by one way or the other.
@@ -300,8 +359,13 @@ impl Drop for SmallDisk {
     }
 }
 
-fn kill_it(process: &mut Option<Process>) -> Result<()> {
-    process.take().map_or(Ok(()), Process::kill)
+/// kill -9; counted only of a process that runs.
+fn kill_it(process: &mut Option<Process>, count: &mut u32) -> Result<()> {
+    let Some(mut process) = process.take() else { return Ok(()) };
+    if process.ended()?.is_none() {
+        *count += 1;
+    }
+    process.kill()
 }
 
 fn pause(chance: &mut Chance, ms: std::ops::Range<u64>) {

@@ -9,4 +9,6 @@ pub mod chance;
 pub mod device;
 pub mod fleet;
 pub mod journal;
+pub mod light;
+pub mod outage;
 pub mod table;

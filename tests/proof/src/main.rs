@@ -10,9 +10,11 @@ use milepost_proof::table::{self, Row};
 
 mod fleet_command;
 mod journal_command;
+mod outage_command;
 
 use fleet_command::FleetArguments;
 use journal_command::JournalProof;
+use outage_command::OutageArguments;
 
 /// How often a run says where it is.
 const PROGRESS: Duration = Duration::from_secs(10);
@@ -49,6 +51,12 @@ enum Proof {
     Journal(JournalProof),
     /// The whole system, in one process and in virtual time, under faults of all kinds.
     Fleet(FleetArguments),
+    /// All sinks down for days, with a large fleet and a journal that fills: the agent's memory, and
+    /// what comes of every number.
+    Outage(OutageArguments),
+    /// The agent's process of an outage.
+    #[command(hide = true)]
+    OutageAgent,
     /// Every planted fault, of every harness that should find it: whether it does, and what it says.
     Planted {
         /// What is drawn.
@@ -69,6 +77,8 @@ fn main() -> ExitCode {
         }
         Proof::Journal(proof) => proof.run(),
         Proof::Fleet(arguments) => fleet_command::run(arguments),
+        Proof::Outage(arguments) => outage_command::run(arguments),
+        Proof::OutageAgent => outage_command::agent(),
         Proof::Planted { seed, json } => find_planted(seed, json),
     };
     if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE }

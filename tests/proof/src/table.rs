@@ -11,8 +11,12 @@ use serde_json::{Value, json};
 type Harness = fn(u64, &mut dyn FnMut(Row));
 
 /// All of them.
-const HARNESSES: [Harness; 3] =
-    [crate::device::find_planted, crate::journal::find_planted, crate::fleet::find_planted];
+const HARNESSES: [Harness; 4] = [
+    crate::device::find_planted,
+    crate::journal::find_planted,
+    crate::fleet::find_planted,
+    crate::outage::find_planted,
+];
 
 /// One fault planted for one harness, and what came of it.
 #[derive(Clone, PartialEq, Eq, Debug)]
