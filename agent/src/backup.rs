@@ -36,6 +36,8 @@ mod store;
 mod tables;
 mod take;
 mod tar;
+#[cfg(feature = "model")]
+pub(crate) mod fuzzing;
 #[cfg(test)]
 mod tests;
 

@@ -30,6 +30,8 @@ mod store;
 mod table;
 mod upkeep;
 mod vehicles;
+#[cfg(feature = "model")]
+pub(crate) use vehicles::fuzzing;
 
 const EXIT_CODES: &str = "\
 Exit codes:

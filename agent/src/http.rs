@@ -29,6 +29,8 @@ use crate::activity::Activity;
 use crate::telemetry::{self, Metric};
 
 mod live;
+#[cfg(feature = "model")]
+pub(crate) mod fuzzing;
 mod page;
 mod status;
 

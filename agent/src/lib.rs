@@ -34,3 +34,6 @@ pub mod backup;
 pub mod admin;
 pub mod cli;
 pub mod run;
+#[doc(hidden)]
+#[cfg(feature = "model")]
+pub mod fuzzing;

@@ -1,10 +1,12 @@
 //! `cargo xtask ci`: what must hold for a change to land.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Result;
 use world::binaries::root;
 
+use crate::fuzz::{self, Fuzz, Limit};
 use crate::test::{cargo, run as test, step};
 use crate::torture::{Torture, run as torture};
 
@@ -22,8 +24,17 @@ pub fn run() -> Result<()> {
     )?;
     licences()?;
     test(true)?;
+    fuzz()?;
     torture(&Torture { kills: 20, seed: 1, data: None, keep: false, json: false })?;
     crate::load::reduced()
+}
+
+/// Ten seconds of every target, and every planted fault.
+fn fuzz() -> Result<()> {
+    eprintln!("== fuzzing");
+    let limit = Limit::Time(Duration::from_secs(10));
+    fuzz::fuzz(&Fuzz { targets: Vec::new(), limit, jobs: 2, json: false })?;
+    fuzz::planted(false)
 }
 
 /// The licences, sources and bans of deny.toml. Advisories need a network that CI does not have.

@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand, ValueEnum as _};
 mod bench;
 mod ci;
 mod demo;
+mod fuzz;
 mod load;
 mod mutants;
 mod needs;
@@ -111,7 +112,33 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
-    /// What CI runs: formatting, lints, licences, docs, tests, torture, loads.
+    /// Fuzz the parsers of bytes from outside, each with its oracle and a bound on memory.
+    Fuzz {
+        /// Which; default: all.
+        targets: Vec<String>,
+        /// How long each (like 10s or 1h).
+        #[arg(long = "for", value_parser = duration, default_value = "10s")]
+        fuzz_for: Duration,
+        /// How many inputs each, instead.
+        #[arg(long, conflicts_with = "fuzz_for")]
+        inputs: Option<u64>,
+        /// How many targets at once.
+        #[arg(long, default_value_t = 1)]
+        jobs: usize,
+        /// One JSON object per target.
+        #[arg(long)]
+        json: bool,
+        /// Find the faults planted on purpose, instead.
+        #[arg(long, conflicts_with_all = ["targets", "minimize", "repeat"])]
+        planted: bool,
+        /// Write the committed corpora anew, from what has grown, instead.
+        #[arg(long, conflicts_with = "repeat")]
+        minimize: bool,
+        /// Put this one input through the target, instead.
+        #[arg(long, value_name = "FILE")]
+        repeat: Option<PathBuf>,
+    },
+    /// What CI runs: formatting, lints, licences, docs, tests, fuzzing, torture, loads.
     Ci,
 }
 
@@ -211,6 +238,9 @@ enum Bench {
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = fuzz::rustc::wrapped() {
+        return code;
+    }
     match run(Arguments::parse().chore) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -252,6 +282,13 @@ fn run(chore: Chore) -> Result<()> {
             replay::run(&replay::Replay { data, ways, json })
         }
         Chore::Mutants { options } => mutants::run(&options),
+        Chore::Fuzz { targets, repeat: Some(input), .. } => fuzz::repeat(&targets, &input),
+        Chore::Fuzz { targets, minimize: true, .. } => fuzz::minimize(&targets),
+        Chore::Fuzz { planted: true, json, .. } => fuzz::planted(json),
+        Chore::Fuzz { targets, fuzz_for, inputs, jobs, json, .. } => {
+            let limit = inputs.map_or(fuzz::Limit::Time(fuzz_for), fuzz::Limit::Inputs);
+            fuzz::fuzz(&fuzz::Fuzz { targets, limit, jobs, json })
+        }
         Chore::Ci => ci::run(),
     }
 }

@@ -20,6 +20,8 @@ use crate::vehicles::{
 };
 
 mod file;
+#[cfg(feature = "model")]
+pub(crate) mod fuzzing;
 
 const TIMES: &str = "\
 Times are RFC 3339, like 2026-11-22T07:30:00Z or 2026-11-22T08:30+01:00; a day alone is its first

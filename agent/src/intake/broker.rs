@@ -34,6 +34,8 @@ mod address;
 mod client;
 mod desk;
 mod gauges;
+#[cfg(feature = "model")]
+pub(crate) mod fuzzing;
 #[cfg(test)]
 mod tests;
 mod window;

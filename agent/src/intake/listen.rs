@@ -38,6 +38,8 @@ mod lobby;
 mod presence;
 mod reason;
 mod session;
+#[cfg(feature = "model")]
+pub(crate) mod fuzzing;
 #[cfg(test)]
 mod tests;
 

@@ -123,6 +123,8 @@ mod reserve;
 mod reader;
 mod flaws;
 mod verify;
+#[cfg(feature = "model")]
+pub(crate) mod fuzzing;
 mod snapshot;
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,7 @@ use super::fields::{Fields, put_short_counts, put_varint};
 /// What a record begins with. Not text, and no byte twice, so that it is found at one offset only.
 const MARKER: [u8; 4] = [0xa7, b'M', b'r', 0x1e];
 /// Marker, length, checksum.
-const HEAD_LEN: usize = 12;
+pub(super) const HEAD_LEN: usize = 12;
 /// Kind, totals, received, device, ring, seq, adds, through, at their longest.
 const FIELDS_LEN_MAX: usize = 1 + 20 + 8 + 1 + DeviceId::LEN_MAX + 16 + 10 + 40;
 const BODY_LEN_MAX: usize = FIELDS_LEN_MAX + FRAME_LEN_MAX;

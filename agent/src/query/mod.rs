@@ -30,6 +30,8 @@ pub mod made;
 pub mod value;
 mod error;
 mod guard;
+#[cfg(feature = "model")]
+pub(crate) mod fuzzing;
 mod instant;
 mod plan;
 mod records;

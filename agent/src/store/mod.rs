@@ -70,6 +70,8 @@ mod compact;
 pub(crate) mod engine;
 mod erase;
 mod error;
+#[cfg(feature = "model")]
+pub(crate) mod fuzzing;
 pub(crate) mod facts;
 pub(crate) mod files;
 pub(crate) mod index;

@@ -163,7 +163,7 @@ fn len(len: usize) -> u64 {
 }
 
 /// The rows of a file.
-struct Rows<R> {
+pub(super) struct Rows<R> {
     reader: csv::Reader<R>,
     /// Per column of the file, which of [`COLUMNS`] it is.
     columns: Vec<&'static str>,
@@ -172,7 +172,7 @@ struct Rows<R> {
 }
 
 impl<R: BufRead> Rows<R> {
-    fn new(mut input: R, name: &str) -> anyhow::Result<Self> {
+    pub(super) fn new(mut input: R, name: &str) -> anyhow::Result<Self> {
         let start = input.fill_buf().with_context(|| format!("cannot read {name}"))?;
         let bom = b"\xef\xbb\xbf";
         let skipped = if start.starts_with(bom) { bom.len() } else { 0 };
@@ -210,7 +210,7 @@ impl<R: BufRead> Rows<R> {
     }
 
     /// The next row, or what is wrong with it; none at the end.
-    fn next_row(&mut self) -> anyhow::Result<Option<Result<ImportRow, Vec<Fault>>>> {
+    pub(super) fn next_row(&mut self) -> anyhow::Result<Option<Result<ImportRow, Vec<Fault>>>> {
         match self.reader.read_record(&mut self.record) {
             Ok(false) => return Ok(None),
             Ok(true) => {}

@@ -114,7 +114,8 @@ impl Database {
         Ok(database)
     }
 
-    fn parse(text: &str) -> Result<Self, can_dbc::DbcError> {
+    /// Reads a file's text, for all channels.
+    pub fn parse(text: &str) -> Result<Self, can_dbc::DbcError> {
         let dbc = Dbc::try_from(text)?;
         let mut database = Self {
             channel: None,

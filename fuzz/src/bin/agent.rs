@@ -1,0 +1,4 @@
+//! libFuzzer over the agent's targets.
+#![no_main]
+
+milepost_fuzz::program!(milepost_fuzz::agent::TARGETS);

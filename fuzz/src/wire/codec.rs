@@ -1,0 +1,89 @@
+//! The batch codec: any bytes for any catalogue, and any samples there and back.
+
+use protocol::codec::{Decoder, Encoder, SAMPLE_BYTES_MAX};
+use protocol::{Sample, SignalIndex};
+
+use super::world::{columns, samples};
+use crate::bound::bounded;
+use crate::input::Input;
+
+/// Most samples of one input.
+const SAMPLES_MAX: usize = 128;
+const NONE: Sample = Sample { tick: 0, signal: SignalIndex(0), raw: 0 };
+
+pub fn run(bytes: &[u8]) {
+    let mut input = Input::new(bytes);
+    if input.byte() < 0x80 {
+        let (signals, count) = (input.byte() & 63, input.short());
+        let columns = input.rest();
+        bounded(0, || match signals {
+            0..16 => decode(Decoder::<16>::new(columns, count, signals), signals),
+            _ => decode(Decoder::<64>::new(columns, count, signals + 1), signals + 1),
+        });
+    } else {
+        round_trip(&mut input);
+    }
+}
+
+/// Decodes to the end, or to an error, which ends it; holds every sample against the catalogue.
+pub fn decode<const N: usize>(mut decoder: Decoder<'_, N>, signals: u8) {
+    let mut left = decoder.size_hint().1.unwrap();
+    while let Some(decoded) = decoder.next() {
+        let Ok(sample) = decoded else {
+            assert!(decoder.next().is_none(), "an error that is not the end");
+            return;
+        };
+        assert!(sample.signal.0 < signals, "a signal that the catalogue does not have");
+        left -= 1;
+    }
+    assert_eq!(left, 0, "fewer samples than were said to be there, and no error");
+}
+
+/// Samples as the input says, through encoder and decoder.
+fn round_trip(input: &mut Input<'_>) {
+    let signals = (input.byte() & 63) + 1;
+    let mut samples = [NONE; SAMPLES_MAX];
+    let mut buffer = [0; SAMPLES_MAX * SAMPLE_BYTES_MAX];
+    // A smaller buffer fills up: what was refused must have changed nothing.
+    let room = usize::from(input.short()) % buffer.len();
+    let buffer = &mut buffer[..room];
+    let mut encoder = Encoder::<64>::new(signals);
+    let mut pushed = 0;
+    let mut last = NONE;
+    while !input.is_empty() && pushed < SAMPLES_MAX {
+        let signal = SignalIndex(input.byte());
+        let tick = last.tick.wrapping_add(input.number());
+        let raw = last.raw.wrapping_add(input.number());
+        let sample = Sample { tick, signal, raw };
+        last = sample;
+        if encoder.push(buffer, sample).is_ok() {
+            assert!(signal.0 < signals);
+            samples[pushed] = sample;
+            pushed += 1;
+        }
+    }
+    assert_eq!(usize::from(encoder.count()), pushed);
+    let Ok(len) = encoder.finish(buffer) else {
+        assert!(pushed == 0 || room < SAMPLE_BYTES_MAX, "no room to end what had room");
+        return;
+    };
+    let count = u16::try_from(pushed).unwrap();
+    let mut decoder = Decoder::<64>::new(&buffer[..len], count, signals);
+    for sample in &samples[..pushed] {
+        assert_eq!(decoder.next(), Some(Ok(*sample)));
+    }
+    assert_eq!(decoder.next(), None);
+}
+
+pub fn seeds() -> Vec<Vec<u8>> {
+    let coded = columns(&samples());
+    let count = u16::try_from(samples().len()).unwrap().to_le_bytes();
+    let own = [1, 2, 0, 0, 4, 7, 1, 1, 0, 0x82, 3, 4, 0, 0, 9, 2, 0, 0x87, 1, 2, 3, 4, 5, 6, 7, 8];
+    vec![
+        [&[0, 63][..], &count, &coded].concat(),
+        [&[0, 3][..], &count, &coded].concat(),
+        [&[0, 63][..], &count, &coded[..coded.len() / 2]].concat(),
+        [&[0x80, 3, 0xff, 2][..], &own, &own].concat(),
+        [&[0x80, 63, 40, 0][..], &own, &own, &own].concat(),
+    ]
+}
