@@ -15,7 +15,9 @@ const BYTES_MAX: usize = 3 * 1024;
 const INPUT_MAX: usize = 400;
 
 fn path(target: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target)
+    let package = std::env::var_os("CARGO_MANIFEST_DIR");
+    let package = package.map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
+    package.join("corpus").join(target)
 }
 
 /// A target's committed inputs, each with its word.

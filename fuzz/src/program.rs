@@ -48,9 +48,11 @@ fn unpack(target: &Target, dir: &Path) {
     for (at, input) in all.enumerate() {
         std::fs::write(inputs.join(format!("{at:04}")), input).expect("writing the corpus");
     }
-    let words = target.words.iter().map(|word| format!("\"{}\"\n", word.escape_ascii()));
-    // libFuzzer knows no other escapes than these.
-    let words = words.map(|word| word.replace("\\r", "\\x0d").replace("\\n", "\\x0a"));
+    // libFuzzer knows few other escapes.
+    let escaped = |word: &&[u8]| {
+        word.iter().fold(String::new(), |line, byte| line + &format!("\\x{byte:02x}"))
+    };
+    let words = target.words.iter().map(|word| format!("\"{}\"\n", escaped(word)));
     let file = dir.join(format!("{}.dict", target.name));
     std::fs::write(file, words.collect::<String>()).expect("writing the dictionary");
 }

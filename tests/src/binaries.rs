@@ -14,10 +14,13 @@ pub struct Binaries {
     pub simulator: PathBuf,
 }
 
-/// The checkout's root.
+/// The checkout's root: that of the package which cargo runs, since checkouts that share a target
+/// directory share what is compiled too, paths included.
 pub fn root() -> PathBuf {
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-    manifest.parent().unwrap_or(manifest).to_owned()
+    let package = std::env::var_os("CARGO_MANIFEST_DIR");
+    let package = package.map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
+    let root = package.ancestors().find(|dir| dir.join("Cargo.lock").exists());
+    root.unwrap_or(&package).to_owned()
 }
 
 /// `cargo` in the checkout's root, as if from a shell: what an outer cargo says about the package that

@@ -252,6 +252,40 @@ mod tests {
         }
     }
 
+    /// The area after one boot, and behind it an entry of which a bit flipped.
+    fn hurt(next: SystemState) -> SystemState {
+        let mut flash = Flash::new(3, 1);
+        let mut system = System::open(&mut flash, &REGION).unwrap();
+        system.write(&mut flash, state(1)).unwrap();
+        let at = REGION.start as usize + ENTRY_LEN;
+        let mut entry = encode(2, &next);
+        entry[9] ^= 4;
+        flash.bytes_mut()[at..at + ENTRY_LEN].copy_from_slice(&entry);
+        System::open(&mut flash, &REGION).unwrap().state()
+    }
+
+    #[test]
+    fn an_entry_with_a_flipped_bit_counts_if_it_can_be_the_next() {
+        let next = SystemState { boot: 2, formats: 3, clean: true };
+        // Whether the device was stopped in order nobody knows of it.
+        assert_eq!(hurt(next), SystemState { clean: false, ..next });
+        assert_eq!(hurt(SystemState { boot: 2 + STEP_MAX, ..next }), state(1));
+        assert_eq!(hurt(SystemState { boot: 0, ..next }), state(1));
+        assert_eq!(hurt(SystemState { formats: 4 + STEP_MAX, ..next }), state(1));
+    }
+
+    #[test]
+    fn a_sector_is_used_to_its_end() {
+        let mut flash = Flash::new(3, 1);
+        let mut system = System::open(&mut flash, &REGION).unwrap();
+        for entry in 1..=256 / STRIDE {
+            system.write(&mut flash, state(entry)).unwrap();
+        }
+        assert_eq!(flash.erases[1] + flash.erases[2], 1);
+        system.write(&mut flash, state(99)).unwrap();
+        assert_eq!(flash.erases[1] + flash.erases[2], 2);
+    }
+
     #[test]
     fn what_a_boot_would_find_is_written_whatever_the_flash_says() {
         let mut flash = Flash::new(3, 1);

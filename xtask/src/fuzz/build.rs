@@ -123,6 +123,8 @@ impl Programs {
 fn asking(program: &Path, what: &str, dir: &OsStr) -> Command {
     let mut command = Command::new(program);
     command.env("MILEPOST_FUZZ_DO", what).env("MILEPOST_FUZZ_DIR", dir);
+    // As if cargo ran it.
+    command.env("CARGO_MANIFEST_DIR", root().join("fuzz"));
     command
 }
 

@@ -13,14 +13,18 @@ use super::truth::{From, Measured, Truth, Violation};
 /// Takes all that the files hold into what is known of the sink; of one that was removed, what comes
 /// before its end, behind which there may be anything.
 pub(super) fn read(slot: &Slot, is_removed: bool) -> Result<(), Violation> {
-    let dir = sinks_dir(&slot.home);
-    let is_log = |path: &PathBuf| {
-        path.parent() == Some(&dir) && path.extension().is_some_and(|end| end == "ndjson")
-    };
     let mut upstream = slot.model.upstream();
-    // In the order of their numbers.
-    for (path, bytes) in slot.disk.files().into_iter().filter(|(path, _)| is_log(path)) {
-        for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+    let mut erased = slot.erased.iter().peekable();
+    let mut before = 0;
+    for (path, bytes) in logs(slot) {
+        for line in bytes.split(|byte| *byte == b'\n') {
+            while let Some(erased) = erased.next_if(|erased| erased.behind <= before) {
+                upstream.truth.erased(erased.of, erased.next);
+            }
+            before += line.len() + 1;
+            if line.is_empty() {
+                continue;
+            }
             if take(&mut upstream.truth, line).is_none() {
                 if is_removed {
                     return Ok(());
@@ -30,8 +34,22 @@ pub(super) fn read(slot: &Slot, is_removed: bool) -> Result<(), Violation> {
                 return Err(Violation::new("I2", what));
             }
         }
+        // Behind the last line is no line.
+        before -= 1;
+    }
+    for erased in erased {
+        upstream.truth.erased(erased.of, erased.next);
     }
     Ok(())
+}
+
+/// The files, in the order of their numbers.
+pub(super) fn logs(slot: &Slot) -> Vec<(PathBuf, Vec<u8>)> {
+    let dir = sinks_dir(&slot.home);
+    let is_log = |path: &PathBuf| {
+        path.parent() == Some(&dir) && path.extension().is_some_and(|end| end == "ndjson")
+    };
+    slot.disk.files().into_iter().filter(|(path, _)| is_log(path)).collect()
 }
 
 fn take(truth: &mut Truth, line: &[u8]) -> Option<()> {

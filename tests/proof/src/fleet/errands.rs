@@ -175,8 +175,8 @@ impl Host {
             return Came::Not;
         }
         life.acceptor.forget(&device);
-        for slot in self.slots.iter().chain(&self.retired) {
-            slot.model.upstream().truth.erased(errand.of, errand.next);
+        for slot in self.slots.iter_mut().chain(&mut self.retired) {
+            slot.erase(errand.of, errand.next);
         }
         if life.acceptor.erase(now_ms, &device).is_err() {
             return Came::Not;

@@ -5,10 +5,11 @@ use agent::privacy::{Policy, PrivacyConfig};
 use agent::sink::{AnySink, FileSink, FileSinkConfig, Resume, SinkError};
 use agent::storage::faulty::Faulty;
 
+use super::documents;
 use super::fault::Kind;
 use super::life::{Life, data_dir, shared, sinks_dir};
 use super::sink::{ModelSink, Work};
-use super::source::PATHS;
+use super::source::{Lineage, PATHS};
 use super::truth::Truth;
 
 /// Bytes of a file of the file sink: so few that there are many.
@@ -26,6 +27,18 @@ pub(super) struct Slot {
     pub disk: Faulty,
     /// Where on it: what it was called first.
     pub home: String,
+    /// What was erased while files, which keep what they have, were so long.
+    pub erased: Vec<Erased>,
+}
+
+/// A device that was erased.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Erased {
+    pub of: Lineage,
+    /// The place of its next sample.
+    pub next: u64,
+    /// How long all files of the sink were.
+    pub behind: usize,
 }
 
 /// The policy that lets everything out but these signals.
@@ -48,7 +61,19 @@ impl Slot {
     ) -> Self {
         let model = ModelSink::default();
         model.upstream().truth = truth;
-        Self { home: name.clone(), name, kind, may_lose, model, disk }
+        Self { home: name.clone(), name, kind, may_lose, model, disk, erased: Vec::new() }
+    }
+
+    /// From here on nothing comes of what a device has measured before this sample.
+    pub(super) fn erase(&mut self, of: Lineage, next: u64) {
+        match self.kind {
+            Kind::Model => self.model.upstream().truth.erased(of, next),
+            Kind::File if self.erased.iter().any(|erased| erased.of == of) => {}
+            Kind::File => {
+                let behind = documents::logs(self).iter().map(|(_, bytes)| bytes.len()).sum();
+                self.erased.push(Erased { of, next, behind });
+            }
+        }
     }
 
     /// Whether it had everything from the beginning, and its upstream says at once what came.
