@@ -39,7 +39,7 @@ fn expected(planted: Planted) -> &'static str {
         Planted::CursorAfterUnlink | Planted::SeqReused | Planted::JournalForgotten => {
             "more are said to be lost than are"
         }
-        _ => "are missing, and no loss says so",
+        Planted::ForkNotNoticed => "are missing, and no loss says so",
     }
 }
 

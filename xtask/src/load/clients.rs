@@ -44,8 +44,8 @@ fn one(load: &Storm, ground: &Ground, herd: bool) -> Result<Value> {
     let keys = ground.register(&home, load.clients)?;
     let agent = home.start()?;
     let mut players = start(load, ground, &home, &keys.to_string_lossy(), herd)?;
-    players.order(&format!("measure {}", load.frames))?;
     let begun = now();
+    players.measure(load.frames)?;
     settle(&mut players, load.clients)?;
     let connected_s = seconds(begun.elapsed());
     let (connected, refused) = (players.count("connected"), players.count("busy"));
@@ -53,7 +53,7 @@ fn one(load: &Storm, ground: &Ground, herd: bool) -> Result<Value> {
     let counted = ["attempts", "failed", "busy", "hellos"].map(|what| players.count(what));
 
     agent.kill()?;
-    players.order(&format!("measure {}", load.frames))?;
+    players.measure(load.frames)?;
     players.order("leave")?;
     let (restarted, restarted_ms) = (now(), unix_ms());
     let mut agent = home.spawn()?;
@@ -138,7 +138,7 @@ fn start(
             arguments.push("--herd".to_owned());
         }
         let log = ground.dir.join("clients.log");
-        players.0.push(Player::start(&ground.load, &arguments, &log)?);
+        players.all.push(Player::start(&ground.load, &arguments, &log)?);
     }
     Ok(players)
 }

@@ -138,7 +138,7 @@ fn start(
     while first < load.clients {
         let clients = EACH_MAX.min(load.clients - first);
         let listen = home.listen.to_string();
-        let (from, process) = (first.to_string(), players.0.len() + 2);
+        let (from, process) = (first.to_string(), players.all.len() + 2);
         let (clients_said, address) = (clients.to_string(), format!("127.0.0.{process}"));
         let mut arguments = [
             "idle",
@@ -157,7 +157,7 @@ fn start(
         for kind in kinds {
             arguments.extend(["--kind", kind].map(str::to_owned));
         }
-        players.0.push(Player::start(&ground.load, &arguments, &ground.dir.join("idle.log"))?);
+        players.all.push(Player::start(&ground.load, &arguments, &ground.dir.join("idle.log"))?);
         first += clients;
     }
     Ok(players)

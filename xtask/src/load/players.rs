@@ -76,22 +76,36 @@ impl Drop for Player {
 
 /// Several of them, as one.
 #[derive(Debug, Default)]
-pub struct Players(pub Vec<Player>);
+pub struct Players {
+    pub all: Vec<Player>,
+    /// Frames that each device was told to measure.
+    measured: u64,
+}
 
 impl Players {
     /// Tells all of them.
     pub fn order(&mut self, line: &str) -> Result<()> {
-        self.0.iter_mut().try_for_each(|player| player.order(line))
+        self.all.iter_mut().try_for_each(|player| player.order(line))
+    }
+
+    /// Tells all devices to measure so many frames more; what is counted from then on is of these.
+    pub fn measure(&mut self, frames: u64) -> Result<()> {
+        self.order(&format!("measure {frames}"))?;
+        self.measured += frames;
+        until("the clients' word", Duration::from_secs(30), || {
+            self.are_alive()?;
+            Ok(self.all.iter().all(|player| player.count("measured") == self.measured))
+        })
     }
 
     /// A count, summed up.
     pub fn count(&self, what: &str) -> u64 {
-        self.0.iter().map(|player| player.count(what)).sum()
+        self.all.iter().map(|player| player.count(what)).sum()
     }
 
     /// Fails if one has ended.
     pub fn are_alive(&mut self) -> Result<()> {
-        for player in &mut self.0 {
+        for player in &mut self.all {
             if let Some(status) = player.child.try_wait()? {
                 bail!("clients ended: {status}");
             }
@@ -101,12 +115,12 @@ impl Players {
 
     /// When each device was held, in milliseconds since 1970, in order.
     pub fn held_at(&mut self) -> Result<Vec<u64>> {
-        for player in &self.0 {
+        for player in &self.all {
             player.said.lock().unwrap_or_else(PoisonError::into_inner).held_at = None;
         }
         self.order("times")?;
         let mut times = Vec::new();
-        for player in &self.0 {
+        for player in &self.all {
             until("the clients' times", Duration::from_secs(30), || {
                 let said = player.said.lock().unwrap_or_else(PoisonError::into_inner);
                 Ok(said.held_at.is_some())

@@ -81,6 +81,7 @@ impl Tally {
 
     pub fn to_json(&self) -> Value {
         json!({
+            "measured": *self.measured.borrow(),
             "connected": self.connected.get(),
             "held": self.held.get(),
             "attempts": self.attempts.get(),
