@@ -23,10 +23,8 @@ pub fn bounded<T>(most: usize, parser: impl FnOnce() -> T) -> T {
     let before = MEMORY.current_usage();
     let parsed = parser();
     let taken = MEMORY.peak_usage().saturating_sub(before);
-    if taken > PEAK.load(Ordering::Relaxed) {
-        PEAK.store(taken, Ordering::Relaxed);
-        assert!(taken <= most, "{taken} bytes were allocated at once, and {most} may be");
-    }
+    PEAK.fetch_max(taken, Ordering::Relaxed);
+    assert!(taken <= most, "{taken} bytes were allocated at once, and {most} may be");
     parsed
 }
 

@@ -132,16 +132,19 @@ impl World {
 
     /// A device that was rolled back, and an agent that was, or that it had not spoken to: neither
     /// can tell that the other's numbers are of another history, and sinks know numbers alone. And of a
-    /// ring that was gone before it met the device, nobody tells it.
+    /// ring that a fork left behind, nobody tells the one of two agents that never met it.
     pub(super) fn allow_two_histories(&mut self) {
         if !self.was_restored && self.hosts.len() == 1 {
             return;
         }
+        let are_two = self.hosts.len() > 1;
         let rolled = self.devices.iter().filter(|device| device.was_rolled_back);
         for of in rolled.map(|device| device.drive.of).collect::<Vec<Lineage>>() {
             self.each_truth(|truth| {
                 truth.allow(of, Lane::Bulk, ALL);
-                truth.allow(of, Lane::Latest, ALL);
+                if are_two {
+                    truth.allow(of, Lane::Latest, ALL);
+                }
             });
         }
     }
