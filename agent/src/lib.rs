@@ -2,7 +2,6 @@
 
 pub mod lock;
 pub mod owner;
-pub mod storage;
 pub mod state;
 pub mod upgrade;
 pub mod logging;
@@ -15,7 +14,6 @@ pub mod intake;
 pub mod open;
 pub mod dedup;
 pub mod rings;
-pub mod journal;
 pub mod activity;
 pub mod accept;
 pub mod catalogues;
@@ -37,3 +35,5 @@ pub mod run;
 #[doc(hidden)]
 #[cfg(feature = "model")]
 pub mod fuzzing;
+
+pub use {journal, storage};

@@ -44,7 +44,12 @@ pub const AREAS: [Area; 5] = [
         ],
         without: &[],
     },
-    Area { name: "journal", package: "milepost", files: &["agent/src/journal/"], without: &[] },
+    Area {
+        name: "journal",
+        package: "milepost-journal",
+        files: &["agent/journal/src/"],
+        without: &[],
+    },
     Area {
         name: "forward",
         package: "milepost",

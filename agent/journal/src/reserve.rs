@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use crate::storage::{Room, Storage};
+use storage::{Room, Storage};
 
 /// How much is left to others, and how much there was when that was looked at last.
 #[derive(Clone, Copy, Debug)]

@@ -5,6 +5,7 @@
 //! POSIX's, at its weakest: what was written is durable after [`File::sync`], a name created,
 //! renamed or removed after [`Storage::sync_dir`], and after a failed sync nothing is known about
 //! the bytes it covered; never sync them again, write them anew elsewhere.
+#![forbid(unsafe_code)]
 
 use std::fmt::Debug;
 use std::io;

@@ -13,7 +13,7 @@ use super::error::is_no_space;
 use super::fields::{Fields, put_counts};
 use super::flaws::first_difference;
 use super::segment::Unfinished;
-use crate::storage::{SharedStorage, Storage};
+use storage::{SharedStorage, Storage};
 
 const MAGIC: [u8; 4] = *b"MPEp";
 const SLOT_LEN: usize = 128;

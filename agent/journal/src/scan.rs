@@ -7,7 +7,7 @@ use protocol::Counts;
 use super::Position;
 use super::record::{self, RECORD_LEN_MAX, Record, Seed};
 use super::segment::offset_of;
-use crate::storage::File;
+use storage::File;
 
 /// Bytes a scan holds. At least one record and one block.
 const WINDOW_LEN: usize = 64 * 1024;

@@ -1,7 +1,7 @@
 //! Full disks, full journals, full buffers; pruning; many threads.
 
 use super::*;
-use crate::storage::Disk;
+use storage::Disk;
 
 #[test]
 fn full_disk_loses_nothing_and_heals() {

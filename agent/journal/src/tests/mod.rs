@@ -7,7 +7,7 @@ use std::sync::Arc;
 use protocol::{Counts, Lane, RingId, Seq};
 
 use super::*;
-use crate::storage::faulty::{Fault, Faulty, Leaves};
+use storage::faulty::{Fault, Faulty, Leaves};
 
 mod damage;
 mod faults;

@@ -10,7 +10,7 @@ use super::error::is_no_space;
 use super::reader::Shared;
 use super::record::{self, Entry, Seed};
 use super::segment::{HEADER_LEN, Header, Segment, Unfinished, lane_dir, offset_of};
-use crate::storage::{File, SharedStorage};
+use storage::{File, SharedStorage};
 
 /// What the buffer shrinks to once it is written.
 const PENDING_KEPT: usize = 256 * 1024;

@@ -11,7 +11,7 @@ use super::flaws::{self, Flaw};
 use super::reader::Shared;
 use super::recovery::Survey;
 use super::{DAMAGES_LISTED_MAX, Damage, Item, JournalError, JournalTail};
-use crate::storage::SharedStorage;
+use storage::SharedStorage;
 
 /// What a journal holds.
 #[derive(Clone, PartialEq, Eq, Debug)]

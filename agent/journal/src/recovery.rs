@@ -15,7 +15,7 @@ use super::segment::{
     self, FORMAT_VERSION, HEADER_LEN, Header, HeaderRead, Segment, Unfinished, lane_dir, offset_of,
     path_of,
 };
-use crate::storage::{SharedStorage, Storage};
+use storage::{SharedStorage, Storage};
 
 /// Bytes copied at once.
 const COPY_LEN: usize = 64 * 1024;

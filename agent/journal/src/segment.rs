@@ -8,7 +8,7 @@ use protocol::Lane;
 use super::cursor::{Epoch, Identity, Point, Position};
 use super::fields::{Fields, put_counts};
 use super::flaws::first_difference;
-use crate::storage::{File, SharedStorage, Storage};
+use storage::{File, SharedStorage, Storage};
 
 const MAGIC: [u8; 8] = *b"MPJSEG\r\n";
 /// The format this version writes, and the only one it reads.

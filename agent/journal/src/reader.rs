@@ -12,7 +12,7 @@ use super::epochs::Epochs;
 use super::record::{Entry, Seed};
 use super::scan::{Scan, Span, Step};
 use super::segment::{Segment, lane_dir, path_of};
-use crate::storage::{File, SharedStorage};
+use storage::{File, SharedStorage};
 
 /// What writer and readers share.
 #[derive(Debug)]

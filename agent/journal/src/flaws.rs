@@ -14,7 +14,7 @@ use super::error::JournalError;
 use super::record::{self, RECORD_LEN_MAX, Seed};
 use super::recovery::Survey;
 use super::segment::{Header, Segment, lane_dir, offset_of, path_of};
-use crate::storage::Storage;
+use storage::Storage;
 
 /// A place that is not as it was written.
 #[derive(Clone, PartialEq, Eq, Debug)]

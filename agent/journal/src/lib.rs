@@ -99,6 +99,7 @@
 //! | lanes | 3 x (8 + 8 + 8) | where the lane ended: position, samples, events |
 //! | CRC32C | 4 | over the above |
 //! | zeros | to 128 | |
+#![forbid(unsafe_code)]
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -108,7 +109,7 @@ use protocol::frame::FRAME_LEN_MAX;
 use protocol::{JournalInstance, Lane};
 use tokio::sync::watch;
 
-use crate::storage::{SharedStorage, Storage};
+use storage::{SharedStorage, Storage};
 
 mod error;
 mod cursor;
@@ -123,8 +124,9 @@ mod reserve;
 mod reader;
 mod flaws;
 mod verify;
+#[doc(hidden)]
 #[cfg(feature = "model")]
-pub(crate) mod fuzzing;
+pub mod fuzzing;
 mod snapshot;
 #[cfg(test)]
 mod tests;
