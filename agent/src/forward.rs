@@ -31,6 +31,7 @@ mod backoff;
 pub mod continuity;
 pub mod dead_letters;
 mod handle;
+mod names;
 mod opener;
 mod origins;
 pub mod parked;
@@ -213,7 +214,8 @@ impl<O: OpenFrame, C: CatalogueSource> Forwarder<O, C> {
         let begun = start::begin(storage, &config, &tail, &sink, resume)?;
         let (dead_letters, parked) = (begun.dead_letters, begun.parked);
         let continuity = begun.continuity;
-        let parts = Parts { opener, catalogues, policy, continuity, dead_letters, parked };
+        let name = config.name.clone();
+        let parts = Parts { name, opener, catalogues, policy, continuity, dead_letters, parked };
         let drain_from = if begun.reconciled { tail.ends().positions } else { Positions::ZERO };
         let stage = Stage::new(parts, tail.clone(), &begun.state, drain_from, begun.holes);
         let positions = stage.positions();

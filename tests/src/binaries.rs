@@ -75,13 +75,34 @@ pub fn files_in(data: &Path, folders: &[&str], kinds: &[&str]) -> Result<Vec<Pat
 impl Binaries {
     /// Builds both and says where they are.
     pub fn build(release: bool) -> Result<Self> {
-        let mut what = vec!["-p", "milepost", "-p", "milepost-sim", "--bins"];
+        Ok(Self::beside(&[], release)?.0)
+    }
+
+    /// Builds both beside the packages `others`, at once, and gives the programs of all of them:
+    /// apart, what they need of each other's crates differs and would be built again for each.
+    pub fn beside(others: &[&str], release: bool) -> Result<(Self, Programs)> {
+        let mut what = vec!["--bins"];
+        for package in ["milepost", "milepost-sim"].iter().chain(others) {
+            what.extend(["-p", package]);
+        }
         if release {
             what.push("--release");
         }
-        let messages = build(&what)?;
-        let find = |name| executable(&messages, name);
-        Ok(Self { agent: find("milepost")?, simulator: find("milepost-sim")? })
+        let programs = Programs(build(&what)?);
+        let both =
+            Self { agent: programs.find("milepost")?, simulator: programs.find("milepost-sim")? };
+        Ok((both, programs))
+    }
+}
+
+/// What cargo said that it built.
+#[derive(Debug)]
+pub struct Programs(String);
+
+impl Programs {
+    /// Where the program of this name is.
+    pub fn find(&self, name: &str) -> Result<PathBuf> {
+        executable(&self.0, name)
     }
 }
 

@@ -44,6 +44,8 @@ pub enum Held {
 /// What the stage works with; made at the start.
 #[derive(Debug)]
 pub struct Parts<O, C> {
+    /// What the sink is called.
+    pub name: String,
     /// Opens frames.
     pub opener: O,
     /// Knows catalogues.
@@ -158,7 +160,8 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
             positions: self.positions,
             totals: self.totals,
         };
-        Ok(CursorState { journal: Some(journal), tallies, dead_letters, parked })
+        let name = self.parts.name.clone();
+        Ok(CursorState { journal: Some(journal), tallies, dead_letters, parked, name })
     }
 
     /// The sink has the batch and the cursor; the next one begins, with this much room.

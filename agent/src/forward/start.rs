@@ -1,13 +1,13 @@
 //! Where a forwarder begins: at its cursor, at the journal's oldest entry, or by identity.
 
 use std::io;
-use std::path::Path;
 
 use protocol::loss::LossReason;
 use protocol::{Counts, Lane};
 
 use super::continuity::{Advance, Continuity, Snapshots};
 use super::dead_letters::DeadLetters;
+use super::names;
 use super::parked::Parked;
 use super::stage::is_pruned;
 use super::{ForwardError, ForwarderConfig};
@@ -41,29 +41,56 @@ pub(super) fn begin(
 ) -> Result<Start, ForwardError> {
     let path = config.data_dir.join("cursors").join(format!("{}.rings", config.name));
     let snapshots = Snapshots::new(storage.clone(), path);
-    let kept = snapshots.read()?;
+    let mut resume = resume;
+    let cursor = match &mut resume {
+        Resume::Fresh => None,
+        Resume::At(state) => Some(&mut **state),
+        Resume::Reconcile(reconcile) => reconcile.cursor.as_mut(),
+    };
+    // Under a new name there is no snapshot of this sink, or it is another one's.
+    let is_renamed = match cursor {
+        Some(cursor) => names::follow(storage, config, cursor)?,
+        None => false,
+    };
+    let kept = if is_renamed { None } else { snapshots.read()? };
     let mut start = match resume {
         Resume::Fresh => {
-            let state = CursorState::default();
+            // A sink that bore this name before may have left dead letters; what waited for it is
+            // still in the journal, or none of this sink's.
+            let (letters, _) = logs(config);
+            let dead_letters = end_or_next(storage, &letters, None)?;
+            let state = CursorState { dead_letters, ..CursorState::default() };
             Start::new(storage, config, tail, snapshots, state, Continuity::default())?
         }
         Resume::At(state) => {
             let usable = kept.filter(|(_, at)| precedes(at, state.journal));
+            let is_known = usable.is_some();
             let (mut continuity, from) =
                 usable.map_or_else(Default::default, |(continuity, at)| (continuity, at.positions));
-            if let Some(cursor) = &state.journal
-                && reread(tail, from, cursor.positions, &mut continuity)? == Reread::Damaged
-            {
-                // What is gone from there was forwarded: the devices may send it again.
-                tracing::warn!(
-                    sink = %config.name,
-                    "the journal is damaged where it was forwarded: asking the sink what it holds"
-                );
+            let mut ask = None;
+            if let Some(cursor) = &state.journal {
+                let reread = reread(tail, from, cursor.positions, &mut continuity)?;
+                if reread == Reread::Damaged {
+                    // What is gone from there was forwarded: the devices may send it again.
+                    ask = Some("the journal is damaged where it was forwarded");
+                } else if !is_known {
+                    // It may know more than this journal, which may be an older copy's successor.
+                    ask = Some("it is not on record what the sink holds of each ring");
+                }
+            }
+            if let Some(why) = ask {
+                tracing::warn!(sink = %config.name, "{why}: asking the sink");
                 for (ring, last) in sink.delivered()? {
                     continuity.delivered(ring, last);
                 }
             }
-            Start::new(storage, config, tail, snapshots, *state, continuity)?
+            let mut start = Start::new(storage, config, tail, snapshots, *state, continuity)?;
+            if !is_known {
+                for (ring, last) in start.parked.rings() {
+                    start.continuity.delivered(ring, last);
+                }
+            }
+            start
         }
         Resume::Reconcile(reconcile) => {
             by_identity(storage, config, tail, snapshots, kept, *reconcile)?
@@ -127,7 +154,7 @@ fn by_identity(
     let counted = cursor.as_ref().map(|cursor| cursor.tallies.clone());
     // Where nothing tells where these end, or they are older than what does, because they were
     // restored, they stay as they are, and go on in a new file.
-    let (letters, parked) = (dead_letters(&config.data_dir, &config.name), parked_log(config));
+    let (letters, parked) = logs(config);
     let kept_ends = cursor.as_ref().map(|cursor| (cursor.dead_letters, cursor.parked));
     let (letters_end, parked_end) = kept_ends.unzip();
     state.dead_letters = end_or_next(storage, &letters, letters_end)?;
@@ -216,12 +243,11 @@ fn reread(
     Ok(reread)
 }
 
-fn dead_letters(data_dir: &Path, name: &str) -> Naming {
-    Naming { dir: data_dir.join("dead-letters"), stem: name.to_owned(), suffix: "ndjson" }
-}
-
-fn parked_log(config: &ForwarderConfig) -> Naming {
-    Naming { dir: config.data_dir.join("parked"), stem: config.name.clone(), suffix: "log" }
+/// Its dead letters, and what waits.
+fn logs(config: &ForwarderConfig) -> (Naming, Naming) {
+    let naming =
+        |dir, suffix| Naming { dir: config.data_dir.join(dir), stem: config.name.clone(), suffix };
+    (naming("dead-letters", "ndjson"), naming("parked", "log"))
 }
 
 /// The end of a log, if its files reach there; otherwise a new file's beginning, behind all others.

@@ -88,7 +88,7 @@ impl FileSink {
         storage.create_dir_all(&config.dir).map_err(failed)?;
         let path = config.dir.join(".milepost-cursor");
         let (slots, record) = Slots::open(storage.clone(), &path).map_err(failed)?;
-        let cursor = record.and_then(|record| postcard::from_bytes::<FileCursor>(&record).ok());
+        let cursor = record.and_then(|record| super::decode_cursor::<FileCursor>(&record).ok());
         let numbers = naming.numbers(storage).map_err(failed)?;
         let after_last = LogEnd { file: numbers.last().map_or(1, |last| last + 1), len: 0 };
         let unvouched = |last: Option<Box<CursorState>>, why: &str| FileCursor {

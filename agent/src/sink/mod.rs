@@ -8,6 +8,7 @@ use std::fmt;
 use std::io;
 
 use protocol::{DeviceId, RingId, Seq};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::journal::JournalCursor;
@@ -42,6 +43,16 @@ pub struct CursorState {
     pub dead_letters: LogEnd,
     /// The end of the parked frames.
     pub parked: LogEnd,
+    /// What the sink was called then: files beside the journal bear its name. Empty in a cursor of
+    /// the time before it was kept.
+    pub name: String,
+}
+
+/// Reads a record that ends with a [`CursorState`], also of the time before the name was kept.
+fn decode_cursor<T: DeserializeOwned>(record: &[u8]) -> postcard::Result<T> {
+    const NO_NAME: u8 = 0;
+    postcard::from_bytes(record)
+        .or_else(|error| postcard::from_bytes(&[record, &[NO_NAME]].concat()).map_err(|_| error))
 }
 
 /// What a sink holds when it is opened.

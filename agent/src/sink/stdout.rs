@@ -41,7 +41,7 @@ impl StdoutSink {
     ) -> Result<(Self, Resume), SinkError> {
         let (slots, record) = Slots::open(storage.clone(), path)
             .map_err(|error| SinkError::retry("cannot open the cursor", &error))?;
-        let cursor = record.and_then(|record| postcard::from_bytes::<CursorState>(&record).ok());
+        let cursor = record.and_then(|record| super::decode_cursor::<CursorState>(&record).ok());
         let resume = match cursor {
             None => Resume::Fresh,
             Some(state) if state.journal.is_none_or(|at| journal.validates(&at)) => {

@@ -57,7 +57,7 @@ impl StoreSink {
         let resume = match standing {
             Standing::Empty => Resume::Fresh,
             Standing::NoCursor(why) => reconcile(&engine, why, None, false)?,
-            Standing::Cursor(bytes) => match postcard::from_bytes::<CursorState>(&bytes) {
+            Standing::Cursor(bytes) => match super::decode_cursor::<CursorState>(&bytes) {
                 Err(_) => reconcile(&engine, "the cursor is unreadable".to_owned(), None, false)?,
                 Ok(state) => match holds(&state, journal) {
                     Holds::Yes => Resume::At(Box::new(state)),

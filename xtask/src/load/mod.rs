@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::Subcommand;
 use serde_json::{Map, Value, json};
 use world::agent::AgentHome;
-use world::binaries::{Binaries, built, root};
+use world::binaries::{Binaries, root};
 use world::process::{Process, until};
 
 pub mod backlog;
@@ -139,12 +139,8 @@ pub struct Ground {
 impl Ground {
     /// Builds everything, optimised or not, and clears the load's directory.
     pub fn new(name: &str, release: bool) -> Result<Self> {
-        let binaries = Binaries::build(release)?;
-        let mut what = vec!["-p", "milepost-proof", "--bin", "milepost-load"];
-        if release {
-            what.push("--release");
-        }
-        let load = built(&what, "milepost-load")?;
+        let (binaries, programs) = Binaries::beside(&["milepost-proof"], release)?;
+        let load = programs.find("milepost-load")?;
         let dir = root().join(format!("target/load-{name}"));
         if dir.exists() {
             std::fs::remove_dir_all(&dir)?;

@@ -1,0 +1,69 @@
+//! A sink that was given another name: what was set aside for it bears the name that it had, and
+//! goes with it.
+
+use std::io;
+
+use super::ForwarderConfig;
+use crate::sink::{CursorState, LogEnd, Naming};
+use crate::storage::SharedStorage;
+
+/// Whether the sink was called otherwise when the cursor was written. Then its dead letters and what
+/// waits for catalogues bear the new name from here on, and the cursor tells where they end.
+///
+/// Errors: files of that name are another sink's (`AlreadyExists`).
+pub(super) fn follow(
+    storage: &SharedStorage,
+    config: &ForwarderConfig,
+    cursor: &mut CursorState,
+) -> io::Result<bool> {
+    if cursor.name.is_empty() || cursor.name == config.name {
+        return Ok(false);
+    }
+    tracing::info!(sink = %config.name, was = %cursor.name, "the sink has another name");
+    let naming = |dir, stem: &str, suffix| Naming {
+        dir: config.data_dir.join(dir),
+        stem: stem.to_owned(),
+        suffix,
+    };
+    for (dir, suffix, end) in [
+        ("dead-letters", "ndjson", &mut cursor.dead_letters),
+        ("parked", "log", &mut cursor.parked),
+    ] {
+        let (was, is) = (naming(dir, &cursor.name, suffix), naming(dir, &config.name, suffix));
+        *end = take_along(storage, &was, &is, *end)?;
+    }
+    Ok(true)
+}
+
+/// Renames the files up to `end`; where they end under the new name. Goes on where it was cut off.
+fn take_along(
+    storage: &SharedStorage,
+    was: &Naming,
+    is: &Naming,
+    end: LogEnd,
+) -> io::Result<LogEnd> {
+    let others = is.numbers(storage)?;
+    // The last one may have been begun by another sink that took the old name.
+    let are_its = |file: &u32| *file < end.file || (*file == end.file && end.len > 0);
+    let mut moved = false;
+    for file in was.numbers(storage)?.into_iter().filter(are_its) {
+        if others.contains(&file) {
+            let (was, is) = (was.path(file), is.path(file));
+            let why = format!(
+                "{} cannot become {}, which is another sink's: give the sink a name that no sink \
+                 had, or move that file away",
+                was.display(),
+                is.display()
+            );
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, why));
+        }
+        storage.rename(&was.path(file), &is.path(file))?;
+        moved = true;
+    }
+    if moved {
+        storage.sync_dir(&is.dir)?;
+    }
+    let next = others.last().map_or(1, |last| last.saturating_add(1));
+    // Nothing of it is in a file that is not begun: not to begin one that is another's.
+    Ok(if end.len == 0 { LogEnd { file: end.file.max(next), len: 0 } } else { end })
+}
