@@ -158,6 +158,8 @@ pub enum Step {
 const POLL: Duration = Duration::from_millis(20);
 /// Time after which the rings' state is kept anew.
 const SNAPSHOT_AGE: Duration = Duration::from_mins(1);
+/// How soon it is kept again for who asks.
+const KEEP_AGAIN: Duration = Duration::from_secs(1);
 /// Failed reads in a row after which a block of the journal counts as damaged.
 const READS_MAX: u32 = 8;
 
@@ -261,6 +263,9 @@ impl<O: OpenFrame, C: CatalogueSource> Forwarder<O, C> {
     /// One step at `now`, on any clock that only goes forward. Once it is to `finish`, it ends when
     /// all that is durable in the journal has been forwarded.
     pub fn step(&mut self, now: Duration, finish: bool) -> Step {
+        if self.status.is_asked_to_keep() && now.saturating_sub(self.kept.1) >= KEEP_AGAIN {
+            self.keep_rings(now, true);
+        }
         if now < self.wait_until {
             return Step::Wait(self.wait_until.saturating_sub(now));
         }
@@ -392,12 +397,11 @@ impl<O: OpenFrame, C: CatalogueSource> Forwarder<O, C> {
         Step::Wait(wait)
     }
 
-    /// Keeps the rings' state if it is time, or `due` and anything happened; only ever as of the
-    /// cursor.
+    /// Keeps the rings' state if it is time, or `due` and the cursor has moved.
     fn keep_rings(&mut self, now: Duration, due: bool) {
         let committed = self.committed.positions;
         let (at, when) = self.kept;
-        if committed == at || self.stage.positions() != committed {
+        if committed == at {
             return;
         }
         let passed: u64 = committed.0.iter().zip(at.0).map(|(to, from)| to.since(from)).sum();
@@ -405,7 +409,8 @@ impl<O: OpenFrame, C: CatalogueSource> Forwarder<O, C> {
             return;
         }
         self.kept.1 = now;
-        match self.snapshots.write(self.stage.continuity(), &self.committed) {
+        let (rings, ahead) = (self.stage.continuity(), self.stage.cursor());
+        match self.snapshots.write(rings, &self.committed, &ahead) {
             Ok(()) => {
                 self.kept.0 = committed;
                 self.status.keep(committed);

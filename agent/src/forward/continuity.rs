@@ -6,7 +6,8 @@
 //!
 //! The map is kept in a file, from time to time, with the positions that it holds for. It may be
 //! older than the sink's cursor: the journal in between is read again, by heads. 56 bytes per ring
-//! that ever was.
+//! that ever was. What was read and is not with the sink yet stands apart in it: the file holds for
+//! the cursor before the batch at hand, and for the one behind it.
 
 use std::collections::HashMap;
 use std::io;
@@ -19,7 +20,7 @@ use crate::journal::JournalCursor;
 use crate::sink::refuse_newer;
 use crate::storage::SharedStorage;
 
-const MAGIC: [u8; 4] = *b"MPr1";
+const MAGIC: [u8; 4] = *b"MPr2";
 /// What every version's magic begins with; the last byte is the version.
 const FAMILY: [u8; 3] = *b"MPr";
 
@@ -77,6 +78,8 @@ pub enum Verdict {
 #[derive(Clone, Debug, Default)]
 pub struct Continuity {
     rings: HashMap<RingId, RingState>,
+    /// What those rings were that have moved since it was last settled.
+    before: HashMap<RingId, Option<RingState>>,
     /// The journal's beginning is gone: a ring met for the first time may have an earlier part.
     begins_midway: bool,
 }
@@ -133,10 +136,29 @@ impl Continuity {
     /// Takes note that the entry was forwarded.
     pub fn advance(&mut self, entry: &Advance) {
         let state = RingState { last: entry.seq, through: Some(entry.through) };
-        let known = self.rings.entry(entry.ring).or_insert(state);
-        if known.last <= entry.seq {
-            *known = state;
+        let known = self.rings.get(&entry.ring).copied();
+        if known.is_none_or(|known| known.last <= entry.seq) {
+            self.before.entry(entry.ring).or_insert(known);
+            self.rings.insert(entry.ring, state);
         }
+    }
+
+    /// All of it is with the sink.
+    pub fn settle(&mut self) {
+        self.before.clear();
+    }
+
+    /// Where the rings stood when it was last settled.
+    fn settled(&self) -> impl Iterator<Item = (RingId, RingState)> {
+        self.rings.iter().filter_map(|(ring, state)| match self.before.get(ring) {
+            Some(before) => before.map(|before| (*ring, before)),
+            None => Some((*ring, *state)),
+        })
+    }
+
+    /// The rings that have moved since.
+    fn moved(&self) -> Vec<(RingId, RingState)> {
+        self.before.keys().filter_map(|ring| Some((*ring, self.get(ring)?))).collect()
     }
 }
 
@@ -147,11 +169,44 @@ pub struct Snapshots {
     path: PathBuf,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Snapshot {
     at: JournalCursor,
     begins_midway: bool,
     rings: Vec<(RingId, RingState)>,
+    /// Where the batch at hand ends, and the rings that it moves.
+    ahead: Option<(JournalCursor, Vec<(RingId, RingState)>)>,
+}
+
+/// What the file holds.
+#[derive(Clone, Debug)]
+pub struct Kept(Snapshot);
+
+impl Kept {
+    /// The rings as of the first of its two cursors.
+    pub fn settled(self) -> (Continuity, JournalCursor) {
+        let Snapshot { at, begins_midway, rings, .. } = self.0;
+        let rings = rings.into_iter().collect();
+        (Continuity { rings, begins_midway, ..Continuity::default() }, at)
+    }
+
+    /// The rings as of the last of its two cursors that stands before `cursor` or there; none if the
+    /// file is of another journal, or of later.
+    pub fn before(self, cursor: &JournalCursor) -> Option<(Continuity, JournalCursor)> {
+        let precedes = |at: &JournalCursor| {
+            at.journal == cursor.journal && at.positions.within(&cursor.positions)
+        };
+        let mut kept = self;
+        let ahead = kept.0.ahead.take();
+        let (mut continuity, at) = kept.settled();
+        match ahead {
+            Some((ahead, moved)) if precedes(&ahead) => {
+                continuity.rings.extend(moved);
+                Some((continuity, ahead))
+            }
+            _ => precedes(&at).then_some((continuity, at)),
+        }
+    }
 }
 
 impl Snapshots {
@@ -160,10 +215,18 @@ impl Snapshots {
         Self { storage, path }
     }
 
-    /// Replaces the file, durably.
-    pub fn write(&self, continuity: &Continuity, at: &JournalCursor) -> io::Result<()> {
-        let rings = continuity.rings.iter().map(|(ring, state)| (*ring, *state)).collect();
-        let snapshot = Snapshot { at: *at, begins_midway: continuity.begins_midway, rings };
+    /// Replaces the file, durably: the rings as they were when they were settled `at`, and as they
+    /// are at the cursor `ahead`, if something has moved.
+    pub fn write(
+        &self,
+        continuity: &Continuity,
+        at: &JournalCursor,
+        ahead: &JournalCursor,
+    ) -> io::Result<()> {
+        let rings = continuity.settled().collect();
+        let moved = continuity.moved();
+        let ahead = (!moved.is_empty()).then_some((*ahead, moved));
+        let snapshot = Snapshot { at: *at, begins_midway: continuity.begins_midway, rings, ahead };
         let body = postcard::to_extend(&snapshot, Vec::new()).map_err(io::Error::other)?;
         let dir = self.path.parent().unwrap_or(Path::new(""));
         self.storage.create_dir_all(dir)?;
@@ -182,7 +245,7 @@ impl Snapshots {
 
     /// Reads the file; nothing if there is none or it is damaged. One of a newer version is an
     /// error.
-    pub fn read(&self) -> io::Result<Option<(Continuity, JournalCursor)>> {
+    pub fn read(&self) -> io::Result<Option<Kept>> {
         let file = match self.storage.open(&self.path, false) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -198,15 +261,13 @@ impl Snapshots {
     }
 }
 
-fn decode(bytes: &[u8]) -> Option<(Continuity, JournalCursor)> {
+fn decode(bytes: &[u8]) -> Option<Kept> {
     let (magic, rest) = bytes.split_first_chunk::<4>()?;
     let (checksum, body) = rest.split_first_chunk::<4>()?;
     if *magic != MAGIC || crc32c::crc32c(body) != u32::from_le_bytes(*checksum) {
         return None;
     }
-    let snapshot: Snapshot = postcard::from_bytes(body).ok()?;
-    let rings = snapshot.rings.into_iter().collect();
-    Some((Continuity { rings, begins_midway: snapshot.begins_midway }, snapshot.at))
+    postcard::from_bytes(body).ok().map(Kept)
 }
 
 #[cfg(test)]
@@ -214,6 +275,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::journal::{Position, Positions};
     use crate::storage::Disk;
 
     const RING: RingId = RingId([1; 16]);
@@ -281,16 +343,51 @@ mod tests {
             positions: crate::journal::Positions::ZERO,
             totals: [samples(1); 3],
         };
-        snapshots.write(&continuity, &at).unwrap();
-        let (back, kept_at) = snapshots.read().unwrap().unwrap();
+        snapshots.write(&continuity, &at, &at).unwrap();
+        let (back, kept_at) = snapshots.read().unwrap().unwrap().before(&at).unwrap();
         assert_eq!((back.rings, kept_at), (continuity.rings, at));
         let mut bytes = std::fs::read(&path).unwrap();
         bytes[20] ^= 1;
         std::fs::write(&path, &bytes).unwrap();
         assert!(snapshots.read().unwrap().is_none());
-        bytes[3] = b'2';
+        bytes[3] = b'3';
         std::fs::write(&path, &bytes).unwrap();
         let error = snapshots.read().unwrap_err().to_string();
-        assert!(error.contains("files.rings has format 2"), "{error}");
+        assert!(error.contains("files.rings has format 3"), "{error}");
+    }
+
+    #[test]
+    fn a_snapshot_holds_before_the_batch_at_hand_and_behind_it() {
+        const OTHER: RingId = RingId([2; 16]);
+        let dir = tempfile::tempdir().unwrap();
+        let snapshots = Snapshots::new(Arc::new(Disk), dir.path().join("files.rings"));
+        let cursor = |bytes| JournalCursor {
+            journal: [3; 16],
+            epoch: crate::journal::Epoch::default(),
+            positions: Positions([bytes, Position::ZERO, Position::ZERO]),
+            totals: [samples(1); 3],
+        };
+        let [at, between, ahead] = [10, 15, 20].map(|bytes| cursor(Position(bytes)));
+        let mut continuity = after(&[entry(1, 1, 10, 10)]);
+        continuity.settle();
+        continuity.advance(&entry(2, 2, 10, 20));
+        continuity.advance(&Advance { ring: OTHER, ..entry(1, 1, 5, 5) });
+        snapshots.write(&continuity, &at, &ahead).unwrap();
+        let kept = snapshots.read().unwrap().unwrap();
+        assert!(kept.clone().before(&cursor(Position(9))).is_none());
+        for cursor in [at, between] {
+            let (rings, kept_at) = kept.clone().before(&cursor).unwrap();
+            assert_eq!(kept_at, at);
+            assert_eq!(rings.get(&RING).unwrap().through, Some(samples(10)));
+            assert_eq!(rings.get(&OTHER), None);
+        }
+        let (rings, kept_at) = kept.clone().before(&ahead).unwrap();
+        assert_eq!(kept_at, ahead);
+        assert_eq!(
+            (rings.get(&RING), rings.get(&OTHER)),
+            (continuity.get(&RING), continuity.get(&OTHER))
+        );
+        let another = JournalCursor { journal: [4; 16], ..ahead };
+        assert!(kept.before(&another).is_none());
     }
 }

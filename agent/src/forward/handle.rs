@@ -10,6 +10,8 @@ use super::{CatalogueSource, Change, Condition, Forwarder, ForwarderStatus, Open
 
 /// How often a stop looks whether it is over.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// How often a forwarder that waits looks whether it is asked for something.
+const ASKED_EVERY: Duration = Duration::from_millis(500);
 
 /// A forwarder that runs.
 #[derive(Debug)]
@@ -50,7 +52,7 @@ impl ForwarderHandle {
                     Step::Again => {}
                     Step::Wait(wait) => {
                         pulse.rest();
-                        thread::park_timeout(wait);
+                        thread::park_timeout(wait.min(ASKED_EVERY));
                     }
                     Step::Ended => break,
                 }

@@ -148,18 +148,23 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
         self.parts.parked.frame_count()
     }
 
+    /// The cursor behind what was read.
+    pub fn cursor(&self) -> JournalCursor {
+        JournalCursor {
+            journal: self.tail.id(),
+            epoch: self.tail.epoch(),
+            positions: self.positions,
+            totals: self.totals,
+        }
+    }
+
     /// Makes durable what was set aside; the cursor behind the batch.
     pub fn seal(&mut self) -> io::Result<CursorState> {
         let dead_letters = self.parts.dead_letters.flush()?;
         let parked = self.parts.parked.flush()?;
         let mut tallies = self.tallies.clone();
         tallies.documents += self.batch.documents();
-        let journal = JournalCursor {
-            journal: self.tail.id(),
-            epoch: self.tail.epoch(),
-            positions: self.positions,
-            totals: self.totals,
-        };
+        let journal = self.cursor();
         let name = self.parts.name.clone();
         Ok(CursorState { journal: Some(journal), tallies, dead_letters, parked, name })
     }
@@ -167,6 +172,7 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
     /// The sink has the batch and the cursor; the next one begins, with this much room.
     pub fn committed(&mut self, state: &CursorState, room: usize) {
         self.tallies.documents = state.tallies.documents;
+        self.parts.continuity.settle();
         self.parts.dead_letters.commit(state.dead_letters);
         self.parts.parked.commit(state.parked);
         self.batch.clear(room);

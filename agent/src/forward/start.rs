@@ -5,7 +5,7 @@ use std::io;
 use protocol::loss::LossReason;
 use protocol::{Counts, Lane};
 
-use super::continuity::{Advance, Continuity, Snapshots};
+use super::continuity::{Advance, Continuity, Kept, Snapshots};
 use super::dead_letters::DeadLetters;
 use super::names;
 use super::parked::Parked;
@@ -63,7 +63,7 @@ pub(super) fn begin(
             Start::new(storage, config, tail, snapshots, state, Continuity::default())?
         }
         Resume::At(state) => {
-            let usable = kept.filter(|(_, at)| precedes(at, state.journal));
+            let usable = kept.zip(state.journal).and_then(|(kept, cursor)| kept.before(&cursor));
             let is_known = usable.is_some();
             let (mut continuity, from) =
                 usable.map_or_else(Default::default, |(continuity, at)| (continuity, at.positions));
@@ -98,8 +98,9 @@ pub(super) fn begin(
     };
     start.at = start.state.journal.unwrap_or(start.at);
     start.state.journal = Some(start.at);
+    start.continuity.settle();
     // Before anything is committed that a later start would have to know the rings for.
-    start.snapshots.write(&start.continuity, &start.at)?;
+    start.snapshots.write(&start.continuity, &start.at, &start.at)?;
     Ok(start)
 }
 
@@ -139,7 +140,7 @@ fn by_identity(
     config: &ForwarderConfig,
     tail: &JournalTail,
     snapshots: Snapshots,
-    kept: Option<(Continuity, JournalCursor)>,
+    kept: Option<Kept>,
     reconcile: Reconcile,
 ) -> Result<Start, ForwardError> {
     let Reconcile { why, cursor, is_behind, delivered } = reconcile;
@@ -159,9 +160,8 @@ fn by_identity(
     let (letters_end, parked_end) = kept_ends.unzip();
     state.dead_letters = end_or_next(storage, &letters, letters_end)?;
     state.parked = end_or_next(storage, &parked, parked_end)?;
-    if let Some(cursor) = cursor
-        && let Some((known, at)) = kept
-        && precedes(&at, cursor.journal)
+    if let Some(cursor) = cursor.and_then(|cursor| cursor.journal)
+        && let Some((known, _)) = kept.and_then(|kept| kept.before(&cursor))
     {
         continuity = known;
     }
@@ -188,13 +188,6 @@ fn by_identity(
         start.holes = LossReason::Overrun;
     }
     Ok(start)
-}
-
-/// Whether what was kept at `at` belongs to the time before the cursor.
-fn precedes(at: &JournalCursor, cursor: Option<JournalCursor>) -> bool {
-    cursor.is_some_and(|cursor| {
-        at.journal == cursor.journal && at.positions.within(&cursor.positions)
-    })
 }
 
 /// The journal's beginning.

@@ -1,6 +1,7 @@
 //! What the outside may know of a forwarder: health, metrics, the ledger, how far to prune.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use protocol::Counts;
 use serde::Serialize;
@@ -30,8 +31,13 @@ pub enum Condition {
 pub struct ForwarderStatus {
     name: String,
     inner: Mutex<Snapshot>,
+    /// Since when it is asked to keep the rings' state.
+    asked: Mutex<Option<Duration>>,
     pulse: Pulse,
 }
+
+/// How long a full journal waits for the state of a sink's rings.
+const KEEP_MAX: Duration = Duration::from_secs(5);
 
 /// One moment of it.
 #[derive(Clone, Debug)]
@@ -79,6 +85,7 @@ impl ForwarderStatus {
         Self {
             name: name.to_owned(),
             pulse: Pulse::default(),
+            asked: Mutex::default(),
             inner: Mutex::new(Snapshot {
                 condition: Condition::Running,
                 cursor,
@@ -116,6 +123,30 @@ impl ForwarderStatus {
     /// What the journal must keep for this sink.
     pub fn keep_from(&self) -> Positions {
         self.lock().keep_from
+    }
+
+    /// What the journal must keep for this sink, if anything, although it is full and the sink may
+    /// lose, `now` on any clock: what a start would read again, until the rings' state is kept as of
+    /// the sink's cursor. Without it nobody could tell after a crash how much was lost. A sink that
+    /// hangs is not waited for longer than five seconds.
+    pub fn keep_when_full(&self, now: Duration) -> Option<Positions> {
+        let (keep_from, is_kept) = {
+            let inner = self.lock();
+            let at = inner.cursor.journal.map_or(Positions::ZERO, |cursor| cursor.positions);
+            (inner.keep_from, at.within(&inner.keep_from))
+        };
+        let mut asked = self.asked();
+        if is_kept {
+            *asked = None;
+            return None;
+        }
+        let since = *asked.get_or_insert(now);
+        (now.saturating_sub(since) < KEEP_MAX).then_some(keep_from)
+    }
+
+    /// Whether the journal waits for the rings' state.
+    pub(super) fn is_asked_to_keep(&self) -> bool {
+        self.asked().is_some()
     }
 
     /// The sink's ledger, as of its cursor.
@@ -174,6 +205,11 @@ impl ForwarderStatus {
 
     pub(super) fn keep(&self, from: Positions) {
         self.lock().keep_from = from;
+        *self.asked() = None;
+    }
+
+    fn asked(&self) -> MutexGuard<'_, Option<Duration>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Snapshot> {

@@ -36,6 +36,7 @@ const STOP_MAX: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Sinks {
     slots: Vec<Arc<Slot>>,
+    begun: Instant,
     live: Arc<Live>,
 }
 
@@ -84,7 +85,7 @@ impl Sinks {
         let makings =
             Making::all_with(Arc::clone(&live), storage, config, tail, registry, catalogues);
         let slots: io::Result<Vec<Arc<Slot>>> = makings.map(Slot::start).collect();
-        Ok(Arc::new(Self { slots: slots?, live }))
+        Ok(Arc::new(Self { slots: slots?, begun: now(), live }))
     }
 
     /// Takes devices out of every sink and of what was set aside for it; per device, one a sink.
@@ -103,14 +104,17 @@ impl Sinks {
         self.slots.iter().map(erase).collect()
     }
 
-    /// Up to where no sink needs the journal. If it is full, sinks that may lose do not count.
+    /// Up to where no sink needs the journal. If it is full, sinks that may lose count only until it
+    /// is on record what they have.
     pub fn floor(&self, is_full: bool) -> Option<Positions> {
-        let counted = self
-            .slots
-            .iter()
-            .enumerate()
-            .filter(|(at, slot)| *at == 0 || !is_full || slot.on_full == OnFull::Block);
-        counted.map(|(_, slot)| slot.keep_from()).reduce(|least, other| least.min(&other))
+        let now = self.begun.elapsed();
+        let counted = self.slots.iter().enumerate().filter_map(|(at, slot)| {
+            if at == 0 || !is_full || slot.on_full == OnFull::Block {
+                return Some(slot.keep_from());
+            }
+            slot.status().ok()?.keep_when_full(now)
+        });
+        counted.reduce(|least, other| least.min(&other))
     }
 
     /// Every sink's name, and either its forwarder's state or why there is none.
@@ -309,7 +313,7 @@ pub fn transposed(
     by_device
 }
 
-#[allow(clippy::disallowed_methods, reason = "driver: bounds the drain at a stop")]
+#[allow(clippy::disallowed_methods, reason = "driver: bounds waiting for a sink")]
 fn now() -> Instant {
     Instant::now()
 }

@@ -1,13 +1,16 @@
 //! What is missing is said, once, with its counts.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use protocol::frame::tag_of;
 use protocol::loss::LossReason;
 use protocol::{Counts, FrameTag, Lane};
 use serde_json::json;
 
+use super::super::Step;
 use super::world::{KNOWN, Ring, World, open_journal, samples, samples_body};
+use crate::journal::Positions;
 use crate::storage::faulty::Faulty;
 
 fn segments(world: &World) -> Vec<PathBuf> {
@@ -280,7 +283,7 @@ fn a_sink_that_begins_late_takes_what_there_is() {
 fn a_sink_that_was_overrun_says_what_it_lost() {
     let (mut world, mut one, other) = thirty_frames();
     let mut forwarder = world.open().unwrap();
-    assert_eq!(forwarder.step(world.now, false), super::super::Step::Again);
+    assert_eq!(forwarder.step(world.now, false), Step::Again);
     let ends = world.journal.ends();
     world.journal.prune(&ends.positions).unwrap();
     assert!(world.drive(&mut forwarder, 4));
@@ -307,6 +310,47 @@ fn a_sink_that_was_overrun_says_what_it_lost() {
             + usize::try_from(said(&world)).unwrap(),
         900
     );
+}
+
+#[test]
+fn a_sink_that_was_overrun_and_then_cut_off_says_how_much_it_lost() {
+    let (mut world, mut one, _) = thirty_frames();
+    let mut forwarder = world.open().unwrap();
+    while forwarder.step(world.now, false) == Step::Again {}
+    let status = forwarder.status();
+    // A full journal waits until it is on record what the sink has of each ring.
+    world.now += Duration::from_secs(1);
+    let waits_for = status.keep_when_full(world.now);
+    assert_eq!(waits_for, Some(Positions::ZERO));
+    assert_ne!(forwarder.step(world.now, false), Step::Again);
+    assert_eq!(status.keep_when_full(world.now), None);
+    // The power goes; the journal goes on, and past the sink.
+    drop(forwarder);
+    for _ in 0..30 {
+        world.samples(&mut one, 10);
+        world.commit();
+    }
+    let ends = world.journal.ends();
+    world.journal.prune(&ends.positions).unwrap();
+    world.samples(&mut one, 10);
+    world.commit();
+    let report = world.forward();
+    assert!(said(&world) > 0);
+    assert_eq!(said(&world), report.lost.samples);
+    let documents = world.documents().len() - world.of_type("loss").len();
+    assert_eq!(documents as u64 + said(&world), 910);
+}
+
+#[test]
+fn a_full_journal_does_not_wait_for_a_sink_that_hangs() {
+    let (mut world, ..) = thirty_frames();
+    let mut forwarder = world.open().unwrap();
+    while forwarder.step(world.now, false) == Step::Again {}
+    let status = forwarder.status();
+    let at = Duration::from_secs(100);
+    assert!(status.keep_when_full(at).is_some());
+    assert!(status.keep_when_full(at + Duration::from_secs(4)).is_some());
+    assert_eq!(status.keep_when_full(at + Duration::from_secs(5)), None);
 }
 
 #[test]

@@ -105,12 +105,13 @@ impl Life {
     }
 
     /// Up to where no sink needs the journal; as the agent's own.
-    fn floor(&self, slots: &[Slot]) -> Positions {
+    fn floor(&self, now_s: u64, slots: &[Slot]) -> Positions {
         let is_full = self.held.is_some();
-        let counts = |at: usize| at == 0 || !is_full || !slots.get(at).is_some_and(|s| s.may_lose);
-        let counted = self.sinks.iter().enumerate().filter(|(at, _)| counts(*at));
-        let floor = counted.map(|(_, sink)| sink.keep_from()).reduce(|one, other| one.min(&other));
-        floor.unwrap_or_default()
+        let may_lose = |at: usize| at > 0 && is_full && slots.get(at).is_some_and(|s| s.may_lose);
+        let counted = self.sinks.iter().enumerate().filter_map(|(at, sink)| {
+            if may_lose(at) { sink.keep_when_full(now_s) } else { Some(sink.keep_from()) }
+        });
+        counted.reduce(|one, other| one.min(&other)).unwrap_or_default()
     }
 
     pub(super) fn keep_house(&mut self, now_s: u64, slots: &[Slot], planted: Option<Planted>) {
@@ -121,7 +122,7 @@ impl Life {
         }
         let floor = match planted {
             Some(Planted::CursorAfterUnlink) => self.tail.ends().positions,
-            _ => self.floor(slots),
+            _ => self.floor(now_s, slots),
         };
         // Tried again in the next second.
         drop(self.acceptor.prune(&floor));

@@ -177,6 +177,13 @@ impl Running {
         }
     }
 
+    pub(super) fn keep_when_full(&self, now_s: u64) -> Option<Positions> {
+        match self {
+            Self::Opening { .. } => None,
+            Self::Forwarding { status, .. } => status.keep_when_full(Duration::from_secs(now_s)),
+        }
+    }
+
     /// Does what there is to do; I3: the ledger balances after each step.
     pub(super) fn step(
         &mut self,

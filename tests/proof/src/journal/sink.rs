@@ -1,6 +1,6 @@
 //! What a sink does with a journal: it follows its cursor, if that holds, and each ring.
 
-use agent::forward::continuity::{Advance, Continuity, Snapshots, Verdict};
+use agent::forward::continuity::{self, Advance, Continuity, Snapshots, Verdict};
 use agent::journal::{Entry, EntryKind, Item, Journal, Position, Positions};
 use agent::storage::SharedStorage;
 use protocol::{Counts, Lane, Loss, Seq};
@@ -17,6 +17,7 @@ pub(super) fn snapshots(storage: SharedStorage) -> Snapshots {
 pub(super) fn read(truth: &Truth, storage: SharedStorage) -> Result<Option<Kept>, Violation> {
     let read = snapshots(storage).read();
     let read = read.map_err(|error| Violation(format!("the cursor cannot be read: {error}")))?;
+    let read = read.map(continuity::Kept::settled);
     let is_it = |kept: &&Option<Kept>| match (kept, &read) {
         (None, None) => true,
         (Some(kept), Some((continuity, at))) => {
@@ -72,6 +73,7 @@ pub(super) fn deliver(
     }
     sink.kept.cursor = cursor(journal, positions, totals);
     sink.kept.is_stale = false;
+    sink.kept.continuity.settle();
     Ok(sink.kept)
 }
 
