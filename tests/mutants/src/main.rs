@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
-use milepost_mutants::areas::AREAS;
+use milepost_mutants::areas::{self, AREAS};
 use milepost_mutants::build::Binary;
 use milepost_mutants::list::{Mutant, Name};
 use milepost_mutants::memory::Memory;
@@ -90,7 +90,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
     let mut memory = Memory::open(&root, &target, &all, arguments.fresh)?;
     if !arguments.known {
         let course = Course { arguments, root: &root, target: &target, all: &all };
-        for package in ["milepost-protocol", "milepost-firmware", "milepost"] {
+        for package in areas::packages() {
             course.run(package, &chosen, &mut memory)?;
         }
     }

@@ -17,8 +17,7 @@ const SWITCH_MANIFEST: &str =
 /// How packages of the workspace are built in a copy, instead of as in the checkout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Profile {
-    /// Built once, and run hundreds of times: as in the checkout, but for the agent, which takes minutes
-    /// to optimise.
+    /// Built once, and run hundreds of times: as in the checkout.
     Run,
     /// Built for one run.
     Build,
@@ -28,7 +27,7 @@ impl Profile {
     /// The copy's root manifest.
     fn of(self, manifest: &str) -> String {
         match self {
-            Self::Run => format!("{manifest}\n[profile.dev.package.milepost]\nopt-level = 0\n"),
+            Self::Run => manifest.to_owned(),
             Self::Build => manifest.replacen("\nopt-level = 1\n", "\nopt-level = 0\n", 1),
         }
     }
@@ -96,8 +95,9 @@ impl Tree {
         for folder in folders {
             let file = format!("{folder}/Cargo.toml");
             let manifest = self.source(&file)?;
+            let up = "../".repeat(folder.split('/').count());
             let line =
-                format!("[dependencies]\nmutant-switch = {{ path = \"../{SWITCH_DIR}\" }}\n");
+                format!("[dependencies]\nmutant-switch = {{ path = \"{up}{SWITCH_DIR}\" }}\n");
             if !manifest.contains("[dependencies]\n") {
                 bail!("{file} has no [dependencies]");
             }
@@ -169,6 +169,22 @@ fn walk(dir: &Path) -> Result<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_switch_is_found_from_a_package_at_any_depth() {
+        let place = tempfile::tempdir().unwrap();
+        let (root, dir) = (place.path().join("a"), place.path().join("b"));
+        for folder in ["x", "x/y"] {
+            write(&root.join(folder).join("Cargo.toml"), b"[dependencies]\n").unwrap();
+        }
+        let tree = Tree { root, dir };
+        tree.add_switch(&BTreeSet::from(["x", "x/y"])).unwrap();
+        for folder in ["x", "x/y"] {
+            let manifest = fs::read_to_string(tree.dir.join(folder).join("Cargo.toml")).unwrap();
+            let path = manifest.split('"').nth(1).unwrap();
+            assert!(tree.dir.join(folder).join(path).join("src/lib.rs").is_file(), "{folder}");
+        }
+    }
 
     #[test]
     fn a_copy_follows_its_checkout() {
