@@ -8,7 +8,7 @@ use anyhow::Result;
 use crate::build::{self, Built};
 use crate::list::Mutant;
 use crate::reach::Test;
-use crate::tree::{Profile, Tree};
+use crate::tree::Tree;
 use crate::trial::{self, Outcome};
 use crate::weave::Weaver;
 
@@ -22,8 +22,7 @@ pub struct Alone {
 impl Alone {
     /// A fresh copy.
     pub fn new(root: &Path, target: &Path) -> Result<Self> {
-        let tree =
-            Tree::copy(root, &target.join("mutants/plain"), Profile::Build, &BTreeSet::new())?;
+        let tree = Tree::copy(root, &target.join("mutants/plain"), &BTreeSet::new())?;
         Ok(Self { tree, target: target.to_owned() })
     }
 

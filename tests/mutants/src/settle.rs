@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 
 use crate::build::{self, Binary, Built, Fault};
 use crate::list::Mutant;
-use crate::tree::{Profile, Tree};
+use crate::tree::Tree;
 use crate::weave::{Weaver, Woven};
 
 /// More rounds than the compiler has phases to complain in.
@@ -54,7 +54,7 @@ pub fn settle(
         by_file.keys().filter_map(|file| file.split_once("/src/")).map(|(dir, _)| dir).collect();
     let mut leave: BTreeSet<String> = by_file.keys().map(|file| (*file).to_owned()).collect();
     leave.extend(folders.iter().map(|dir| format!("{dir}/Cargo.toml")));
-    let tree = Tree::copy(root, &target.join("mutants/woven"), Profile::Run, &leave)?;
+    let tree = Tree::copy(root, &target.join("mutants/woven"), &leave)?;
     tree.add_switch(&folders)?;
     let mut settling = Settling { tree, by_file, alone, refused, keep_const: BTreeSet::new() };
     for _ in 0..ROUNDS_MAX {

@@ -14,25 +14,6 @@ const SWITCH_DIR: &str = "tests/mutant-switch";
 const SWITCH_MANIFEST: &str =
     "[package]\nname = \"mutant-switch\"\nversion = \"0.1.0\"\nedition = \"2024\"\n";
 
-/// How packages of the workspace are built in a copy, instead of as in the checkout.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Profile {
-    /// Built once, and run hundreds of times: as in the checkout.
-    Run,
-    /// Built for one run.
-    Build,
-}
-
-impl Profile {
-    /// The copy's root manifest.
-    fn of(self, manifest: &str) -> String {
-        match self {
-            Self::Run => manifest.to_owned(),
-            Self::Build => manifest.replacen("\nopt-level = 1\n", "\nopt-level = 0\n", 1),
-        }
-    }
-}
-
 /// A copy of the checkout.
 #[derive(Debug)]
 pub struct Tree {
@@ -49,12 +30,10 @@ impl Tree {
     /// The copy's packages are of another version, named after its folder: cargo tells packages of one
     /// name, version and place in their workspace apart by nothing, and would take what was built of one
     /// for the other.
-    pub fn copy(
-        root: &Path,
-        dir: &Path,
-        profile: Profile,
-        leave: &BTreeSet<String>,
-    ) -> Result<Self> {
+    ///
+    /// They are built as in the checkout: how long a test takes without a mutant says how long it may
+    /// take with one.
+    pub fn copy(root: &Path, dir: &Path, leave: &BTreeSet<String>) -> Result<Self> {
         let wanted = files(root)?;
         fs::create_dir_all(dir)?;
         let manifest = fs::read_to_string(root.join("Cargo.toml")).context("Cargo.toml")?;
@@ -62,7 +41,7 @@ impl Tree {
         let version = manifest.lines().find(|line| line.starts_with("version = "));
         let version = version.context("the workspace has no version")?;
         let own = format!("{}+{folder}\"", version.trim_end_matches('"'));
-        let manifest = profile.of(&manifest.replacen(version, &own, 1));
+        let manifest = manifest.replacen(version, &own, 1);
         write(&dir.join("Cargo.toml"), manifest.as_bytes())?;
         for file in &wanted {
             if !leave.contains(file) && file != "Cargo.toml" {
@@ -196,15 +175,15 @@ mod tests {
         };
         fs::create_dir_all(root.join("x")).unwrap();
         git(&["init", "--quiet"]);
-        fs::write(root.join("Cargo.toml"), "version = \"0.1.0\"\nopt-level = 1\n").unwrap();
+        fs::write(root.join("Cargo.toml"), "version = \"0.1.0\"\n").unwrap();
         fs::write(root.join("x/kept.rs"), "1").unwrap();
         fs::write(root.join("x/gone.rs"), "2").unwrap();
-        let copy = || Tree::copy(&root, &dir, Profile::Build, &BTreeSet::new()).unwrap();
+        let copy = || Tree::copy(&root, &dir, &BTreeSet::new()).unwrap();
         let before = hash_of(&root, |file| file.starts_with("x/")).unwrap();
         copy();
         assert_eq!(walk(&dir).unwrap().len(), 3);
         let manifest = fs::read_to_string(dir.join("Cargo.toml")).unwrap();
-        assert_eq!(manifest, "version = \"0.1.0+b\"\nopt-level = 0\n");
+        assert_eq!(manifest, "version = \"0.1.0+b\"\n");
         fs::remove_file(root.join("x/gone.rs")).unwrap();
         copy().put("x/kept.rs", "3").unwrap();
         assert_eq!(walk(&dir).unwrap().len(), 2);
