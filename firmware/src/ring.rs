@@ -478,7 +478,7 @@ impl Ring {
             self.meta,
             number,
             (self.chain.next, self.chain.before_next),
-            longer(lost, self.account.filter(|lost| lost.first < kept.0)),
+            longer(lost, self.account),
             mark,
         )?;
         self.head = head;
@@ -507,21 +507,14 @@ impl Ring {
         flash: &mut F,
         seq: Seq,
     ) -> Result<Counts, F::Error> {
-        if seq > self.first {
-            let mut place = None;
-            if let Found::Record(record) =
-                self.chain.find(flash, &self.geometry, &mut place, seq)?
-            {
-                return Ok(record.header.before);
-            }
-            place = None;
-            if let Found::Record(record) =
-                self.chain.find(flash, &self.geometry, &mut place, seq.prev())?
-            {
-                return Ok(record.through());
-            }
+        if let Found::Record(record) = self.chain.find(flash, &self.geometry, &mut None, seq)? {
+            return Ok(record.header.before);
         }
-        Ok(self.before_first)
+        let before = self.chain.find(flash, &self.geometry, &mut None, seq.prev())?;
+        Ok(match before {
+            Found::Record(record) => record.through(),
+            Found::Gone(_) => self.before_first,
+        })
     }
 }
 

@@ -51,7 +51,8 @@ pub(super) struct SectorHeader {
     pub format: u32,
     /// How many sectors the region has: another layout of the same flash is not ours.
     pub sectors: u32,
-    /// From here to the first frame retained, frames are gone unacknowledged.
+    /// From here to the first frame retained, frames are gone unacknowledged: none if it begins no
+    /// earlier.
     pub lost: Option<Lost>,
     /// The ring takes over what another one held.
     pub fork: Option<ForkMark>,

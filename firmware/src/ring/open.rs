@@ -311,8 +311,8 @@ impl Chain {
         number: u32,
     ) -> Result<Seq, F::Error> {
         for number in (self.from..number).rev() {
-            let one = Self { from: number, to: number, ..*self };
-            if let Some(sector) = one.sector_from(flash, geometry, number)?
+            // If it is damaged, one behind it, which was looked through before.
+            if let Some(sector) = self.sector_from(flash, geometry, number)?
                 && let Some(committed) = geometry.scan(flash, self, &sector.span)?.committed
             {
                 return Ok(committed);

@@ -4,9 +4,13 @@ mod cuts;
 mod damage;
 mod failing;
 mod fork;
+mod lost;
 mod model;
+mod opening;
+mod reading;
 mod store;
 
+use protocol::frame::TAG_LEN;
 use protocol::{Counts, Lane, RingId, Seq};
 use std::vec;
 
@@ -115,7 +119,7 @@ fn tags_come_from_the_frame_whatever_its_length() {
     let mut flash = FlashModel::<4, 4, 1024>::new(4, 1);
     let mut ring = Ring::format(&mut flash, region(4, 1024), META).unwrap();
     let bytes: std::vec::Vec<u8> = (0..=255).collect();
-    for len in (1..=200).step_by(7) {
+    for len in (1..=200).step_by(7).chain([TAG_LEN]) {
         let reserved = ring.reserve(&mut flash, len, Counts::ZERO).unwrap();
         let seq = ring.write(&mut flash, reserved, &bytes[..len]).unwrap();
         let tag = ring.tag(&mut flash, seq).unwrap();

@@ -201,7 +201,7 @@ fn a_commit_that_only_looks_whole_burns_its_number() {
     let reserved = store.ring.reserve(&mut store.flash, 60, Counts::ZERO).unwrap();
     assert_eq!(reserved.seq(), Seq(2));
     // Of another body, under the right number: one torn commit in 65,536 is as good.
-    let at = 512 + 72 + 40 + 64 + 32;
+    let at = 512 + 88 + 40 + 64 + 32;
     let commit = Commit { len: 60, checksum: 0x1234_5678 }.encode(Seq(2));
     store.flash.bytes_mut()[at..at + 8].copy_from_slice(&commit);
     let (ring, frames, gone) = read_all(&mut store.flash, store.region).expect("a ring");

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use protocol::{Counts, Seq};
+use protocol::{Counts, Lane, Seq};
 
-use super::store::{Content, Cut, Oracle, Store, meta, parse};
-use crate::ring::RingError;
+use super::store::{ADDS, Content, Cut, Oracle, Store, meta, parse};
+use crate::ring::layout::Commit;
+use crate::ring::{OldFrame, Reserved, RingError, RingMeta};
 
 /// An old ring of so many frames, and what of it has to arrive.
 struct Case<const U: usize, const S: usize> {
@@ -177,7 +178,7 @@ fn a_fork_loses_more_than_one_record_can_count() {
         case.store.push(100, adds, round).unwrap();
     }
     // The records of the first sector: three of five.
-    case.store.flash.bytes_mut()[512 + 72..1024].fill(0xA5);
+    case.store.flash.bytes_mut()[512 + 88..1024].fill(0xA5);
     case.begin().unwrap();
     let old = case.store.ring.fork().unwrap();
     assert_eq!((old.next, old.last), (Seq(1), Seq(5)));
@@ -197,4 +198,75 @@ fn a_fork_waits_for_the_one_before() {
     case.begin().unwrap();
     let copied = case.store.ring.fork().unwrap();
     assert_eq!((copied.next, copied.last), (Seq(1), Seq(8)));
+}
+
+#[test]
+fn a_fork_stays_in_its_lane() {
+    let mut store = Store::<4, 512>::new(3, 1);
+    let other = RingMeta { lane: Lane::Critical, ..meta(2) };
+    store.ring.begin_fork(&mut store.flash, other).unwrap();
+    assert_eq!(store.ring.lane(), Lane::Bulk);
+}
+
+#[test]
+fn only_the_next_old_frame_is_left_out_and_only_if_it_adds_nothing() {
+    let mut store = of_two();
+    let old = store.ring.read_old(&mut store.flash, &mut [0; 512]).unwrap().unwrap();
+    let fork = store.ring.fork();
+    store.ring.skip_old(&old);
+    assert_eq!(store.ring.fork(), fork, "it adds something");
+    let nothing = OldFrame { adds: Counts::ZERO, ..old };
+    store.ring.skip_old(&OldFrame { seq: old.seq.next(), ..nothing });
+    assert_eq!(store.ring.fork(), fork, "another one is the next");
+    store.ring.skip_old(&nothing);
+    assert_eq!(store.ring.fork().map(|fork| fork.next), Some(old.seq.next()));
+}
+
+#[test]
+fn a_copy_whose_commit_only_looks_whole_is_made_again() {
+    let mut store = of_two();
+    drop(begin_copy(&mut store));
+    // Of a body that was never written, and a bit of it flipped.
+    let mut commit = Commit { len: 96, checksum: 0x1234_5678 }.encode(Seq(1));
+    commit[0] ^= 1;
+    store.sector(1)[152 + 32..][..8].copy_from_slice(&commit);
+    store.put(96);
+    store.boot();
+    assert_eq!(store.ring.fork().map(|fork| fork.next), Some(Seq(1)));
+}
+
+#[test]
+fn what_is_gone_behind_a_copy_counts_from_it_only_if_it_was_finished() {
+    for (is_finished, before) in [(false, Counts::ZERO), (true, ADDS)] {
+        let mut store = of_two();
+        let copy = begin_copy(&mut store);
+        if is_finished {
+            store.ring.write(&mut store.flash, copy, &[7; 96]).unwrap();
+        }
+        store.put(96);
+        store.ring.release(Seq(1));
+        store.sector(1)[152 + 40 + 96..][..32].fill(0);
+        // Three to a sector.
+        for _ in 0..4 {
+            store.put(96);
+        }
+        let lost = store.ring.lost().unwrap();
+        assert_eq!((lost.first, lost.before), (Seq(2), before), "finished: {is_finished}");
+    }
+}
+
+/// Two frames in the first of three sectors, and a fork begun in the second.
+fn of_two() -> Store<4, 512> {
+    let mut store = Store::new(3, 1);
+    store.put(96);
+    store.put(96);
+    store.ring.begin_fork(&mut store.flash, meta(2)).unwrap();
+    store
+}
+
+/// Reserves a number for the old ring's next frame, and no more.
+fn begin_copy(store: &mut Store<4, 512>) -> Reserved {
+    let old = store.ring.read_old(&mut store.flash, &mut [0; 512]).unwrap().unwrap();
+    assert_eq!(old.adds, ADDS);
+    store.ring.reserve_copy(&mut store.flash, &old, 96).unwrap()
 }

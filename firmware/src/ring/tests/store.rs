@@ -14,6 +14,8 @@ use crate::ring::{Gone, Opened, Recovery, Region, Ring, RingError, RingMeta};
 /// Bytes of a frame without filling.
 pub(super) const FRAME_LEN_MIN: usize = 1 + 4 * 8;
 const LOSS_LEN: usize = 1 + 4 * 8 + 16;
+/// What a frame of [`Store::put`] adds.
+pub(super) const ADDS: Counts = Counts { samples: 10, events: 1 };
 
 /// What the tests' frames hold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -145,6 +147,19 @@ impl<const UNIT: usize, const SECTOR: usize> Store<UNIT, SECTOR> {
         let seq = self.append(adds, Content::Data, seed, len.max(FRAME_LEN_MIN))?;
         self.tell_dropped()?;
         Ok(seq)
+    }
+
+    /// Appends a frame that adds [`ADDS`], and tells nobody what it made the ring drop.
+    pub(super) fn put(&mut self, len: usize) -> Seq {
+        let reserved = self.ring.reserve(&mut self.flash, len, ADDS).unwrap();
+        self.ring.write(&mut self.flash, reserved, &vec![7; len]).unwrap()
+    }
+
+    /// What stands in the sector with this number.
+    pub(super) fn sector(&mut self, number: u32) -> &mut [u8] {
+        let start =
+            self.region.start + number % (self.region.len / self.region.start) * self.region.start;
+        &mut self.flash.bytes_mut()[start as usize..][..SECTOR]
     }
 
     fn tell_dropped(&mut self) -> Result<(), Cut> {
