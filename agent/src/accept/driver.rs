@@ -20,14 +20,14 @@ use crate::notify::Pulse;
 use crate::telemetry::Gauge;
 
 /// Messages taken before a commit, at most: bounds what a crash lets devices send again.
-const GROUP_MAX: usize = 1024;
+pub(super) const GROUP_MAX: usize = 1024;
 /// How often housekeeping is done, and a blocked message tried again.
-const TICK: Duration = Duration::from_millis(250);
+pub(super) const TICK: Duration = Duration::from_millis(250);
 /// How often the watermarks' checkpoint is written while frames arrive.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
+pub(super) const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
 
 /// The same while a message waits for the journal to be pruned.
-const CHECKPOINT_WHEN_HELD: Duration = Duration::from_millis(500);
+pub(super) const CHECKPOINT_WHEN_HELD: Duration = Duration::from_millis(500);
 
 /// What was declared and what is held; none of a device without rings.
 type Sums = Option<(protocol::Counts, protocol::Counts)>;
@@ -105,7 +105,7 @@ pub fn spawn(acceptor: Acceptor, ports: Ports) -> io::Result<thread::JoinHandle<
         .spawn(move || runtime.block_on(drive(acceptor, ports)))
 }
 
-async fn drive(mut acceptor: Acceptor, mut ports: Ports) -> Acceptor {
+pub(super) async fn drive(mut acceptor: Acceptor, mut ports: Ports) -> Acceptor {
     let mut tick = interval_at(Instant::now() + TICK, TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut held: Option<Inbound> = None;

@@ -15,6 +15,11 @@ use crate::journal::{Item, JournalConfig, Position, Positions};
 use crate::registry::OsEntropy;
 use crate::storage::{Disk, SharedStorage};
 
+mod driving;
+mod hellos;
+mod judging;
+mod keeping;
+
 const SESSION: SessionId = SessionId(1);
 const NOW: i64 = 1_700_000_000_000;
 
@@ -26,6 +31,9 @@ struct Bench {
     ring: RingId,
     out: Outbox,
     packet_id: u16,
+    /// Which lane it uses, and the catalogue that its hellos name.
+    lane: Lane,
+    catalogue: CatalogueId,
 }
 
 fn acceptor(dir: &Path, bytes_max: u64) -> (Acceptor, Registry) {
@@ -35,7 +43,9 @@ fn acceptor(dir: &Path, bytes_max: u64) -> (Acceptor, Registry) {
         Registry::open_with_key_file(database.clone(), &dir.join("registry.key"), &mut OsEntropy)
             .unwrap();
     let mut rings = Rings::open(database.clone(), 100).unwrap();
-    let config = JournalConfig { bytes_max, ..JournalConfig::new(dir.join("journal")) };
+    let segment_bytes = bytes_max / 16;
+    let config =
+        JournalConfig { segment_bytes, bytes_max, ..JournalConfig::new(dir.join("journal")) };
     let mut replayed =
         |lane, entry: &Entry<'_>, _: Position| replay(&mut rings, lane, entry).unwrap();
     let (journal, _) =
@@ -60,23 +70,33 @@ impl Bench {
         acceptor
             .take(NOW, Inbound { session: SESSION, device, message: opened, room: None })
             .unwrap();
-        Self { acceptor, device, secret, ring: RingId([5; 16]), out, packet_id: 0 }
+        let (lane, catalogue) = (Lane::Bulk, CatalogueId(9));
+        Self { acceptor, device, secret, ring: RingId([5; 16]), out, packet_id: 0, lane, catalogue }
+    }
+
+    fn inbound(&mut self, channel: Channel, payload: Vec<u8>) -> Inbound {
+        self.packet_id += 1;
+        let message = Message::Published { channel, payload, packet_id: Some(self.packet_id) };
+        Inbound { session: SESSION, device: self.device, message, room: None }
     }
 
     fn publish(&mut self, channel: Channel, payload: Vec<u8>) -> Result<(), Box<Refused>> {
-        self.packet_id += 1;
-        let message = Message::Published { channel, payload, packet_id: Some(self.packet_id) };
-        let inbound = Inbound { session: SESSION, device: self.device, message, room: None };
+        let inbound = self.inbound(channel, payload);
         self.acceptor.take(NOW, inbound)
     }
 
     fn hello(&mut self, first_retained: u64, before_first: Counts, acknowledged: u64) {
+        let sealed = self.sealed_hello(first_retained, before_first, acknowledged);
+        self.publish(Channel::Hello, sealed).unwrap();
+    }
+
+    fn sealed_hello(&self, first: u64, before_first: Counts, acknowledged: u64) -> Vec<u8> {
         let mut rings = HelloRings::new();
         rings
             .push(RingState {
-                lane: Lane::Bulk,
+                lane: self.lane,
                 ring: self.ring,
-                first_retained: Seq(first_retained),
+                first_retained: Seq(first),
                 next: Seq(100),
                 before_first,
                 before_next: before_first,
@@ -87,7 +107,7 @@ impl Bench {
         let hello = Hello {
             time: DeviceTime::default(),
             challenge: Challenge([1; 16]),
-            catalogue: CatalogueId(9),
+            catalogue: self.catalogue,
             campaign: 0,
             image: 0,
             rings,
@@ -95,22 +115,30 @@ impl Bench {
         let key = hello_key(&self.secret, &self.device, Generation::FIRST);
         let mut bytes = [0; 512];
         let len = hello.seal(&key, &self.device, Generation::FIRST, [1; 12], &mut bytes).unwrap();
-        self.publish(Channel::Hello, bytes[..len].to_vec()).unwrap();
+        bytes[..len].to_vec()
     }
 
     /// A frame of one heartbeat: one event.
     fn frame(&self, seq: u64) -> Vec<u8> {
-        let mut body = [0; 128];
-        let len =
-            Record::Heartbeat(protocol::health::Heartbeat::default()).append(&mut body, 0).unwrap();
+        self.records(seq, &[Record::Heartbeat(protocol::health::Heartbeat::default())])
+    }
+
+    fn records(&self, seq: u64, records: &[Record<'_>]) -> Vec<u8> {
+        let mut body = [0; 512];
+        let append = |at, record: &Record<'_>| record.append(&mut body, at).unwrap();
+        let len = records.iter().fold(0, append);
         self.seal(Kind::Records, seq, &body[..len])
     }
 
     fn loss(&self, seq: u64, first: u64, last: u64, through: u64) -> Vec<u8> {
+        self.loss_through(seq, (first, last), events(through))
+    }
+
+    fn loss_through(&self, seq: u64, (first, last): (u64, u64), through: Counts) -> Vec<u8> {
         let loss = Loss {
             first: Seq(first),
             last: Seq(last),
-            through: Counts { samples: 0, events: through },
+            through,
             reason: LossReason::Full,
             time: DeviceTime::default(),
         };
@@ -121,7 +149,7 @@ impl Bench {
         let mut buffer = vec![0; HEADER_LEN_MAX + body.len() + TAG_LEN];
         let at = HEADER_LEN_MAX..HEADER_LEN_MAX + body.len();
         buffer[at.clone()].copy_from_slice(body);
-        let binding = Binding { device: self.device, ring: self.ring, lane: Lane::Bulk };
+        let binding = Binding { device: self.device, ring: self.ring, lane: self.lane };
         let key = frame_key(&self.secret, &self.device, &self.ring, Generation::FIRST);
         let header = Header { generation: Generation::FIRST, kind, seq: Seq(seq) };
         let (range, _) = frame::seal(&key, &binding, &header, &mut buffer, at).unwrap();
@@ -129,7 +157,7 @@ impl Bench {
     }
 
     fn send(&mut self, payload: Vec<u8>) {
-        self.publish(Channel::Frames(Lane::Bulk), payload).unwrap();
+        self.publish(Channel::Frames(self.lane), payload).unwrap();
     }
 
     /// Commits; the acknowledgement that came of it, if any.
@@ -143,6 +171,19 @@ impl Bench {
             }
         }
         latest
+    }
+
+    /// Sends frames until one is refused; its number.
+    fn fill(&mut self) -> (u64, Box<Refused>) {
+        for seq in 1..100_000 {
+            let payload = self.frame(seq);
+            if let Err(refused) = self.publish(Channel::Frames(self.lane), payload) {
+                return (seq, refused);
+            }
+            self.acceptor.commit(NOW).unwrap();
+            while self.out.try_recv().is_some() {}
+        }
+        panic!("it never fills");
     }
 
     /// What the journal holds of the bulk lane: kind, seq, what it adds.
@@ -218,17 +259,7 @@ fn a_full_journal_takes_nothing_and_says_nothing() {
     // The journal's own files take some hundred KiB.
     let mut bench = Bench::new(dir.path(), 400 * 1024);
     bench.hello(1, Counts::ZERO, 0);
-    let mut seq = 0;
-    let refused = loop {
-        seq += 1;
-        let payload = bench.frame(seq);
-        if let Err(refused) = bench.publish(Channel::Frames(Lane::Bulk), payload) {
-            break refused;
-        }
-        bench.acceptor.commit(NOW).unwrap();
-        while bench.out.try_recv().is_some() {}
-        assert!(seq < 100_000, "it never fills");
-    };
+    let (seq, refused) = bench.fill();
     assert!(matches!(refused.reason, Blocked::Journal(AppendError::Full)));
     assert!(matches!(refused.inbound.message, Message::Published { .. }), "handed back");
     assert_eq!(bench.commit(), None);

@@ -58,4 +58,34 @@ mod tests {
         backoff.reset();
         assert!(backoff.next() <= FIRST);
     }
+
+    #[test]
+    fn waits_are_drawn_by_xorshift64_below_a_bound_that_doubles() {
+        let mut backoff = Backoff::new(Duration::MAX, 1);
+        // Marsaglia's triple 13, 7, 17, from 1: modulo 100 ms, 200 ms.
+        let drawn = [1_082_269_761_u64 % 100_000 + 1, 1_152_992_998_833_853_505 % 200_000 + 1];
+        assert_eq!([(); 2].map(|()| backoff.next()), drawn.map(Duration::from_micros));
+    }
+
+    #[test]
+    fn failures_are_counted_until_it_works() {
+        let mut backoff = Backoff::new(Duration::from_secs(1), 7);
+        for failures in 0..3 {
+            assert_eq!(backoff.failures(), failures);
+            backoff.next();
+        }
+        backoff.reset();
+        assert_eq!(backoff.failures(), 0);
+    }
+
+    #[test]
+    fn waits_are_apart_whatever_the_seed() {
+        for seed in 0..8 {
+            let mut backoff = Backoff::new(Duration::from_secs(30), seed);
+            let mut waits: Vec<Duration> = (0..50).map(|_| backoff.next()).skip(10).collect();
+            waits.sort_unstable();
+            waits.dedup();
+            assert_eq!(waits.len(), 40, "seed {seed}");
+        }
+    }
 }

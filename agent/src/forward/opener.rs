@@ -56,3 +56,85 @@ impl CatalogueSource for Catalogues {
         Self::get(self, id)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use protocol::frame::{self, HEADER_LEN_MAX, Kind, TAG_LEN};
+    use protocol::{Generation, Secret, Seq, keys};
+
+    use super::*;
+    use crate::registry::{Erasure, OsEntropy};
+    use crate::storage::{Disk, SharedStorage};
+
+    const ADDED_MS: i64 = 1_000;
+    const ERASED_MS: i64 = 2_000;
+    const RING: RingId = RingId([7; 16]);
+
+    fn registry(dir: &Path) -> Registry {
+        let storage: SharedStorage = Arc::new(Disk);
+        let database = crate::state::open(&storage, &dir.join("state.redb")).unwrap();
+        Registry::open_with_key_file(database, &dir.join("registry.key"), &mut OsEntropy).unwrap()
+    }
+
+    fn device() -> DeviceId {
+        "van-1".parse().unwrap()
+    }
+
+    fn add(registry: &Registry) -> Secret {
+        registry.add(device(), ADDED_MS, &mut OsEntropy).unwrap().secret
+    }
+
+    #[test]
+    fn a_frame_opens_with_the_secret_that_is_registered() {
+        let dir = tempfile::tempdir().unwrap();
+        let registry = registry(dir.path());
+        let mut opener = ForwardOpener::new(registry.clone());
+        let secret = add(&registry);
+        let binding = Binding { device: device(), ring: RING, lane: Lane::Bulk };
+        let key = keys::frame_key(&secret, &device(), &RING, Generation::FIRST);
+        let header = Header { generation: Generation::FIRST, kind: Kind::Records, seq: Seq(3) };
+        let mut buffer = [5; HEADER_LEN_MAX + 4 + TAG_LEN];
+        let body = HEADER_LEN_MAX..HEADER_LEN_MAX + 4;
+        let (at, _) = frame::seal(&key, &binding, &header, &mut buffer, body).unwrap();
+        let (mut sealed, mut forged) = (buffer[at.clone()].to_vec(), buffer[at].to_vec());
+        let opened = opener.open(device(), RING, Lane::Bulk, &mut sealed);
+        assert!(matches!(opened, Ok((found, [5, 5, 5, 5])) if found == header));
+        forged[3] ^= 1;
+        let opened = opener.open(device(), RING, Lane::Bulk, &mut forged);
+        assert!(matches!(opened, Err(Unopened::Unopenable(_))));
+    }
+
+    #[test]
+    fn what_an_erased_device_left_is_erased_until_one_comes_back_under_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let registry = registry(dir.path());
+        let mut opener = ForwardOpener::new(registry.clone());
+        let mut erased = |at_ms| opener.is_erased(device(), at_ms).unwrap();
+        add(&registry);
+        assert!(!erased(ADDED_MS));
+        registry.erase(device(), ERASED_MS, |_| String::new()).unwrap();
+        for erasure in registry.erasures().unwrap() {
+            registry.erased(&Erasure { pending: None, ..erasure }).unwrap();
+        }
+        assert!([ADDED_MS, ERASED_MS, ERASED_MS + 1].map(&mut erased) == [true; 3]);
+        add(&registry);
+        assert!([ADDED_MS, ERASED_MS, ERASED_MS + 1].map(&mut erased) == [true, true, false]);
+    }
+
+    #[test]
+    fn a_catalogue_is_known_once_it_was_learnt() {
+        let dir = tempfile::tempdir().unwrap();
+        let storage: SharedStorage = Arc::new(Disk);
+        let database = crate::state::open(&storage, &dir.path().join("state.redb")).unwrap();
+        let catalogues = Catalogues::open(database).unwrap();
+        let mut encoded = [0; 64];
+        let len = protocol::Catalogue { tick_ms: 5, signals: &[] }.encode(&mut encoded).unwrap();
+        let id = protocol::Catalogue::id_of(&encoded[..len]);
+        assert!(CatalogueSource::get(&catalogues, id).is_none());
+        catalogues.learn(&encoded[..len]).unwrap();
+        assert_eq!(CatalogueSource::get(&catalogues, id).unwrap().tick_ms, 5);
+    }
+}

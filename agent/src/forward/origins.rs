@@ -11,9 +11,9 @@ use protocol::{FrameTag, Lane, RingId, Seq};
 use crate::journal::{EntryKind, Item, JournalTail, Position, ReadError};
 
 /// The most tags remembered of one ring: 96 KiB.
-const TAGS_MAX: usize = 4096;
+pub(super) const TAGS_MAX: usize = 4096;
 /// The most rings remembered: those of a fork are asked about in turn.
-const RINGS_MAX: usize = 8;
+pub(super) const RINGS_MAX: usize = 8;
 
 /// The tags of the rings last asked about.
 #[derive(Debug, Default)]

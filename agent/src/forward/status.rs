@@ -221,3 +221,85 @@ impl ForwarderStatus {
 fn capped(reason: &str) -> String {
     reason.chars().take(REASON_MAX).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use protocol::Lane;
+
+    use super::*;
+    use crate::journal::{Epoch, JournalCursor, Position};
+
+    fn cursor(positions: [u64; 3], totals: [Counts; 3]) -> CursorState {
+        let positions = Positions(positions.map(Position));
+        let journal =
+            JournalCursor { journal: [1; 16], epoch: Epoch::default(), positions, totals };
+        CursorState { journal: Some(journal), ..CursorState::default() }
+    }
+
+    fn counts(samples: u64, events: u64) -> Counts {
+        Counts { samples, events }
+    }
+
+    fn fresh() -> ForwarderStatus {
+        ForwarderStatus::new("files", CursorState::default(), Positions::ZERO, false)
+    }
+
+    #[test]
+    fn the_lag_is_what_the_journal_has_and_the_sink_has_not() {
+        let status = fresh();
+        status.committed(cursor([10, 20, 30], [counts(1, 2); 3]), 5_000, 0, 0);
+        let mut ends = Ends {
+            positions: Positions([Position(10), Position(25), Position(37)]),
+            totals: [counts(1, 2), counts(11, 2), counts(1, 5)],
+        };
+        let lag = Lag { bytes: 12, samples: 10, events: 3, seconds: 4 };
+        assert_eq!(status.lag(&ends, 9_999), lag);
+        // With nothing waiting there is no age, however long ago that was.
+        ends.positions = Positions([10, 20, 30].map(Position));
+        assert_eq!(status.lag(&ends, 9_999), Lag { bytes: 0, seconds: 0, ..lag });
+    }
+
+    #[test]
+    fn before_anything_was_forwarded_all_is_waiting_and_has_no_age() {
+        let mut ends = Ends::default();
+        ends.positions.set(Lane::Bulk, Position(7));
+        assert_eq!(fresh().lag(&ends, 9_999), Lag { bytes: 7, ..Lag::default() });
+    }
+
+    #[test]
+    fn how_it_fares_follows_each_attempt() {
+        let status = fresh();
+        assert_eq!(status.condition(), Condition::Running);
+        status.retrying("first");
+        status.retrying("second");
+        assert_eq!(status.condition(), Condition::Retrying("second".to_owned()));
+        status.running();
+        assert_eq!(status.condition(), Condition::Running);
+        status.retrying("third");
+        status.committed(CursorState::default(), 1, 2, 3);
+        assert_eq!(status.condition(), Condition::Running);
+        status.stopped(Some("the end"));
+        assert_eq!(status.condition(), Condition::Stopped(Some("the end".to_owned())));
+        let Snapshot { retries, batches, received_ms, parked_frames, rings, .. } =
+            status.snapshot();
+        assert_eq!((retries, batches), (3, 1));
+        assert_eq!((received_ms, parked_frames, rings), (1, 2, 3));
+    }
+
+    #[test]
+    fn a_reason_is_cut_at_its_length() {
+        let status = fresh();
+        status.retrying(&"ä".repeat(REASON_MAX + 1));
+        assert_eq!(status.condition(), Condition::Retrying("ä".repeat(REASON_MAX)));
+    }
+
+    #[test]
+    fn what_is_kept_for_it_is_what_was_said_last() {
+        let status = ForwarderStatus::new("files", CursorState::default(), Positions::ZERO, true);
+        let from = Positions([1, 2, 3].map(Position));
+        assert_eq!((status.keep_from(), status.snapshot().reconciled), (Positions::ZERO, 1));
+        status.keep(from);
+        assert_eq!((status.keep_from(), status.name()), (from, "files"));
+        assert_eq!(fresh().snapshot().reconciled, 0);
+    }
+}
