@@ -277,7 +277,7 @@ impl Reader {
                     }
                 }
                 Step::Damage(to) => {
-                    let totals = self.scan.totals_at(to).filter(|_| to < end.at);
+                    let totals = self.scan.totals_at(to);
                     let next = Point { at: to, totals: totals.unwrap_or(end.totals) };
                     return Ok(Advance::Damage(self.skip_to(next)));
                 }

@@ -95,7 +95,8 @@ impl Scan {
             // A record that begins in the first `searched` bytes is in view as a whole; if less
             // than the longest record is in view, the file or the span ends with it.
             let in_view = self.view(at).len();
-            let searched = in_view.checked_sub(RECORD_LEN_MAX - 1).unwrap_or(in_view);
+            let beyond = in_view.checked_sub(RECORD_LEN_MAX);
+            let searched = beyond.map_or(in_view, |beyond| beyond + 1);
             let stop = at.plus(searched);
             if searched == 0 {
                 break;
@@ -131,7 +132,7 @@ impl Scan {
 
     /// Sees to it that the window holds the longest record from `at` on, or all there is.
     fn fill(&mut self, file: &dyn File, span: Span, at: Position) -> io::Result<()> {
-        if at < self.window_at || at > self.window_at.plus(self.window.len()) {
+        if at < self.window_at {
             self.window.clear();
         }
         if self.window.is_empty() {

@@ -14,6 +14,10 @@ mod faults;
 mod lives;
 mod limits;
 mod model;
+mod recovery;
+mod scanning;
+mod table;
+mod views;
 
 /// Small, so that a few entries need several.
 const SEGMENT_BYTES: u64 = 3000;
