@@ -16,6 +16,7 @@ mod limits;
 mod model;
 mod recovery;
 mod scanning;
+mod shrinking;
 mod table;
 mod views;
 

@@ -1,6 +1,7 @@
 //! The table of lives: damaged, cut short, unreadable, on a disk that is full.
 
 use super::*;
+use crate::epochs::Epochs;
 
 const TABLE: &str = "journal/epochs";
 const SLOT_LEN: usize = 128;
@@ -30,6 +31,19 @@ fn what_stands_behind_the_table_is_no_part_of_it() {
         longer.files().into_iter().find(|(path, _)| path.as_path() == Path::new(TABLE)).unwrap();
     edit(&disk, |table| table.extend_from_slice(&content[5 * SLOT_LEN..6 * SLOT_LEN]));
     assert_eq!(open(&disk, 9).0.epoch().number, 3);
+}
+
+#[test]
+fn the_life_whose_slot_is_taken_is_forgotten_and_no_other() {
+    let (disk, dir) = (Faulty::default(), Path::new("journal"));
+    let epoch = |number| Epoch { number, nonce: 5 };
+    let mut lives = Epochs::default();
+    for number in [1, 2, 3, 2048 + 2] {
+        let identity = Identity { journal: [7; 16], epoch: epoch(number) };
+        lives.begin(&shared(&disk), dir, &identity, Ends::default(), false).unwrap();
+    }
+    assert_eq!([1, 2, 3].map(|number| lives.end_of(epoch(number))), [None; 3]);
+    assert_eq!(Epochs::read(&disk, dir).unwrap(), (Some([7; 16]), lives));
 }
 
 #[test]

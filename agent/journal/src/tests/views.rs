@@ -82,6 +82,16 @@ fn a_snapshot_restored_is_the_journal_of_that_moment() {
 }
 
 #[test]
+fn a_segment_in_which_nothing_is_whole_is_no_part_of_a_snapshot() {
+    let disk = Faulty::default();
+    commit_numbers(&mut open(&disk, 1).0, Lane::Bulk, 1..2);
+    let header = usize::try_from(segment::HEADER_LEN).unwrap();
+    disk.edit(&segments(&disk)[0], |content| content.truncate(header));
+    let snapshot = open(&disk, 2).0.tail().snapshot();
+    assert!(snapshot.files.iter().all(|file| file.lane.is_none()), "{:?}", snapshot.files);
+}
+
+#[test]
 fn a_journal_is_filled_to_its_last_byte() {
     let payload = [7; 50];
     // As an append reckons: the fields at their longest.
