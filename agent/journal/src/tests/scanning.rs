@@ -3,7 +3,7 @@
 use super::*;
 use crate::record::Seed;
 use crate::scan::{Scan, Span, Step};
-use storage::{File, Storage as _};
+use storage::File;
 
 const SEGMENT: &str = "journal/bulk/00000000000000000000.seg";
 

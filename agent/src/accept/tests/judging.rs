@@ -40,7 +40,7 @@ fn a_frame_is_counted_under_its_lane_with_its_bytes_and_what_it_adds() {
     let len = u64::try_from(frame.len()).unwrap();
     bench.send(frame);
     let counters = bench.acceptor.counters();
-    assert_eq!(counters.frames.each_ref().map(|frames| frames.get()), [0, 1, 0]);
+    assert_eq!(counters.frames.each_ref().map(crate::telemetry::Counter::get), [0, 1, 0]);
     assert_eq!((counters.frame_bytes.get(), counters.events.get()), (len, 2));
     assert_eq!(counters.samples.get(), 0);
     // Lost ones that a loss record names are counted with them.

@@ -343,7 +343,7 @@ fn a_sink_that_was_overrun_and_then_cut_off_says_how_much_it_lost() {
 
 #[test]
 fn a_full_journal_does_not_wait_for_a_sink_that_hangs() {
-    let (mut world, ..) = thirty_frames();
+    let (world, ..) = thirty_frames();
     let mut forwarder = world.open().unwrap();
     while forwarder.step(world.now, false) == Step::Again {}
     let status = forwarder.status();
