@@ -12,12 +12,15 @@ use super::*;
 use crate::accept::driver::{
     AcceptStatus, CHECKPOINT_EVERY, CHECKPOINT_WHEN_HELD, Control, GROUP_MAX, Ports, TICK, drive,
 };
+use crate::notify::Vigil;
 
 /// What the driver saw of the sinks, and they of it.
 #[derive(Default)]
 struct Sinks {
     /// What the driver is told that they need of the journal.
     floor: Option<Positions>,
+    /// When they were asked first.
+    asked_at: Option<Duration>,
     /// Whether a message was held when they were asked last.
     is_held: bool,
     state: Vec<u8>,
@@ -52,6 +55,7 @@ impl Driven {
                 sinks.writes.push(begun.elapsed());
                 sinks.state = content;
             }
+            sinks.asked_at.get_or_insert(begun.elapsed());
             sinks.is_held = is_held;
             sinks.floor
         };
@@ -115,6 +119,11 @@ async fn what_came_in_is_durable_and_answered_when_it_ends() {
     let acknowledged = answers.filter(|said| matches!(said, Outbound::PubAck(_)));
     assert_eq!(acknowledged.count(), 4);
     assert_eq!(status.blocked(), None);
+    // Nobody takes it to hang now.
+    let (mut vigil, pulse) = (Vigil::new(TICK), status.pulse().clone());
+    let hangs = [Duration::ZERO, TICK]
+        .map(|now| vigil.look(now, vec![("accept".to_owned(), pulse.clone())]).map(str::to_owned));
+    assert_eq!(hangs, [None, None]);
     // The last checkpoint has it all, with the time of this very century.
     let mut reader = acceptor.journal.tail().reader(Lane::Bulk, Position(0));
     let Some(Item::Entry { entry, .. }) = reader.next().unwrap() else { panic!("an entry") };
@@ -176,7 +185,26 @@ async fn a_checkpoint_is_written_now_and_then_and_only_if_something_moved() {
     sleep(3 * CHECKPOINT_EVERY).await;
     let writes = driven.writes();
     assert_eq!(writes.len(), 2, "{writes:?}");
+    assert_eq!(driven.sinks.lock().unwrap().asked_at, Some(TICK));
     drop(driven.end().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_finds_no_room_is_not_tried_again_before_the_next_tick() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::new(dir.path(), 400 * 1024);
+    bench.hello(1, Counts::ZERO, 0);
+    let seq = bench.fill().0;
+    // Each attempt looks at the catalogue first.
+    let frame = bench.records(seq, &[Record::Catalogue(b"\xff")]);
+    let message = bench.inbound(Channel::Frames(Lane::Bulk), frame);
+    let refused = bench.acceptor.counters().catalogues_refused.clone();
+    let driven = Driven::new(bench.acceptor, dir.path());
+    driven.inbound.send(message).await.unwrap();
+    sleep(TICK / 2).await;
+    assert_eq!(refused.get(), 1);
+    sleep(TICK).await;
+    assert_eq!(refused.get(), 2);
 }
 
 #[tokio::test(start_paused = true)]

@@ -95,6 +95,18 @@ fn what_a_device_says_that_it_took_is_declared() {
 }
 
 #[test]
+fn a_ring_that_was_taken_from_its_device_is_its_own_again_once_it_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::new(dir.path(), 1 << 30);
+    bench.hello(1, events(8), 0);
+    bench.commit();
+    bench.acceptor.erase(NOW, &bench.device).unwrap();
+    bench.hello(1, events(8), 0);
+    let sums = bench.acceptor.rings().sums_of(bench.device).unwrap();
+    assert_eq!(sums, Some((events(8), Counts::ZERO)));
+}
+
+#[test]
 fn a_ring_stays_in_its_lane() {
     let dir = tempfile::tempdir().unwrap();
     let mut bench = Bench::new(dir.path(), 1 << 30);

@@ -28,6 +28,7 @@ fn it_waits_for_a_commit_from_a_message_on_until_that_is_done() {
     assert!(bench.acceptor.is_waiting());
     bench.commit();
     assert!(!bench.acceptor.is_waiting());
+    assert_eq!(bench.acceptor.counters().commits.get(), 1);
     // With nobody waiting it is none.
     bench.commit();
     assert_eq!(bench.acceptor.counters().commits.get(), 1);
@@ -169,6 +170,21 @@ fn an_older_entry_moves_no_watermark_back() {
     replay(rings, Lane::Bulk, &gap).unwrap();
     let watermark = rings.get(&bench.ring).unwrap().unwrap().watermark;
     assert_eq!(watermark.tag, protocol::FrameTag::default(), "no frame has that number");
+}
+
+#[test]
+fn a_start_reads_from_the_checkpoint_on_if_it_is_of_this_journal() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = greeted(dir.path());
+    bench.send(bench.frame(1));
+    bench.commit();
+    bench.acceptor.checkpoint().unwrap();
+    let checkpoint = bench.acceptor.rings().checkpoint().unwrap();
+    let positions = bench.acceptor.journal.ends().positions;
+    assert_ne!(positions, Positions::default());
+    assert_eq!(replay_from(checkpoint, |_| true), positions);
+    assert_eq!(replay_from(checkpoint, |_| false), Positions::default());
+    assert_eq!(replay_from(None, |_| true), Positions::default());
 }
 
 #[test]

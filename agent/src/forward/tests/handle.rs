@@ -8,6 +8,7 @@ use protocol::Lane;
 
 use super::super::{Change, Condition, Forwarder, ForwarderHandle, ForwarderStatus, POLL};
 use super::world::{Ring, World, samples};
+use crate::notify::Vigil;
 use crate::sink::{AnySink, StdoutSink};
 
 /// More than anything here takes.
@@ -45,6 +46,11 @@ fn it_ends_as_asked_once_all_is_forwarded() {
     assert_eq!(handle.status().condition(), Condition::Stopped(None));
     assert_eq!(world.delivered(&ring).len(), 20);
     assert!(handle.stop(LONG));
+    // Nobody takes it to hang now.
+    let (mut vigil, pulse) = (Vigil::new(LONG), handle.status().pulse().clone());
+    let hangs = [Duration::ZERO, LONG]
+        .map(|now| vigil.look(now, vec![("forward".to_owned(), pulse.clone())]).map(str::to_owned));
+    assert_eq!(hangs, [None, None]);
 }
 
 #[test]
