@@ -319,6 +319,20 @@ mod tests {
     }
 
     #[test]
+    fn a_loss_that_does_not_explain_all_leaves_a_hole_up_to_where_it_begins_or_stands() {
+        let continuity = after(&[entry(1, 1, 10, 10), entry(2, 2, 10, 20)]);
+        assert_eq!(continuity.judge(&entry(3, 9, 60, 90)), new(Some((3, 8, 10)), 60));
+        assert_eq!(continuity.judge(&entry(5, 9, 60, 90)), new(Some((3, 4, 10)), 60));
+    }
+
+    #[test]
+    fn every_ring_is_counted_once() {
+        let other = Advance { ring: RingId([2; 16]), ..entry(1, 1, 10, 10) };
+        let continuity = after(&[entry(1, 1, 10, 10), entry(2, 2, 10, 20), other]);
+        assert_eq!(continuity.ring_count(), 2);
+    }
+
+    #[test]
     fn a_ring_begins_at_one_unless_the_beginning_is_gone() {
         let mut continuity = Continuity::default();
         assert_eq!(continuity.judge(&entry(4, 4, 10, 40)), new(Some((1, 3, 30)), 10));
