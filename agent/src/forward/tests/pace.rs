@@ -8,7 +8,7 @@ use super::super::Step;
 use super::world::{Ring, World};
 
 /// Longer than any wait between two attempts.
-const LONG: Duration = Duration::from_secs(3600);
+const LONG: Duration = Duration::from_hours(1);
 
 #[test]
 fn a_batch_is_at_hand_from_its_first_entry_until_the_sink_has_it() {
