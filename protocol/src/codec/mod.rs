@@ -5,10 +5,20 @@
 //! order of pushing, time stamps included), works in bounded memory with integers only, and is
 //! lossless at each signal's step.
 
-mod bits;
-mod rice;
+mod chance;
+mod range;
+mod number;
+mod hints;
+mod start;
+mod clock;
+mod value;
+mod model;
+mod batch;
 
-pub use rice::{Decoder, Encoder};
+pub use batch::{Decoder, Encoder};
+pub use chance::Chance;
+pub use hints::{Guess, Hints, SignalHint, Timing};
+pub use model::{OWN, SHARED};
 
 use crate::identity::Counts;
 use crate::signal::CatalogueId;
@@ -16,7 +26,7 @@ use crate::time::Clock;
 use crate::varint;
 
 /// The most bytes one pushed sample can add to the encoded batch.
-pub const SAMPLE_BYTES_MAX: usize = 24;
+pub const SAMPLE_BYTES_MAX: usize = 80;
 
 /// Stands at the front of a body of samples, before the coded columns.
 ///
