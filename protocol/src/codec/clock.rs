@@ -32,13 +32,13 @@ pub const BEATS: usize = 8 * 8;
 const NO_BEATS: usize = 7;
 
 /// What is known of one signal's instants.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Instants {
     /// Usual ticks since the sample before it, and how often in a row that was wrong.
     interval: i32,
     wrong: u8,
     /// Its last instant, smoothed, in fine ticks from the origin; and its period.
-    at: Option<i32>,
+    at: i32,
     period: i32,
     /// By how much either expectation is off, on the whole.
     own_error: u16,
@@ -46,33 +46,37 @@ pub struct Instants {
 }
 
 impl Instants {
+    /// It has not come.
+    const NEVER: i32 = i32::MIN;
+
     pub const fn new(interval: i32, period: i32) -> Self {
-        Self { interval, wrong: 0, at: None, period, own_error: 0, next_error: 0 }
+        Self { interval, wrong: 0, at: Self::NEVER, period, own_error: 0, next_error: 0 }
     }
 
     /// The count begins anew elsewhere.
     pub fn forget(&mut self) {
-        self.at = None;
+        self.at = Self::NEVER;
     }
 
     /// When it is expected, in fine ticks from the origin.
     pub fn expected(&self) -> Option<i32> {
-        Some(self.at?.saturating_add(self.period))
+        (self.at != Self::NEVER).then(|| self.at.saturating_add(self.period))
     }
 
     /// It came at this instant, in fine ticks.
     fn came(&mut self, fine: i32) {
-        let Some(at) = self.at else {
-            self.at = Some(fine);
+        if self.at == Self::NEVER {
+            self.at = fine;
             return;
-        };
+        }
+        let at = self.at;
         let passed = fine.wrapping_sub(at);
         let error = passed.wrapping_sub(self.period);
         if error.unsigned_abs() > 12 * FINE.unsigned_abs() {
             self.period = passed;
-            self.at = Some(fine);
+            self.at = fine;
         } else {
-            self.at = Some(at.wrapping_add(self.period).wrapping_add(error / 2));
+            self.at = at.wrapping_add(self.period).wrapping_add(error / 2);
             self.period = self.period.wrapping_add(error / 16);
         }
     }
@@ -208,7 +212,7 @@ impl Clock {
     /// The count begins at this tick.
     fn begin(&mut self, tick: i64, instants: &mut Instants) -> bool {
         *self = Self { origin: tick, last: Some(0), chosen: self.chosen, ..Self::START };
-        instants.at = Some(0);
+        instants.at = 0;
         true
     }
 

@@ -45,6 +45,8 @@ pub struct SignalHint {
     pub follower: u8,
     /// A raw value to begin with.
     pub expected: i64,
+    /// How far the first one is from there: the number of bits of sixteen times the mean distance.
+    pub spread: u8,
     /// Usual ticks since the sample before it.
     pub interval: i32,
     /// Usual ticks since its own last sample, in sixteenths.

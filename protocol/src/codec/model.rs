@@ -59,7 +59,6 @@ impl Shared {
 struct State {
     values: Values,
     instants: Instants,
-    follower: u8,
 }
 
 /// Everything, for up to `N` signals.
@@ -68,6 +67,8 @@ pub struct Model<const N: usize> {
     own: [[Chance; OWN]; N],
     shared: Shared,
     states: [State; N],
+    /// What came after each signal.
+    followers: [u8; N],
     clock: Clock,
     signals: u8,
     last: Option<u8>,
@@ -76,8 +77,7 @@ pub struct Model<const N: usize> {
 }
 
 impl<const N: usize> Model<N> {
-    const STATE: State =
-        State { values: Values::START, instants: Instants::new(0, 0), follower: 0 };
+    const STATE: State = State { values: Values::START, instants: Instants::new(0, 0) };
 
     /// Nothing has come, and as much is known as the hints say.
     pub fn new(hints: &Hints<'_>, signals: u8) -> Self {
@@ -85,6 +85,7 @@ impl<const N: usize> Model<N> {
             own: [[Chance::EVEN; OWN]; N],
             shared: Shared::EVEN,
             states: [Self::STATE; N],
+            followers: [0; N],
             clock: Clock::START,
             signals,
             last: None,
@@ -105,10 +106,12 @@ impl<const N: usize> Model<N> {
                 *chance = Chance::of_level(levels.own(usize::from(signal), at));
             }
         }
-        for (signal, state) in (0..self.signals).zip(&mut self.states) {
+        let states = self.states.iter_mut().zip(&mut self.followers);
+        for (signal, (state, follower)) in (0..self.signals).zip(states) {
             let hint = hints.of(signal, self.signals);
             let instants = Instants::new(hint.interval, hint.period);
-            *state = State { values: Values::START, instants, follower: hint.follower };
+            *state = State { values: Values::START, instants };
+            *follower = hint.follower;
         }
         self.clock = Clock::START;
         self.last = None;
@@ -148,7 +151,7 @@ impl<const N: usize> Model<N> {
     fn signal<C: Coder>(&mut self, coder: &mut C, timing: Timing, signal: u8) -> u8 {
         let last = usize::from(self.last.unwrap_or(0));
         let follower = match self.last {
-            Some(_) => self.states.get(last).map_or(0, |state| state.follower),
+            Some(_) => self.followers.get(last).copied().unwrap_or(0),
             None => 0,
         };
         let expected = match timing {
@@ -166,9 +169,9 @@ impl<const N: usize> Model<N> {
             self.index(coder, signal)
         };
         if self.last.is_some()
-            && let Some(state) = self.states.get_mut(last)
+            && let Some(follower) = self.followers.get_mut(last)
         {
-            state.follower = coded;
+            *follower = coded;
         }
         coded
     }

@@ -15,45 +15,43 @@ const ZERO_CHANGE: usize = ZERO_HABIT + 3 * 2 * 3;
 const SIGN: usize = ZERO_CHANGE + CHANGES * 3;
 const MORE_LAST: usize = SIGN + CHANGES * 3;
 const MORE_USUAL: usize = MORE_LAST + 3 * STEPS;
+/// Nothing has come yet.
+const NONE: u8 = 255;
+
 /// Chances of one signal's values.
 pub const VALUES: usize = MORE_USUAL + NEAR;
 /// Chances of first values.
-pub const FIRST: usize = 22;
+pub const FIRST: usize = 2 + NEAR;
 
 /// What is known of one signal's values.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Values {
-    last: i64,
-    /// How many there were: none, one, more.
-    count: u8,
-    /// Size of the last surprise, and of the one before it: none, small, large.
-    size: u8,
-    size_before: u8,
-    /// Direction of the last surprise.
-    sign: i8,
+    /// The last one, little endian: 64 of these take no more room than they need.
+    last: [u8; 8],
     /// The last change.
     change: i32,
     /// From the last value to the running mean, in 256ths.
     to_mean: i32,
     /// Sixteen times the mean magnitude of surprises.
-    usual: u32,
+    usual: u16,
+    /// Size of the last surprise, and of the one before it: none, small, large. 255 before the first.
+    size: u8,
+    size_before: u8,
+    /// Direction of the last surprise.
+    sign: i8,
 }
 
 impl Values {
-    pub const START: Self = Self {
-        last: 0,
-        count: 0,
-        size: 0,
-        size_before: 0,
-        sign: 0,
-        change: 0,
-        to_mean: 0,
-        usual: 0,
-    };
+    pub const START: Self =
+        Self { last: [0; 8], change: 0, to_mean: 0, usual: 0, size: NONE, size_before: 0, sign: 0 };
+
+    const fn last(&self) -> i64 {
+        i64::from_le_bytes(self.last)
+    }
 
     /// Whether the last value was not as guessed.
     pub const fn surprised(&self) -> bool {
-        self.size > 0
+        self.size != NONE && self.size > 0
     }
 
     fn guess(&self, guess: Guess, related: &Self) -> i64 {
@@ -64,7 +62,7 @@ impl Values {
             Guess::Mean => self.to_mean.wrapping_add(128) >> 8,
             Guess::Related => related.change,
         };
-        self.last.wrapping_add(i64::from(by))
+        self.last().wrapping_add(i64::from(by))
     }
 
     /// Codes the next value. `stir`: how many of the latest samples of all signals were surprises,
@@ -78,8 +76,8 @@ impl Values {
         (own, first, digits): (&mut [Chance], &mut [Chance; FIRST], &mut [Chance; DIGITS]),
         value: i64,
     ) -> i64 {
-        let (guess, surprise) = if self.count == 0 {
-            let ladder = Ladder::Steps { from: 2, len: FIRST - 2 };
+        let (guess, surprise) = if self.size == NONE {
+            let ladder = Ladder::Near { from: 2, usual: usize::from(hint.spread) };
             let places = Places { zero: [0, 0], sign: [1, 1], more: [ladder, ladder] };
             let off = value.wrapping_sub(hint.expected);
             (hint.expected.wrapping_add(number(coder, first, digits, &places, off)), 0)
@@ -98,7 +96,7 @@ impl Values {
         let change = 3 * of_change(self.change) + of_sign(related.sign);
         let sign = SIGN + change;
         let last = Ladder::Steps { from: MORE_LAST + STEPS * size, len: STEPS };
-        let usual = usize::try_from(u32::BITS - self.usual.leading_zeros()).unwrap_or(0);
+        let usual = usize::try_from(u16::BITS - self.usual.leading_zeros()).unwrap_or(0);
         Places {
             zero: [ZERO_HABIT + 3 * (2 * size + before) + stir, ZERO_CHANGE + change],
             sign: [sign, sign],
@@ -107,20 +105,17 @@ impl Values {
     }
 
     fn learn(&mut self, value: i64, surprise: i64) {
-        let moved = value.wrapping_sub(self.last);
+        let moved = value.wrapping_sub(self.last());
         let moved = i32::try_from(moved.clamp(-(1 << 22), 1 << 22)).unwrap_or(0);
-        if self.count == 0 {
-            self.to_mean = 0;
-        } else {
+        if self.size != NONE {
             let from_value = self.to_mean.wrapping_sub(moved << 8);
             // Two thirds of the way stay.
             self.to_mean = from_value.wrapping_sub(from_value >> 2).clamp(-(1 << 30), 1 << 30);
             self.change = moved;
         }
-        self.last = value;
-        self.count = 1;
-        self.size_before = self.size;
-        let magnitude = u32::try_from(surprise.unsigned_abs().min(1 << 20)).unwrap_or(0);
+        self.last = value.to_le_bytes();
+        self.size_before = if self.size == NONE { 0 } else { self.size };
+        let magnitude = u16::try_from(surprise.unsigned_abs().min(4095)).unwrap_or(0);
         self.size = match magnitude {
             0 => 0,
             1..=2 => 1,
