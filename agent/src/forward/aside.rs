@@ -10,8 +10,7 @@ use protocol::DeviceId;
 use serde::Deserialize;
 
 use super::dead_letters::LINE_LEN_MAX;
-use super::parked;
-use crate::sink::Naming;
+use super::{names, parked};
 use crate::storage::SharedStorage;
 
 const CHUNK: usize = 256 * 1024;
@@ -35,19 +34,14 @@ pub fn erase(
     device: DeviceId,
 ) -> io::Result<Aside> {
     let mut aside = Aside::default();
-    let letters = naming(data_dir, "dead-letters", name, "ndjson");
+    let [letters, waiting] = names::logs(data_dir, name);
     for number in letters.numbers(storage)? {
         aside.dead_letters += erase_letters(storage, &letters.path(number), device)?;
     }
-    let waiting = naming(data_dir, "parked", name, "log");
     for number in waiting.numbers(storage)? {
         aside.parked += parked::erase(storage, &waiting.path(number), device)?;
     }
     Ok(aside)
-}
-
-fn naming(data_dir: &Path, dir: &str, name: &str, suffix: &'static str) -> Naming {
-    Naming { dir: data_dir.join(dir), stem: name.to_owned(), suffix }
 }
 
 /// Blanks a device's lines in a file of dead letters; how many there were.

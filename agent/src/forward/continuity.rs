@@ -24,6 +24,9 @@ const MAGIC: [u8; 4] = *b"MPr2";
 /// What every version's magic begins with; the last byte is the version.
 const FAMILY: [u8; 3] = *b"MPr";
 
+/// Rings that a batch moves, about: room that is kept for the next one.
+const BATCH_RINGS: usize = 4096;
+
 /// One ring, as far as it was forwarded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct RingState {
@@ -146,6 +149,8 @@ impl Continuity {
     /// All of it is with the sink.
     pub fn settle(&mut self) {
         self.before.clear();
+        // A start reads of all rings; a batch, of so many.
+        self.before.shrink_to(BATCH_RINGS);
     }
 
     /// Where the rings stood when it was last settled.

@@ -1,11 +1,21 @@
-//! A sink that was given another name: what was set aside for it bears the name that it had, and
-//! goes with it.
+//! What files are called that were set aside for a sink: by its name. If it is given another one, they
+//! go with it.
 
 use std::io;
+use std::path::Path;
 
 use super::ForwarderConfig;
 use crate::sink::{CursorState, LogEnd, Naming};
 use crate::storage::SharedStorage;
+
+/// A sink's dead letters, and what waits for catalogues.
+pub(super) fn logs(data_dir: &Path, sink: &str) -> [Naming; 2] {
+    [("dead-letters", "ndjson"), ("parked", "log")].map(|(dir, suffix)| Naming {
+        dir: data_dir.join(dir),
+        stem: sink.to_owned(),
+        suffix,
+    })
+}
 
 /// Whether the sink was called otherwise when the cursor was written. Then its dead letters and what
 /// waits for catalogues bear the new name from here on, and the cursor tells where they end.
@@ -20,17 +30,10 @@ pub(super) fn follow(
         return Ok(false);
     }
     tracing::info!(sink = %config.name, was = %cursor.name, "the sink has another name");
-    let naming = |dir, stem: &str, suffix| Naming {
-        dir: config.data_dir.join(dir),
-        stem: stem.to_owned(),
-        suffix,
-    };
-    for (dir, suffix, end) in [
-        ("dead-letters", "ndjson", &mut cursor.dead_letters),
-        ("parked", "log", &mut cursor.parked),
-    ] {
-        let (was, is) = (naming(dir, &cursor.name, suffix), naming(dir, &config.name, suffix));
-        *end = take_along(storage, &was, &is, *end)?;
+    let (was, is) = (logs(&config.data_dir, &cursor.name), logs(&config.data_dir, &config.name));
+    let ends = [&mut cursor.dead_letters, &mut cursor.parked];
+    for ((was, is), end) in was.iter().zip(&is).zip(ends) {
+        *end = take_along(storage, was, is, *end)?;
     }
     Ok(true)
 }

@@ -37,11 +37,10 @@ pub(super) fn begin(
     config: &ForwarderConfig,
     tail: &JournalTail,
     sink: &AnySink,
-    resume: Resume,
+    mut resume: Resume,
 ) -> Result<Start, ForwardError> {
     let path = config.data_dir.join("cursors").join(format!("{}.rings", config.name));
     let snapshots = Snapshots::new(storage.clone(), path);
-    let mut resume = resume;
     let cursor = match &mut resume {
         Resume::Fresh => None,
         Resume::At(state) => Some(&mut **state),
@@ -57,7 +56,7 @@ pub(super) fn begin(
         Resume::Fresh => {
             // A sink that bore this name before may have left dead letters; what waited for it is
             // still in the journal, or none of this sink's.
-            let (letters, _) = logs(config);
+            let [letters, _] = names::logs(&config.data_dir, &config.name);
             let dead_letters = end_or_next(storage, &letters, None)?;
             let state = CursorState { dead_letters, ..CursorState::default() };
             Start::new(storage, config, tail, snapshots, state, Continuity::default())?
@@ -155,7 +154,7 @@ fn by_identity(
     let counted = cursor.as_ref().map(|cursor| cursor.tallies.clone());
     // Where nothing tells where these end, or they are older than what does, because they were
     // restored, they stay as they are, and go on in a new file.
-    let (letters, parked) = logs(config);
+    let [letters, parked] = names::logs(&config.data_dir, &config.name);
     let kept_ends = cursor.as_ref().map(|cursor| (cursor.dead_letters, cursor.parked));
     let (letters_end, parked_end) = kept_ends.unzip();
     state.dead_letters = end_or_next(storage, &letters, letters_end)?;
@@ -234,13 +233,6 @@ fn reread(
         }
     }
     Ok(reread)
-}
-
-/// Its dead letters, and what waits.
-fn logs(config: &ForwarderConfig) -> (Naming, Naming) {
-    let naming =
-        |dir, suffix| Naming { dir: config.data_dir.join(dir), stem: config.name.clone(), suffix };
-    (naming("dead-letters", "ndjson"), naming("parked", "log"))
 }
 
 /// The end of a log, if its files reach there; otherwise a new file's beginning, behind all others.
