@@ -59,8 +59,11 @@ fn take(truth: &mut Truth, line: &[u8]) -> Option<()> {
     let (ring, seq, ordinal) = (id.next()?.parse().ok()?, id.next()?.parse().ok()?, id.next()?);
     let name = document.get("lane")?.as_str()?;
     let lane = Lane::ALL.into_iter().find(|lane| lane.name() == name)?;
-    let is_resealed = document.get("origin").is_some();
-    let from = From { device, ring, seq: Seq(seq), lane, is_resealed };
+    let origin = match document.get("origin") {
+        Some(origin) => Some(origin.as_str()?.split('/').next()?.parse().ok()?),
+        None => None,
+    };
+    let from = From { device, ring, seq: Seq(seq), lane, origin };
     let ordinal: Option<u32> = ordinal.parse().ok();
     match document.get("type")?.as_str()? {
         "milepost.samples" => {

@@ -1,5 +1,7 @@
 //! Samples of one lane of one device, as one sink sees them.
 
+use protocol::RingId;
+
 use super::source::SIGNALS;
 use super::union::Gap;
 
@@ -53,8 +55,26 @@ pub(super) struct Stream {
     /// Samples that the rules must have taken out, and how many of these may be missing otherwise.
     pub excluded: u64,
     pub excluded_doubtful: u64,
+    /// What was sealed anew of it last.
+    pub sealed_anew: Option<SealedAnew>,
     /// What is missing, in order.
     pub gaps: Vec<Gap>,
+}
+
+/// Samples that came in frames which were sealed anew.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct SealedAnew {
+    /// First sealed in this ring.
+    pub origin: RingId,
+    /// Up to this place.
+    pub below: u64,
+}
+
+impl SealedAnew {
+    /// Whether a sample of that ring may be one of them.
+    pub(super) fn has(&self, ring: RingId, at: u64) -> bool {
+        ring == self.origin && at < self.below
+    }
 }
 
 /// How a sample comes.

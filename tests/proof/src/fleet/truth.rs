@@ -6,7 +6,7 @@ use agent::privacy::{ClearedFrame, ClearedSample, Piece, RecordKind};
 use protocol::{DeviceId, Lane, RingId, Seq};
 
 use super::source::{Lineage, SIGNALS, place, value_of};
-use super::stream::{Allowance, Coming, Credit, Stream};
+use super::stream::{Allowance, Coming, Credit, SealedAnew, Stream};
 use super::union::Gap;
 
 /// A promise that was not kept: which invariant, and how.
@@ -33,8 +33,8 @@ pub(super) struct From {
     pub ring: RingId,
     pub seq: Seq,
     pub lane: Lane,
-    /// It was sealed anew after a fork.
-    pub is_resealed: bool,
+    /// It was sealed anew after a fork; in which ring it was sealed first.
+    pub origin: Option<RingId>,
 }
 
 /// A sample, whatever image of the device measured it.
@@ -202,7 +202,7 @@ impl Truth {
     }
 
     fn sample(&mut self, from: From, of: Lineage, at: u64, is_same_frame: bool) {
-        let From { device, ring, seq, lane, is_resealed } = from;
+        let From { device, ring, seq, lane, origin } = from;
         let drops = self.drops;
         if self.lineages.insert(ring, of).is_none()
             && let Some(early) = self.early.remove(&ring)
@@ -218,8 +218,15 @@ impl Truth {
         let is_bulk = lane != Lane::Latest;
         let at = if is_bulk { at } else { at / SIGNALS as u64 };
         self.samples += 1;
-        if is_resealed && at < self.stream(of, lane).next {
-            // Held before, and sealed anew because nobody could tell the device.
+        let stream = self.stream(of, lane);
+        if let Some(origin) = origin {
+            stream.sealed_anew = Some(SealedAnew { origin, below: at + 1 });
+        }
+        // Held before, and sealed anew because nobody could tell the device; or the other way round:
+        // a double was told, and its original still sends the same under the old numbers.
+        let is_again =
+            origin.is_some() || stream.sealed_anew.is_some_and(|anew| anew.has(ring, at));
+        if is_again && at < stream.next {
             self.resealed += 1;
             return;
         }
@@ -307,9 +314,9 @@ impl std::ops::AddAssign for Credit {
 
 impl From {
     fn of(from: &agent::privacy::Provenance) -> Self {
-        let is_resealed = from.origin.is_some();
+        let origin = from.origin.map(|origin| origin.ring);
         let agent::privacy::Provenance { device, ring, seq, lane, .. } = *from;
-        Self { device, ring, seq, lane, is_resealed }
+        Self { device, ring, seq, lane, origin }
     }
 }
 
