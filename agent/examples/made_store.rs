@@ -42,7 +42,7 @@ fn main() -> Result<()> {
         raw_min: -100_000_000,
         raw_max: 100_000_000,
     });
-    let catalogue = maker.catalogue(&Catalogue { tick_ms: 1000, signals: &signals })?;
+    let catalogue = maker.catalogue(&Catalogue::new(1000, &signals))?;
     let instants = i64::try_from(samples / vehicles / SIGNALS.len() as u64)?;
     for number in 1..=vehicles {
         let vehicle = Vehicle::new(number, catalogue)?;

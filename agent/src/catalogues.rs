@@ -90,6 +90,6 @@ impl Catalogues {
 }
 
 fn decode(encoded: &[u8]) -> Result<OwnedCatalogue, CatalogueError> {
-    let (tick_ms, signals) = Catalogue::decode::<{ Catalogue::SIGNALS_MAX }>(encoded)?;
-    Ok(OwnedCatalogue::new(Catalogue::id_of(encoded), &Catalogue { tick_ms, signals: &signals }))
+    let decoded = Catalogue::decode::<{ Catalogue::SIGNALS_MAX }>(encoded)?;
+    Ok(OwnedCatalogue::new(Catalogue::id_of(encoded), &decoded.catalogue()))
 }

@@ -1,6 +1,6 @@
 //! The command line: what can be asked, and how the answer looks.
 //!
-//! Every command but `run` and `check` works on a data directory whether an agent runs on it or
+//! Every command but `run`, `check` and `signals` works on a data directory whether an agent runs on it or
 //! not: see `reach`. Tables are for people; `--json` gives one object a line instead.
 
 use std::io::{self, BufWriter, StdoutLock, Write};
@@ -26,6 +26,7 @@ mod mosquitto;
 mod query;
 mod reach;
 mod reload;
+mod signals;
 mod store;
 mod table;
 mod upkeep;
@@ -81,6 +82,9 @@ enum Command {
     /// See to the journal
     #[command(subcommand)]
     Journal(journal::Journal),
+    /// See to signal catalogues, as people write them
+    #[command(subcommand)]
+    Signals(signals::Signals),
     /// Have the running agent read its configuration again; exit code 1 if it cannot be used
     Reload(reload::Reload),
     /// Make a backup of the data directory, with the agent running or stopped; or check one
@@ -137,6 +141,7 @@ impl Cli {
             Command::Query(query) => on_stdout(|out| query.execute(&place.load()?, out)),
             Command::Store(store) => on_stdout(|out| store.execute(&place.load()?, out)),
             Command::Journal(journal) => on_stdout(|out| journal.execute(&place.load()?, out)),
+            Command::Signals(signals) => on_stdout(|out| signals.execute(out)),
             Command::Reload(reload) => on_stdout(|out| reload.execute(&place.data_dir()?, out)),
             Command::Backup(backup) => on_stdout(|out| backup.execute(&place.load()?, out)),
             Command::Restore(restore) => on_stdout(|out| restore.execute(&place.load()?, out)),

@@ -27,14 +27,13 @@ use protocol::{Clock, Counts, DeviceId, DeviceTime, Lane, RingId, Seq};
 use crate::privacy::Seat;
 use crate::vehicles::Name;
 
-mod catalogue;
 mod decimal;
 pub mod rfc3339;
 mod text;
 
-pub use catalogue::{OwnedCatalogue, OwnedSignal};
 pub use decimal::Decimal;
 pub use rfc3339::Rfc3339;
+pub use signals::{OwnedCatalogue, OwnedHints, OwnedSignal};
 pub(crate) use text::{hexadecimal, string};
 
 /// Who and where a document comes from.

@@ -264,8 +264,9 @@ impl Policy {
         let mark = into.mark();
         self.taken.fill(0);
         let mut pass = Pass::new(&mut self.taken, self.location, lens, into);
+        let (hints, signals) = (lens.catalogue().hints.borrowed(), lens.signals());
         let decoder =
-            Decoder::<{ Catalogue::SIGNALS_MAX }>::new(columns, header.count, lens.signals());
+            Decoder::<{ Catalogue::SIGNALS_MAX }>::behind(header, hints, columns, signals);
         for sample in decoder {
             if let Err(error) = sample.and_then(|sample| pass.sample(sample)) {
                 into.cut_back(mark);

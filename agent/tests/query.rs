@@ -28,7 +28,7 @@ fn made() -> TempDir {
     let mut maker = Maker::create(&dir.path().join("milepost-data/store")).unwrap();
     let step = Step::new(1, 10);
     let signals = [Signal { path: "Vehicle.Speed", unit: "km/h", step, raw_min: 0, raw_max: 3000 }];
-    let catalogue = maker.catalogue(&Catalogue { tick_ms: 1000, signals: &signals }).unwrap();
+    let catalogue = maker.catalogue(&Catalogue::new(1000, &signals)).unwrap();
     let belonging = Belonging { group: Some("night".parse().unwrap()), ..Belonging::default() };
     let seat = Seat { vehicle: Some("bus 7".into()), belonging };
     let seat = maker.seat(&seat).unwrap();

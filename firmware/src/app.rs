@@ -17,7 +17,7 @@ use protocol::hello::Challenge;
 use protocol::record::Record;
 use protocol::{Catalogue, CatalogueId, Clock, Counts, DeviceTime, Lane, RingId, Seq};
 
-use crate::batch::{Batch, BatchConfig, Closed, Limits, NoRoom, RecordBatch};
+use crate::batch::{BatchConfig, Batches, Closed, NoRoom, RecordBatch};
 use crate::campaign::Schedule;
 use crate::ports::{Deadline, Entropy, Link, Now, Ports, Reading, Source};
 use crate::ring::RingError;
@@ -48,7 +48,7 @@ pub struct App<'a, const SIGNALS: usize, const FRAME: usize> {
     heartbeat_ms: u32,
 
     schedule: Schedule<SIGNALS>,
-    batches: [Batch<SIGNALS, FRAME>; 3],
+    batches: Batches<'a, SIGNALS, FRAME>,
     records: RecordBatch<FRAME>,
     stores: [Store; 3],
     session: Session,
@@ -99,10 +99,7 @@ impl<'a, const SIGNALS: usize, const FRAME: usize> App<'a, SIGNALS, FRAME> {
         let stores = [open(Lane::Critical)?, open(Lane::Bulk)?, open(Lane::Latest)?];
 
         let signals = u8::try_from(signals).map_err(|_| StartError::Catalogue)?;
-        let batches = config.batch.open_samples_max.map(|samples_max| {
-            let frame_len_max = config.batch.frame_len_max;
-            Batch::new(signals, Limits { frame_len_max, samples_max })
-        });
+        let batches = Batches::new(catalogue.hints, signals, &config.batch);
         let mut seed = [0; 8];
         entropy.fill(&mut seed);
         let mut app = Self {
@@ -189,7 +186,7 @@ impl<'a, const SIGNALS: usize, const FRAME: usize> App<'a, SIGNALS, FRAME> {
 
     /// Whether nothing is open and all that is stored was acknowledged in this boot.
     pub fn idle(&self) -> bool {
-        self.batches.iter().all(Batch::is_empty)
+        self.batches.is_empty()
             && self.records.is_empty()
             && self.stores.iter().all(|store| {
                 store.outstanding() == 0
@@ -264,12 +261,10 @@ impl<'a, const SIGNALS: usize, const FRAME: usize> App<'a, SIGNALS, FRAME> {
     }
 
     fn push<F: NorFlash>(&mut self, now: &Now, flash: &mut F, lane: Lane, reading: &Reading) {
-        let Some(batch) = self.batches.get_mut(lane.index()) else { return };
-        let mut pushed = batch.push(now.uptime_ms, reading);
+        let mut pushed = self.batches.push(lane, now.uptime_ms, reading);
         if pushed.is_err() {
             self.close_batch(now, flash, lane);
-            let batch = self.batches.get_mut(lane.index());
-            pushed = batch.map_or(pushed, |batch| batch.push(now.uptime_ms, reading));
+            pushed = self.batches.push(lane, now.uptime_ms, reading);
         }
         if pushed.is_ok() {
             self.accept(lane, Counts { samples: 1, events: 0 });
@@ -296,22 +291,16 @@ impl<'a, const SIGNALS: usize, const FRAME: usize> App<'a, SIGNALS, FRAME> {
     }
 
     fn batch_due_ms(&self, lane: Lane) -> Option<u64> {
-        let batch = self.batches.get(lane.index())?;
         let age_ms_max = self.batching.frame_age_ms_max.get(lane.index())?;
-        let opened_ms = batch.opened_ms()?;
-        let age_ms = if batch.is_full() { 0 } else { *age_ms_max };
+        let (opened_ms, is_full) = self.batches.opened_ms(lane)?;
+        let age_ms = if is_full { 0 } else { *age_ms_max };
         Some(opened_ms.saturating_add(u64::from(age_ms)))
     }
 
     fn close_batch<F: NorFlash>(&mut self, now: &Now, flash: &mut F, lane: Lane) {
         let time = self.device_time(now);
-        let (Some(batch), Some(store)) =
-            (self.batches.get_mut(lane.index()), self.stores.get_mut(lane.index()))
-        else {
-            return;
-        };
-        if let Some(closed) = batch.close(self.catalogue_id, time.boot) {
-            let buffer = batch.buffer();
+        let Some(store) = self.stores.get_mut(lane.index()) else { return };
+        if let Some((closed, buffer)) = self.batches.close(lane, self.catalogue_id, time.boot) {
             store_frame(store, flash, time, Kind::Samples, buffer, &closed, &mut self.counters);
         }
     }

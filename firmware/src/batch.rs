@@ -6,10 +6,10 @@
 
 use core::ops::Range;
 
-use protocol::codec::{Encoder, SAMPLE_BYTES_MAX, SamplesHeader};
+use protocol::codec::{Encoder, Hints, Learning, Odds, SAMPLE_BYTES_MAX, SamplesHeader, Still};
 use protocol::frame::{HEADER_LEN_MAX, Origin, TAG_LEN};
 use protocol::record::Record;
-use protocol::{CatalogueId, Clock, Counts};
+use protocol::{CatalogueId, Clock, Counts, Lane};
 
 use crate::ports::Reading;
 
@@ -21,7 +21,13 @@ const COLUMNS_AT: usize = HEADER_LEN_MAX + SamplesHeader::LEN_MAX;
 /// The least size of a frame's buffer: one sample, or one hello, must fit.
 pub const FRAME_MIN: usize = protocol::hello::HELLO_LEN_MAX;
 
-const _: () = assert!(FRAME_MIN >= COLUMNS_AT + SAMPLE_BYTES_MAX + TAG_LEN + Origin::LEN_MAX);
+/// A buffer for the lanes of which a frame holds a few samples: the critical one, whose frames are
+/// closed after a second, and that of the latest values.
+pub const SMALL: usize = 336;
+
+/// Room for one sample.
+const LEAST: usize = COLUMNS_AT + SAMPLE_BYTES_MAX + TAG_LEN + Origin::LEN_MAX;
+const _: () = assert!(FRAME_MIN >= LEAST && SMALL >= 2 * LEAST);
 
 /// When a batch is closed, besides a change of clock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -71,21 +77,20 @@ pub struct Closed {
 
 /// One lane's open batch of samples.
 #[derive(Clone, Debug)]
-pub struct Batch<const SIGNALS: usize, const FRAME: usize> {
-    encoder: Encoder<SIGNALS>,
+pub struct Batch<'a, const SIGNALS: usize, const FRAME: usize, O = Learning<SIGNALS>> {
+    encoder: Encoder<'a, SIGNALS, O>,
     buffer: [u8; FRAME],
     limits: Limits,
-    signals: u8,
     /// Clock of every sample in it, and the uptime of the first.
     opened: Option<(Clock, u64)>,
 }
 
-impl<const SIGNALS: usize, const FRAME: usize> Batch<SIGNALS, FRAME> {
-    /// An empty batch for a catalogue of `signals` signals.
-    pub fn new(signals: u8, limits: Limits) -> Self {
-        const { assert!(FRAME >= FRAME_MIN, "a frame's buffer holds a hello at least") };
-        let encoder = Encoder::new(signals);
-        Self { encoder, buffer: [0; FRAME], limits, signals, opened: None }
+impl<'a, const SIGNALS: usize, const FRAME: usize, O: Odds + Default> Batch<'a, SIGNALS, FRAME, O> {
+    /// An empty batch for a catalogue of `signals` signals, of which these are the hints.
+    pub fn new(hints: Hints<'a>, signals: u8, limits: Limits) -> Self {
+        const { assert!(FRAME >= LEAST, "a frame's buffer holds a sample at least") };
+        let encoder = Encoder::new(hints, signals);
+        Self { encoder, buffer: [0; FRAME], limits, opened: None }
     }
 
     /// Appends a reading, or says that the batch must be closed first. An empty batch takes any
@@ -125,11 +130,11 @@ impl<const SIGNALS: usize, const FRAME: usize> Batch<SIGNALS, FRAME> {
     /// only after it was sealed and stored. Nothing if it is empty.
     pub fn close(&mut self, catalogue: CatalogueId, boot: u32) -> Option<Closed> {
         let (clock, _) = self.opened.take()?;
-        let encoder = core::mem::replace(&mut self.encoder, Encoder::new(self.signals));
-        let header = SamplesHeader { catalogue, clock, boot, count: encoder.count() };
+        let (coding, count) = (O::CODING, self.encoder.count());
+        let header = SamplesHeader { catalogue, clock, coding, boot, count };
         let columns = columns(&mut self.buffer, self.limits.frame_len_max);
         // Cannot fail: a push leaves room for the last byte.
-        let len = encoder.finish(columns).unwrap_or_default();
+        let len = self.encoder.finish(columns).unwrap_or_default();
         let mut bytes = [0; SamplesHeader::LEN_MAX];
         let header_len = header.write(&mut bytes);
         let start = COLUMNS_AT.saturating_sub(header_len);
@@ -143,6 +148,72 @@ impl<const SIGNALS: usize, const FRAME: usize> Batch<SIGNALS, FRAME> {
     /// The buffer in which to seal.
     pub fn buffer(&mut self) -> &mut [u8; FRAME] {
         &mut self.buffer
+    }
+}
+
+/// The open batches of all lanes. The bulk lane's learns; the others hold few samples, and have a
+/// tenth of its memory.
+#[derive(Clone, Debug)]
+pub struct Batches<'a, const SIGNALS: usize, const FRAME: usize> {
+    bulk: Batch<'a, SIGNALS, FRAME>,
+    critical: SmallBatch<'a, SIGNALS>,
+    latest: SmallBatch<'a, SIGNALS>,
+}
+
+type SmallBatch<'a, const SIGNALS: usize> = Batch<'a, SIGNALS, SMALL, Still>;
+
+impl<'a, const SIGNALS: usize, const FRAME: usize> Batches<'a, SIGNALS, FRAME> {
+    /// Empty ones.
+    pub fn new(hints: Hints<'a>, signals: u8, config: &BatchConfig) -> Self {
+        let [critical, bulk, latest] = config.open_samples_max.map(|samples_max| {
+            let frame_len_max = config.frame_len_max;
+            Limits { frame_len_max, samples_max }
+        });
+        Self {
+            bulk: Batch::new(hints, signals, bulk),
+            critical: Batch::new(hints, signals, critical),
+            latest: Batch::new(hints, signals, latest),
+        }
+    }
+
+    /// [`Batch::push`].
+    pub fn push(&mut self, lane: Lane, now_ms: u64, reading: &Reading) -> Result<(), MustClose> {
+        match lane {
+            Lane::Critical => self.critical.push(now_ms, reading),
+            Lane::Bulk => self.bulk.push(now_ms, reading),
+            Lane::Latest => self.latest.push(now_ms, reading),
+        }
+    }
+
+    /// [`Batch::opened_ms`], and [`Batch::is_full`].
+    pub fn opened_ms(&self, lane: Lane) -> Option<(u64, bool)> {
+        let (opened_ms, is_full) = match lane {
+            Lane::Critical => (self.critical.opened_ms(), self.critical.is_full()),
+            Lane::Bulk => (self.bulk.opened_ms(), self.bulk.is_full()),
+            Lane::Latest => (self.latest.opened_ms(), self.latest.is_full()),
+        };
+        Some((opened_ms?, is_full))
+    }
+
+    /// Whether all of them are.
+    pub fn is_empty(&self) -> bool {
+        self.critical.is_empty() && self.bulk.is_empty() && self.latest.is_empty()
+    }
+
+    /// [`Batch::close`], and the buffer in which to seal.
+    pub fn close(
+        &mut self,
+        lane: Lane,
+        catalogue: CatalogueId,
+        boot: u32,
+    ) -> Option<(Closed, &mut [u8])> {
+        Some(match lane {
+            Lane::Critical => {
+                (self.critical.close(catalogue, boot)?, &mut self.critical.buffer()[..])
+            }
+            Lane::Bulk => (self.bulk.close(catalogue, boot)?, &mut self.bulk.buffer()[..]),
+            Lane::Latest => (self.latest.close(catalogue, boot)?, &mut self.latest.buffer()[..]),
+        })
     }
 }
 
@@ -229,11 +300,11 @@ mod tests {
         Reading { sample: Sample { tick, signal: SignalIndex(0), raw }, clock }
     }
 
-    fn batch(frame_len_max: usize, samples_max: u16) -> Batch<4, FRAME> {
-        Batch::new(2, Limits { frame_len_max, samples_max })
+    fn batch(frame_len_max: usize, samples_max: u16) -> Batch<'static, 4, FRAME> {
+        Batch::new(Hints::NONE, 2, Limits { frame_len_max, samples_max })
     }
 
-    fn fill(batch: &mut Batch<4, FRAME>) -> u32 {
+    fn fill(batch: &mut Batch<'_, 4, FRAME>) -> u32 {
         let taken =
             (0..5_000).take_while(|at| batch.push(5, &reading(*at, Clock::Rtc)).is_ok()).count();
         u32::try_from(taken).unwrap()
@@ -270,8 +341,13 @@ mod tests {
         let closed = batch.close(CatalogueId(7), 2).unwrap();
         assert_eq!(closed.counts, Counts { samples: 3, events: 0 });
         let (header, _) = SamplesHeader::read(&batch.buffer()[closed.body]).unwrap();
-        let expected =
-            SamplesHeader { catalogue: CatalogueId(7), clock: Clock::Rtc, boot: 2, count: 3 };
+        let expected = SamplesHeader {
+            catalogue: CatalogueId(7),
+            clock: Clock::Rtc,
+            coding: protocol::codec::Coding::Learning,
+            boot: 2,
+            count: 3,
+        };
         assert_eq!(header, expected);
         assert!(batch.is_empty() && batch.close(CatalogueId(7), 2).is_none());
     }

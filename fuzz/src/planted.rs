@@ -3,7 +3,7 @@
 //! has to notice, and it begins with no corpus at all.
 
 use protocol::ack::Ack;
-use protocol::codec::{Decoder, SamplesHeader};
+use protocol::codec::{Decoder, Hints, SamplesHeader};
 use protocol::frame::{Header, TAG_LEN};
 use protocol::{Sample, varint};
 
@@ -39,7 +39,8 @@ fn count_believed(bytes: &[u8]) {
     let Ok((header, columns)) = SamplesHeader::read(bytes) else { return };
     bounded(NETWORK_MAX, || {
         let mut samples: Vec<Sample> = Vec::with_capacity(usize::from(header.count));
-        samples.extend(Decoder::<64>::new(columns, header.count, 64).map_while(Result::ok));
+        samples
+            .extend(Decoder::<64>::behind(&header, Hints::NONE, columns, 64).map_while(Result::ok));
         samples
     });
 }
@@ -73,7 +74,7 @@ fn tag_cut(bytes: &[u8]) {
 fn signal_unknown(bytes: &[u8]) {
     let Some((signals, columns)) = bytes.split_first() else { return };
     let signals = signals & 15;
-    for sample in Decoder::<64>::new(columns, 20, signals + 1).map_while(Result::ok) {
+    for sample in Decoder::<64>::new(Hints::NONE, columns, 20, signals + 1).map_while(Result::ok) {
         assert!(sample.signal.0 < signals, "a signal that the catalogue does not have");
     }
 }

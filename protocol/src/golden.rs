@@ -9,7 +9,10 @@ use std::string::String;
 use std::vec::Vec;
 
 use crate::ack::{ACK_LEN_MAX, Ack};
-use crate::codec::{Encoder, SamplesHeader};
+use crate::codec::{
+    CodecError, Coding, Decoder, Encoder, Guess, Hints, SamplesHeader, SignalHint, Timing,
+    table_len,
+};
 use crate::downlink::{DOWNLINK_LEN_MAX, Downlink, Envelope, Welcome};
 use crate::event::{Attributes, Event, Level, Log, Value};
 use crate::frame::{self, Binding, Body, HEADER_LEN_MAX, Header, Kind, Origin, TAG_LEN};
@@ -20,7 +23,7 @@ use crate::keys::{self, Secret};
 use crate::loss::{Loss, LossReason};
 use crate::record::{Record, Records};
 use crate::sample::Sample;
-use crate::signal::{Catalogue, CatalogueId, Signal, SignalIndex, Step};
+use crate::signal::{Catalogue, CatalogueError, CatalogueId, Signal, SignalIndex, Step};
 use crate::time::{Clock, DeviceTime};
 
 fn golden(name: &str, bytes: &[u8]) {
@@ -41,6 +44,13 @@ fn golden(name: &str, bytes: &[u8]) {
     let expected = std::fs::read_to_string(&path)
         .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     assert_eq!(text, expected, "{name}: the bytes on the wire changed");
+}
+
+fn read_golden(name: &str) -> Vec<u8> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden/v0").join(name);
+    let text: String = std::fs::read_to_string(path).unwrap().split_whitespace().collect();
+    let byte = |at| u8::from_str_radix(&text[at..at + 2], 16).unwrap();
+    (0..text.len()).step_by(2).map(byte).collect()
 }
 
 fn secret() -> Secret {
@@ -105,7 +115,7 @@ fn samples_frame() {
         })
         .collect();
     let mut columns = [0; 1024];
-    let mut encoder = Encoder::<3>::new(3);
+    let mut encoder = Encoder::<3>::new(Hints::NONE, 3);
     for sample in &samples {
         encoder.push(&mut columns, *sample).unwrap();
     }
@@ -114,6 +124,7 @@ fn samples_frame() {
     let samples_header = SamplesHeader {
         catalogue: CatalogueId(0x1234_5678),
         clock: Clock::Reference,
+        coding: Coding::Learning,
         boot: 3,
         count,
     };
@@ -126,9 +137,22 @@ fn samples_frame() {
         panic!("not samples");
     };
     assert_eq!(read, samples_header);
-    let back: Result<Vec<_>, _> =
-        crate::codec::Decoder::<64>::new(columns, read.count, 3).collect();
+    let back: Result<Vec<_>, _> = Decoder::<64>::new(Hints::NONE, columns, read.count, 3).collect();
     assert_eq!(back.unwrap(), samples);
+    // What release 0.1.0 made of the same, for good.
+    let mut old = read_golden("samples-frame-0.1.0");
+    let key = keys::frame_key(&secret(), &device(), &ring(), header.generation);
+    let (read, body) = frame::open(&key, &binding(), &mut old).unwrap();
+    assert_eq!(read, header);
+    let (read, columns) = SamplesHeader::read(body).unwrap();
+    assert_eq!(read, SamplesHeader { coding: Coding::Rice, ..samples_header });
+    let decoder = |columns| Decoder::<64>::behind(&read, Hints::NONE, columns, 3);
+    assert_eq!(decoder(columns).size_hint(), (0, Some(samples.len())));
+    assert_eq!(decoder(columns).collect::<Result<Vec<_>, _>>().unwrap(), samples);
+    let cut: Result<Vec<_>, _> = decoder(&columns[..columns.len() - 1]).collect();
+    assert_eq!(cut, Err(CodecError::Truncated));
+    let alien: Result<Vec<_>, _> = Decoder::<64>::behind(&read, Hints::NONE, columns, 2).collect();
+    assert_eq!(alien, Err(CodecError::UnknownSignal));
 }
 
 #[test]
@@ -322,16 +346,43 @@ fn catalogue_record() {
             raw_max: 1,
         },
     ];
-    let catalogue = Catalogue { tick_ms: 1000, signals: &signals };
+    let catalogue = Catalogue::new(1000, &signals);
     let mut bytes = [0; Catalogue::ENCODED_MAX];
     let len = catalogue.encode(&mut bytes).unwrap();
     let bytes = &bytes[..len];
     golden("catalogue", bytes);
+    golden("usual", crate::codec::usual());
     golden("catalogue-id", &Catalogue::id_of(bytes).0.to_be_bytes());
-    let (tick_ms, read) = Catalogue::decode::<64>(bytes).unwrap();
-    assert_eq!(Catalogue { tick_ms, signals: &read }, catalogue);
+    assert_eq!(Catalogue::decode::<64>(bytes).unwrap().catalogue(), catalogue);
+    // With what was learnt of them.
+    let hint = |guess, related| SignalHint {
+        guess,
+        related,
+        follower: 1,
+        expected: -3,
+        spread: 9,
+        interval: 30,
+        period: 4808,
+    };
+    let hinted = [hint(Guess::Linear, 1), hint(Guess::Related, 0)];
+    let levels: Vec<u8> = (0..table_len(2)).map(|at| u8::try_from(at * 7 % 256).unwrap()).collect();
+    let timing = Timing::Beats([480, 440]);
+    let hints = Hints { timing, signals: &hinted, levels: &levels };
+    let mut learnt = [0; Catalogue::ENCODED_MAX];
+    let len = Catalogue { hints, ..catalogue }.encode(&mut learnt).unwrap();
+    golden("catalogue-with-hints", &learnt[..len]);
+    let decoded = Catalogue::decode::<64>(&learnt[..len]).unwrap();
+    assert_eq!(decoded.catalogue(), Catalogue { hints, ..catalogue });
+    for wrong in [Hints { signals: &hinted[..1], ..hints }, Hints { levels: &levels[1..], ..hints }]
+    {
+        let wrong = Catalogue { hints: wrong, ..catalogue };
+        assert_eq!(wrong.encode(&mut [0; 4096]), Err(CatalogueError::Range));
+    }
+    // Nothing has one form: none at all.
+    let said = [bytes, &[0, 0, 0]].concat();
+    assert_eq!(Catalogue::decode::<64>(&said), Err(CatalogueError::Malformed));
     let zero_step = [Signal { step: Step::new(0, 1), ..signals[1] }];
-    let wrong = Catalogue { tick_ms: 1, signals: &zero_step };
+    let wrong = Catalogue::new(1, &zero_step);
     assert!(wrong.encode(&mut [0; 256]).is_err());
 }
 

@@ -4,6 +4,8 @@ use heapless::Vec;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::codec::{Hints, SignalHint, Timing};
+
 /// A signal's place in its catalogue, from 0.
 #[derive(
     Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
@@ -77,6 +79,26 @@ pub struct Catalogue<'a> {
     pub tick_ms: u32,
     /// The signals, at most [`Catalogue::SIGNALS_MAX`].
     pub signals: &'a [Signal<'a>],
+    /// What the batch codec is told of them beforehand.
+    pub hints: Hints<'a>,
+}
+
+/// A catalogue as it was read, for up to `N` signals.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Decoded<'a, const N: usize> {
+    tick_ms: u32,
+    signals: Vec<Signal<'a>, N>,
+    timing: Timing,
+    hints: Vec<SignalHint, N>,
+    levels: &'a [u8],
+}
+
+impl<const N: usize> Decoded<'_, N> {
+    /// What it says.
+    pub fn catalogue(&self) -> Catalogue<'_> {
+        let hints = Hints { timing: self.timing, signals: &self.hints, levels: self.levels };
+        Catalogue { tick_ms: self.tick_ms, signals: &self.signals, hints }
+    }
 }
 
 /// Why bytes are no catalogue.
@@ -85,7 +107,8 @@ pub enum CatalogueError {
     /// Truncated or malformed.
     #[error("malformed catalogue")]
     Malformed,
-    /// A tick or step of zero, a range upside down, an empty or overlong path, too many signals.
+    /// A tick or step of zero, a range upside down, an empty or overlong path, too many signals, hints
+    /// for another number of them.
     #[error("catalogue entry out of range")]
     Range,
     /// The encoding does not fit the buffer given.
@@ -99,6 +122,11 @@ impl<'a> Catalogue<'a> {
     /// Bytes that the encoding takes at most for what [`Catalogue::encode`] accepts.
     pub const ENCODED_MAX: usize = 4096;
 
+    /// One of which nothing more is known.
+    pub const fn new(tick_ms: u32, signals: &'a [Signal<'a>]) -> Self {
+        Self { tick_ms, signals, hints: Hints::NONE }
+    }
+
     /// The signal at an index.
     pub fn get(&self, index: SignalIndex) -> Option<&Signal<'a>> {
         self.signals.get(usize::from(index.0))
@@ -109,19 +137,32 @@ impl<'a> Catalogue<'a> {
         if !self.in_range() {
             return Err(CatalogueError::Range);
         }
+        let Hints { timing, signals, levels } = self.hints;
         let parts = (self.tick_ms, self.signals);
-        let used = postcard::to_slice(&parts, into).map_err(|_| CatalogueError::Size)?.len();
-        Ok(used)
+        let used = if self.hints == Hints::NONE {
+            postcard::to_slice(&parts, into)
+        } else {
+            postcard::to_slice(&(parts, (timing, signals, levels)), into)
+        };
+        Ok(used.map_err(|_| CatalogueError::Size)?.len())
     }
 
-    /// Reads an encoding: the length of a tick in milliseconds, and the signals.
-    pub fn decode<const N: usize>(
-        bytes: &'a [u8],
-    ) -> Result<(u32, Vec<Signal<'a>, N>), CatalogueError> {
-        let (tick_ms, signals): (u32, Vec<Signal<'a>, N>) =
-            postcard::from_bytes(bytes).map_err(|_| CatalogueError::Malformed)?;
-        let in_range = Catalogue { tick_ms, signals: &signals }.in_range();
-        if in_range { Ok((tick_ms, signals)) } else { Err(CatalogueError::Range) }
+    /// Reads an encoding.
+    pub fn decode<const N: usize>(bytes: &'a [u8]) -> Result<Decoded<'a, N>, CatalogueError> {
+        let malformed = |_| CatalogueError::Malformed;
+        let ((tick_ms, signals), rest) = postcard::take_from_bytes(bytes).map_err(malformed)?;
+        // What is nothing is not written; what is, is.
+        let (timing, hints, levels) = if rest.is_empty() {
+            (Timing::Any, Vec::new(), &[][..])
+        } else {
+            postcard::from_bytes(rest).map_err(malformed)?
+        };
+        let decoded = Decoded { tick_ms, signals, timing, hints, levels };
+        let catalogue = decoded.catalogue();
+        if !rest.is_empty() && catalogue.hints == Hints::NONE {
+            return Err(CatalogueError::Malformed);
+        }
+        if catalogue.in_range() { Ok(decoded) } else { Err(CatalogueError::Range) }
     }
 
     /// The id of a catalogue from its canonical encoding.
@@ -133,6 +174,7 @@ impl<'a> Catalogue<'a> {
     fn in_range(&self) -> bool {
         self.tick_ms > 0
             && self.signals.len() <= Self::SIGNALS_MAX
+            && self.hints.fit(self.signals.len())
             && self.signals.iter().all(|signal| {
                 signal.step.numerator > 0
                     && signal.step.denominator > 0

@@ -14,9 +14,9 @@ use crate::seed::Seeded;
 use crate::source::Reading;
 
 /// What the van measures. The charge level travels in the latest-value lane, the rest in bulk.
-pub static CATALOGUE: Catalogue<'static> = Catalogue {
-    tick_ms: 1,
-    signals: &[
+pub static CATALOGUE: Catalogue<'static> = Catalogue::new(
+    1,
+    &[
         Signal {
             path: "Vehicle.Speed",
             unit: "km/h",
@@ -53,7 +53,7 @@ pub static CATALOGUE: Catalogue<'static> = Catalogue {
             raw_max: 10_000,
         },
     ],
-};
+);
 
 const SPEED: SignalIndex = SignalIndex(0);
 const MOTOR: SignalIndex = SignalIndex(1);

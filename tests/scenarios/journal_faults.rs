@@ -118,12 +118,12 @@ fn a_journal_from_an_old_copy_is_noticed_and_nothing_is_doubled() {
 fn a_full_journal_leaves_the_rest_with_the_devices_and_a_stop_is_a_stop() {
     let extra = "[journal]\nsegment_mib = 1\nsize_max_gib = 0.01\n";
     let Some(mut world) = World::taxis(extra) else { return };
-    // Eighty times the two days: more than the journal holds.
-    world.fleet = world.fleet.rounds(80);
+    // The two days so many times: more than the journal holds.
+    world.fleet = world.fleet.rounds(120);
     let aside = block_sink(&world);
     let agent = world.home.spawn().unwrap();
     let fleet = world.start_fleet(&["--speed", "max"]);
-    until("the journal to be full", Duration::from_mins(1), || {
+    until("the journal to be full", Duration::from_mins(3), || {
         Ok(world.home.get("/healthz").is_ok_and(|(_, body)| body.contains("the journal is full")))
     })
     .unwrap();

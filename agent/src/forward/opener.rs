@@ -131,7 +131,7 @@ mod tests {
         let database = crate::state::open(&storage, &dir.path().join("state.redb")).unwrap();
         let catalogues = Catalogues::open(database).unwrap();
         let mut encoded = [0; 64];
-        let len = protocol::Catalogue { tick_ms: 5, signals: &[] }.encode(&mut encoded).unwrap();
+        let len = protocol::Catalogue::new(5, &[]).encode(&mut encoded).unwrap();
         let id = protocol::Catalogue::id_of(&encoded[..len]);
         assert!(CatalogueSource::get(&catalogues, id).is_none());
         catalogues.learn(&encoded[..len]).unwrap();

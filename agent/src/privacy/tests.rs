@@ -1,10 +1,11 @@
-use protocol::codec::Encoder;
+use protocol::codec::{Encoder, Hints, SAMPLE_BYTES_MAX};
 use protocol::event::{Attributes, Event, Value};
 use protocol::{CatalogueId, Clock, DeviceTime, Sample, SignalIndex, Step};
 use serde_json::{Value as Json, json};
 
 use super::*;
-use crate::document::OwnedSignal;
+
+use crate::document::{OwnedHints, OwnedSignal};
 use crate::sink::Ndjson;
 
 mod seats;
@@ -25,7 +26,8 @@ fn catalogue() -> OwnedCatalogue {
         raw_min: 0,
         raw_max: 1,
     };
-    OwnedCatalogue { id: CatalogueId(1), tick_ms: 10, signals: PATHS.map(signal).to_vec() }
+    let (signals, hints) = (PATHS.map(signal).to_vec(), OwnedHints::default());
+    OwnedCatalogue { id: CatalogueId(1), tick_ms: 10, signals, hints }
 }
 
 fn source<'a>() -> Source<'a> {
@@ -40,8 +42,9 @@ fn source<'a>() -> Source<'a> {
 }
 
 fn columns(samples: &[(i64, u8, i64)]) -> (SamplesHeader, Vec<u8>) {
-    let mut buffer = vec![0; 100 + samples.len() * 24];
-    let mut encoder = Encoder::<5>::new(5);
+    let mut buffer = vec![0; (samples.len() + 1) * SAMPLE_BYTES_MAX];
+    // As a device with more signals than the catalogue has would.
+    let mut encoder = Encoder::<64>::new(Hints::NONE, 64);
     for (tick, signal, raw) in samples {
         let sample = Sample { tick: *tick, signal: SignalIndex(*signal), raw: *raw };
         encoder.push(&mut buffer, sample).unwrap();
@@ -49,6 +52,7 @@ fn columns(samples: &[(i64, u8, i64)]) -> (SamplesHeader, Vec<u8>) {
     let header = SamplesHeader {
         catalogue: CatalogueId(1),
         clock: Clock::Reference,
+        coding: protocol::codec::Coding::Learning,
         boot: 3,
         count: encoder.count(),
     };
@@ -169,11 +173,11 @@ fn no_place_on_earth_is_excluded() {
 #[test]
 fn a_broken_batch_leaves_nothing_behind() {
     let mut policy = policy(&["Vehicle.Speed"], None);
-    let (header, columns) = columns(&[(5, 1, 1), (6, 0, 2), (6, 1, 3)]);
+    let (header, columns) = columns(&[(5, 1, 1), (6, 0, 2), (6, 60, 3)]);
     let lens = Arc::new(policy.lens(&Arc::new(catalogue())));
     let mut cleared = Cleared::default();
-    let cut = &columns[..columns.len() - 1];
-    policy.samples(&source(), &header, cut, &lens, &mut cleared).unwrap_err();
+    let error = policy.samples(&source(), &header, &columns, &lens, &mut cleared).unwrap_err();
+    assert_eq!(error, CodecError::UnknownSignal);
     assert_eq!((cleared.bytes(), cleared.documents()), (0, 0));
     assert_eq!(policy.taken(), [0, 0]);
 }

@@ -337,7 +337,7 @@ impl Source {
         let encoded: Option<Vec<u8>> =
             self.index(|index| index.query_row(sql, [id.0], |row| row.get(0)).optional())?;
         let encoded = encoded.unwrap_or_default();
-        let (_, signals) = Catalogue::decode::<{ Catalogue::SIGNALS_MAX }>(&encoded)
+        let decoded = Catalogue::decode::<{ Catalogue::SIGNALS_MAX }>(&encoded)
             .map_err(|error| rusqlite::Error::ModuleError(format!("catalogue {id}: {error}")))?;
         let cell = SignalView {
             path: CELL_PATH.into(),
@@ -345,7 +345,7 @@ impl Source {
             step: Step::ONE,
             scale: Scale::new(Step::ONE),
         };
-        let views = signals.iter().map(view).chain([cell]).collect();
+        let views = decoded.catalogue().signals.iter().map(view).chain([cell]).collect();
         let signals = Arc::new(Signals(views));
         known.insert(id, Arc::clone(&signals));
         Ok(signals)

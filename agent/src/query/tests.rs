@@ -125,7 +125,7 @@ fn fleet(devices: u8) -> (TempDir, Query) {
     let dir = tempfile::tempdir().unwrap();
     let mut maker = Maker::create(dir.path()).unwrap();
     let signals = [signal(SPEED, Step::new(1, 10)), signal(DOORS, Step::ONE)];
-    let catalogue = maker.catalogue(&Catalogue { tick_ms: 1000, signals: &signals }).unwrap();
+    let catalogue = maker.catalogue(&Catalogue::new(1000, &signals)).unwrap();
     for device in 1..=devices {
         let stream = stream(&format!("truck-{device}"), device, catalogue, 1000);
         for hour in 0..24 {
@@ -151,7 +151,7 @@ fn a_sample_says_all_that_is_known_of_it() {
     let mut maker = Maker::create(dir.path()).unwrap();
     let signals =
         [signal(SPEED, Step::new(1, 10)), Signal { unit: "", ..signal(DOORS, Step::ONE) }];
-    let catalogue = maker.catalogue(&Catalogue { tick_ms: 1000, signals: &signals }).unwrap();
+    let catalogue = maker.catalogue(&Catalogue::new(1000, &signals)).unwrap();
     let stream = stream("truck-1", 7, catalogue, 1000);
     let entry = |tick, raw, ordinal, column| Entry { tick, raw, ordinal, run: 0, column };
     let cell = 0x0872_830c_ffff_ffff_i64 << 4 >> 4;

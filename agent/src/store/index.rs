@@ -190,7 +190,7 @@ pub fn encode(catalogue: &OwnedCatalogue) -> Result<Vec<u8>, CatalogueError> {
         })
         .collect();
     let mut bytes = vec![0; 2 * Catalogue::ENCODED_MAX];
-    let len = Catalogue { tick_ms: catalogue.tick_ms, signals: &signals }.encode(&mut bytes)?;
+    let len = Catalogue::new(catalogue.tick_ms, &signals).encode(&mut bytes)?;
     bytes.truncate(len);
     Ok(bytes)
 }

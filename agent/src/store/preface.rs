@@ -61,7 +61,6 @@ pub fn read_catalogue(content: &[u8]) -> Option<(OwnedCatalogue, Vec<u8>)> {
     let id = CatalogueId(u32::from_be_bytes(*id));
     let decoded: Result<_, CatalogueError> =
         Catalogue::decode::<{ Catalogue::SIGNALS_MAX }>(encoded);
-    let (tick_ms, signals) = decoded.ok()?;
-    let catalogue = OwnedCatalogue::new(id, &Catalogue { tick_ms, signals: &signals });
+    let catalogue = OwnedCatalogue::new(id, &decoded.ok()?.catalogue());
     Some((catalogue, encoded.to_vec()))
 }

@@ -210,7 +210,7 @@ fn what_is_superseded_counts_from_where_the_agent_stands() {
     let (durable, through) = (held.durable, held.through);
     world.offline = true;
     world.wire.cut(false);
-    for _ in 0..100 {
+    for _ in 0..200 {
         world.source.ready += 2;
         world.step(300);
     }
@@ -396,7 +396,7 @@ fn a_damaged_frame_costs_itself_and_no_other() {
     world.offline = true;
     run_for(&mut world, 60);
     // Somewhere in the middle of the bulk ring's first sector.
-    let at = 10 * world::ERASE + 316;
+    let at = 10 * world::ERASE + 160;
     world.flash.bytes_mut()[at] &= 0x5a;
     world.flash.bytes_mut()[at + 1] &= 0x5a;
     world.settle();

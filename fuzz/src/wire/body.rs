@@ -1,7 +1,7 @@
 //! What a frame holds, once it is open: a device's own bytes, which may be those of a faulty one.
 
 use protocol::Counts;
-use protocol::codec::{Decoder, SamplesHeader};
+use protocol::codec::{Decoder, Hints, SamplesHeader};
 use protocol::frame::{self, Body, Header, Kind, Origin};
 use protocol::record::{Record, Records};
 use protocol::{Generation, Seq};
@@ -42,7 +42,10 @@ fn read(kind: Kind, text: &[u8]) {
             assert_eq!(counts, Counts { samples: u64::from(header.count), events: 0 });
             let signals = u8::try_from(header.catalogue.0 & 63).unwrap_or_default() + 1;
             bounded(0, || {
-                codec::decode(Decoder::<64>::new(columns, header.count, signals), signals);
+                codec::decode(
+                    Decoder::<64>::behind(&header, Hints::NONE, columns, signals),
+                    signals,
+                );
             });
         }
         Body::Records(records) => each(records, counts),

@@ -1,6 +1,8 @@
 //! The batch codec: any bytes for any catalogue, and any samples there and back.
 
-use protocol::codec::{Decoder, Encoder, SAMPLE_BYTES_MAX};
+use protocol::codec::{
+    Decoder, Encoder, Guess, Hints, SAMPLE_BYTES_MAX, SignalHint, Timing, table_len,
+};
 use protocol::{Sample, SignalIndex};
 
 use super::world::{columns, samples};
@@ -13,15 +15,60 @@ const NONE: Sample = Sample { tick: 0, signal: SignalIndex(0), raw: 0 };
 
 pub fn run(bytes: &[u8]) {
     let mut input = Input::new(bytes);
-    if input.byte() < 0x80 {
+    let shape = input.byte();
+    let drawn = if shape & 0x40 == 0 { Drawn::default() } else { Drawn::new(&mut input) };
+    let hints = drawn.hints();
+    if shape < 0x80 {
         let (signals, count) = (input.byte() & 63, input.short());
         let columns = input.rest();
         bounded(0, || match signals {
-            0..16 => decode(Decoder::<16>::new(columns, count, signals), signals),
-            _ => decode(Decoder::<64>::new(columns, count, signals + 1), signals + 1),
+            0..16 => decode(Decoder::<16>::new(hints, columns, count, signals), signals),
+            _ => decode(Decoder::<64>::new(hints, columns, count, signals + 1), signals + 1),
         });
     } else {
-        round_trip(&mut input);
+        round_trip(hints, &mut input);
+    }
+}
+
+/// Hints as the input says, right or wrong.
+#[derive(Debug, Default)]
+struct Drawn {
+    timing: Timing,
+    signals: Vec<SignalHint>,
+    levels: Vec<u8>,
+}
+
+impl Drawn {
+    fn new(input: &mut Input<'_>) -> Self {
+        let timing = match input.byte() % 4 {
+            0 => Timing::Any,
+            1 => Timing::Sequence,
+            _ => Timing::Beats([input.short(), input.short()]),
+        };
+        let signals = input.byte() % 65;
+        let signals: Vec<_> = (0..signals).map(|_| hint(input)).collect();
+        let table = input.piece();
+        let len = if table.is_empty() { 0 } else { table_len(signals.len()) };
+        let levels = table.iter().copied().cycle().take(len).collect();
+        Self { timing, signals, levels }
+    }
+
+    fn hints(&self) -> Hints<'_> {
+        Hints { timing: self.timing, signals: &self.signals, levels: &self.levels }
+    }
+}
+
+fn hint(input: &mut Input<'_>) -> SignalHint {
+    let guesses = [Guess::Last, Guess::Linear, Guess::Half, Guess::Mean, Guess::Related];
+    let narrow = |number: i64| i32::try_from(number).unwrap_or(i32::MIN);
+    SignalHint {
+        guess: guesses[usize::from(input.byte()) % guesses.len()],
+        related: input.byte(),
+        follower: input.byte(),
+        expected: input.number(),
+        spread: input.byte(),
+        interval: narrow(input.number()),
+        period: narrow(input.number()),
     }
 }
 
@@ -40,14 +87,14 @@ pub fn decode<const N: usize>(mut decoder: Decoder<'_, N>, signals: u8) {
 }
 
 /// Samples as the input says, through encoder and decoder.
-fn round_trip(input: &mut Input<'_>) {
+fn round_trip(hints: Hints<'_>, input: &mut Input<'_>) {
     let signals = (input.byte() & 63) + 1;
     let mut samples = [NONE; SAMPLES_MAX];
     let mut buffer = [0; SAMPLES_MAX * SAMPLE_BYTES_MAX];
     // A smaller buffer fills up: what was refused must have changed nothing.
     let room = usize::from(input.short()) % buffer.len();
     let buffer = &mut buffer[..room];
-    let mut encoder = Encoder::<64>::new(signals);
+    let mut encoder = Encoder::<64>::new(hints, signals);
     let mut pushed = 0;
     let mut last = NONE;
     while !input.is_empty() && pushed < SAMPLES_MAX {
@@ -68,7 +115,7 @@ fn round_trip(input: &mut Input<'_>) {
         return;
     };
     let count = u16::try_from(pushed).unwrap();
-    let mut decoder = Decoder::<64>::new(&buffer[..len], count, signals);
+    let mut decoder = Decoder::<64>::new(hints, &buffer[..len], count, signals);
     for sample in &samples[..pushed] {
         assert_eq!(decoder.next(), Some(Ok(*sample)));
     }
@@ -83,7 +130,19 @@ pub fn seeds() -> Vec<Vec<u8>> {
         [&[0, 63][..], &count, &coded].concat(),
         [&[0, 3][..], &count, &coded].concat(),
         [&[0, 63][..], &count, &coded[..coded.len() / 2]].concat(),
+        [
+            &[0x40, 2, 0xe0, 1, 0xb8, 1, 1, 4, 0, 1, 0, 9, 5, 0, 30, 0, 90, 1, 0x73, 63][..],
+            &count,
+            &coded,
+        ]
+        .concat(),
         [&[0x80, 3, 0xff, 2][..], &own, &own].concat(),
+        [
+            &[0xc0, 2, 0xe0, 1, 0xb8, 1, 1, 1, 0, 1, 0, 9, 5, 0, 30, 0, 90, 0, 3, 0xff, 2][..],
+            &own,
+            &own,
+        ]
+        .concat(),
         [&[0x80, 63, 40, 0][..], &own, &own, &own].concat(),
     ]
 }

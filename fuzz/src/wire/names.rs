@@ -9,17 +9,16 @@ use crate::bound::bounded;
 /// A catalogue that reads is in range, and is the same written and read again.
 pub fn catalogue(bytes: &[u8]) {
     let small = bounded(0, || Catalogue::decode::<8>(bytes).is_ok());
-    let Ok((tick_ms, signals)) = bounded(0, || Catalogue::decode::<64>(bytes)) else {
+    let Ok(decoded) = bounded(0, || Catalogue::decode::<64>(bytes)) else {
         assert!(!small, "read with less room, and not with more");
         return;
     };
-    assert_eq!(small, signals.len() <= 8);
+    let catalogue = decoded.catalogue();
+    assert_eq!(small, catalogue.signals.len() <= 8);
     let mut room = [0; 2 * Catalogue::ENCODED_MAX];
-    let catalogue = Catalogue { tick_ms, signals: &signals };
     let len = catalogue.encode(&mut room).unwrap();
-    let (tick_again, again) = Catalogue::decode::<64>(&room[..len]).unwrap();
-    assert_eq!((tick_again, &again), (tick_ms, &signals));
-    for signal in &signals {
+    assert_eq!(Catalogue::decode::<64>(&room[..len]).unwrap(), decoded);
+    for signal in catalogue.signals {
         assert!(signal.path.len() <= Signal::PATH_MAX && signal.raw_min <= signal.raw_max);
     }
     std::hint::black_box(Catalogue::id_of(&room[..len]));
@@ -34,7 +33,7 @@ pub fn catalogue_seeds() -> Vec<Vec<u8>> {
     ];
     let encoded = |tick_ms, signals: &[Signal<'_>]| {
         let mut room = [0; Catalogue::ENCODED_MAX];
-        let len = Catalogue { tick_ms, signals }.encode(&mut room).unwrap();
+        let len = Catalogue::new(tick_ms, signals).encode(&mut room).unwrap();
         room[..len].to_vec()
     };
     let many = [signals[0]; 12];

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use protocol::codec::{Encoder, SAMPLE_BYTES_MAX, SamplesHeader};
+use protocol::codec::{Encoder, Hints, SAMPLE_BYTES_MAX, SamplesHeader};
 use protocol::event::{Attributes, Event, Level, Log, Value};
 use protocol::frame::{self, Binding, FRAME_LEN_MAX, HEADER_LEN_MAX, Header, Origin, TAG_LEN};
 use protocol::health::{Boot, Fork, ForkReason, Heartbeat, ResetReason};
@@ -87,7 +87,7 @@ pub fn samples() -> Vec<Sample> {
 /// Samples, coded.
 pub fn columns(samples: &[Sample]) -> Vec<u8> {
     let mut into = vec![0; (samples.len() + 1) * SAMPLE_BYTES_MAX];
-    let mut encoder = Encoder::<64>::new(64);
+    let mut encoder = Encoder::<64>::new(Hints::NONE, 64);
     for sample in samples {
         encoder.push(&mut into, *sample).unwrap();
     }
@@ -102,6 +102,7 @@ pub fn samples_body() -> Vec<u8> {
     let header = SamplesHeader {
         catalogue: CatalogueId(0x1234_5678),
         clock: Clock::Reference,
+        coding: protocol::codec::Coding::Learning,
         boot: 3,
         count: u16::try_from(samples.len()).unwrap(),
     };

@@ -1,47 +1,6 @@
-//! Bits into bytes, high bits first.
+//! Bits from bytes, the highest first.
 
-use super::{CodecError, Full};
-
-/// Writes bits to the front of a buffer that is handed in at each call, so that its owner can move.
-#[derive(Clone, Debug, Default)]
-pub struct BitWriter {
-    /// Whole bytes written.
-    len: usize,
-    /// Bits not yet written, in the low end.
-    pending: u64,
-    /// How many; below 8 between calls.
-    pending_bits: u32,
-}
-
-impl BitWriter {
-    /// Appends the low `bits` of `value`; at most 32 at a time.
-    pub fn put(&mut self, into: &mut [u8], value: u32, bits: u32) -> Result<(), Full> {
-        debug_assert!(bits <= 32);
-        let masked = u64::from(value) & ((1_u64 << bits) - 1);
-        self.pending = (self.pending << bits) | masked;
-        self.pending_bits += bits;
-        while self.pending_bits >= 8 {
-            self.pending_bits -= 8;
-            let byte = (self.pending >> self.pending_bits).to_le_bytes()[0];
-            *into.get_mut(self.len).ok_or(Full)? = byte;
-            self.len += 1;
-        }
-        Ok(())
-    }
-
-    /// Pads the last byte with zeros; the length in bytes.
-    pub fn finish(&mut self, into: &mut [u8]) -> Result<usize, Full> {
-        if self.pending_bits > 0 {
-            self.put(into, 0, 8 - self.pending_bits)?;
-        }
-        Ok(self.len)
-    }
-
-    /// The length in bytes if it were finished now.
-    pub fn len(&self) -> usize {
-        self.len + usize::from(self.pending_bits > 0)
-    }
-}
+use super::CodecError;
 
 /// Reads what [`BitWriter`] wrote.
 #[derive(Clone, Debug)]

@@ -1,20 +1,19 @@
-//! The first codec: integer prediction and adaptive Rice codes, one pass, each batch by itself.
+//! What devices of release 0.1.0 send, and old journals hold: read, and no longer written.
 //!
-//! A poller asks signal after signal in the same turn, so each sample costs: one bit if its signal
-//! is the one that followed last time; the difference of its interval from the one this signal had
-//! last time; the difference of its value from its last one. Differences are zigzagged and Rice
-//! coded with a parameter that follows each source's recent magnitude.
+//! Per sample: one bit, 0 if the signal is the one that followed last time, else 1 and its number; the
+//! difference of its interval from the one this signal had last time; the difference of its value from its
+//! last one. Differences are zigzagged and Rice coded with a parameter that follows each source's recent
+//! magnitude.
 
-use super::bits::{BitReader, BitWriter};
-use super::{CodecError, Full, SAMPLE_BYTES_MAX};
+use super::CodecError;
+use super::bits::BitReader;
+use super::model::INDEX_BITS;
 use crate::sample::Sample;
 use crate::signal::SignalIndex;
-use crate::varint::{unzigzag, zigzag};
+use crate::varint::unzigzag;
 
 /// Unary part of a Rice code beyond which the number is written out instead.
 const ESCAPE: u32 = 24;
-/// Bits of a signal index that was not the expected one.
-const INDEX_BITS: u32 = 6;
 
 /// One integer source's recent magnitude, which sets its Rice parameter.
 #[derive(Clone, Copy, Debug)]
@@ -37,24 +36,6 @@ impl Adaptive {
         self.mean16 = self.mean16 - (self.mean16 >> 4) + capped;
     }
 
-    fn put(&mut self, bits: &mut BitWriter, into: &mut [u8], value: u64) -> Result<(), Full> {
-        let k = self.parameter();
-        let quotient = value >> k;
-        if let Ok(ones) = u32::try_from(quotient)
-            && ones < ESCAPE
-        {
-            // `ones` one bits and a zero.
-            bits.put(into, ((1 << ones) - 1) << 1, ones + 1)?;
-            bits.put(into, low_u32(value), k)?;
-        } else {
-            bits.put(into, (1 << ESCAPE) - 1, ESCAPE)?;
-            bits.put(into, low_u32(value >> 32), 32)?;
-            bits.put(into, low_u32(value), 32)?;
-        }
-        self.learn(value);
-        Ok(())
-    }
-
     fn take(&mut self, bits: &mut BitReader<'_>) -> Result<u64, CodecError> {
         let k = self.parameter();
         let ones = bits.ones(ESCAPE)?;
@@ -66,11 +47,6 @@ impl Adaptive {
         self.learn(value);
         Ok(value)
     }
-}
-
-fn low_u32(value: u64) -> u32 {
-    let [a, b, c, d, ..] = value.to_le_bytes();
-    u32::from_le_bytes([a, b, c, d])
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -121,80 +97,9 @@ impl<const N: usize> Model<N> {
     }
 }
 
-/// Codes samples as they come, for a catalogue of up to `N` signals (at most 64).
-///
-/// The buffer is handed in at each call and must be the same one all through.
+/// Reads such a batch, of a catalogue of up to `N` signals. An iterator; after an error it ends.
 #[derive(Clone, Debug)]
-pub struct Encoder<const N: usize> {
-    model: Model<N>,
-    bits: BitWriter,
-    count: u16,
-    signals: u8,
-}
-
-impl<const N: usize> Encoder<N> {
-    /// An empty batch for a catalogue with `signals` signals, at most `N`.
-    pub fn new(signals: u8) -> Self {
-        const { assert!(N > 0 && N <= 1 << INDEX_BITS, "an encoder takes 1 to 64 signals") };
-        Self { model: Model::new(signals), bits: BitWriter::default(), count: 0, signals }
-    }
-
-    /// Samples pushed.
-    pub fn count(&self) -> u16 {
-        self.count
-    }
-
-    /// Bytes that the batch takes if it is finished now.
-    pub fn len(&self) -> usize {
-        self.bits.len()
-    }
-
-    /// Whether nothing was pushed.
-    pub fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
-    /// Appends a sample. Refuses, with nothing changed, one whose worst case might not fit, whose
-    /// signal the catalogue does not have, or that is the 65,536th.
-    pub fn push(&mut self, into: &mut [u8], sample: Sample) -> Result<(), Full> {
-        let signal = sample.signal.0;
-        if signal >= self.signals
-            || self.count == u16::MAX
-            || into.len() < self.bits.len() + SAMPLE_BYTES_MAX
-        {
-            return Err(Full);
-        }
-        if signal == self.model.expected() {
-            self.bits.put(into, 0, 1)?;
-        } else {
-            self.bits.put(into, 1, 1)?;
-            self.bits.put(into, u32::from(signal), INDEX_BITS)?;
-        }
-        self.model.follow(signal);
-        let column = self.model.columns.get_mut(usize::from(signal)).ok_or(Full)?;
-        let interval = sample.tick.wrapping_sub(self.model.last_tick);
-        let surprise = zigzag(interval.wrapping_sub(column.last_interval));
-        column.interval.put(&mut self.bits, into, surprise)?;
-        column.last_interval = if self.count == 0 { 0 } else { interval };
-        self.model.last_tick = sample.tick;
-        let change = zigzag(sample.raw.wrapping_sub(column.last_raw));
-        column.raw.put(&mut self.bits, into, change)?;
-        column.last_raw = sample.raw;
-        self.count += 1;
-        Ok(())
-    }
-
-    /// Ends the batch; its length in the buffer.
-    pub fn finish(mut self, into: &mut [u8]) -> Result<usize, Full> {
-        self.bits.finish(into)
-    }
-}
-
-/// Reads a batch of samples of a catalogue of up to `N` signals.
-///
-/// An iterator; after an error it ends.
-#[derive(Clone, Debug)]
-pub struct Decoder<'a, const N: usize> {
+pub struct RiceDecoder<'a, const N: usize> {
     model: Model<N>,
     bits: BitReader<'a>,
     count: u16,
@@ -202,7 +107,7 @@ pub struct Decoder<'a, const N: usize> {
     signals: u8,
 }
 
-impl<'a, const N: usize> Decoder<'a, N> {
+impl<'a, const N: usize> RiceDecoder<'a, N> {
     /// A decoder for the `count` samples in `columns`, of a catalogue with `signals` signals.
     pub fn new(columns: &'a [u8], count: u16, signals: u8) -> Self {
         Self {
@@ -235,7 +140,7 @@ impl<'a, const N: usize> Decoder<'a, N> {
     }
 }
 
-impl<const N: usize> Iterator for Decoder<'_, N> {
+impl<const N: usize> Iterator for RiceDecoder<'_, N> {
     type Item = Result<Sample, CodecError>;
 
     fn next(&mut self) -> Option<Self::Item> {

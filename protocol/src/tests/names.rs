@@ -151,7 +151,7 @@ fn signal() -> Signal<'static> {
 #[test]
 fn a_catalogue_finds_its_signals_by_their_place() {
     let signals = [signal(), Signal { path: "Vehicle.Width", ..signal() }];
-    let catalogue = Catalogue { tick_ms: 1, signals: &signals };
+    let catalogue = Catalogue::new(1, &signals);
     assert_eq!(catalogue.get(SignalIndex(1)).map(|signal| signal.path), Some("Vehicle.Width"));
     assert_eq!(catalogue.get(SignalIndex(2)), None);
 }
@@ -159,7 +159,7 @@ fn a_catalogue_finds_its_signals_by_their_place() {
 #[test]
 fn a_catalogue_refuses_what_is_out_of_range() {
     let encode = |tick_ms, signals: &[Signal<'_>]| {
-        Catalogue { tick_ms, signals }.encode(&mut [0; Catalogue::ENCODED_MAX]).map(|_| ())
+        Catalogue::new(tick_ms, signals).encode(&mut [0; Catalogue::ENCODED_MAX]).map(|_| ())
     };
     let with = |change: &dyn Fn(&mut Signal<'_>)| {
         let mut signal = signal();

@@ -15,9 +15,9 @@ const fn signal(
 }
 
 /// Everything but the odometer travels in bulk; of that one only the latest value counts.
-pub static CATALOGUE: Catalogue<'static> = Catalogue {
-    tick_ms: 1,
-    signals: &[
+pub static CATALOGUE: Catalogue<'static> = Catalogue::new(
+    1,
+    &[
         signal("Vehicle.Speed", "km/h", 100, 0, 25_000),
         signal("Vehicle.Powertrain.CombustionEngine.Speed", "rpm", 1, 0, 8_000),
         signal("Vehicle.Powertrain.ElectricMotor.Speed", "rpm", 1, 0, 20_000),
@@ -42,7 +42,7 @@ pub static CATALOGUE: Catalogue<'static> = Catalogue {
         signal("Vehicle.TraveledDistance", "km", 1000, 0, i64::MAX),
         signal("Vehicle.Cabin.IsOccupied", "", 1, 0, 1),
     ],
-};
+);
 const MICRO: u32 = 1_000_000;
 
 pub(super) const SPEED: SignalIndex = SignalIndex(0);

@@ -25,9 +25,9 @@ const fn signal(
 }
 
 /// What the car says of itself. `GNSSSpeed` is private to Milepost, the rest is VSS 6.
-pub static CATALOGUE: Catalogue<'static> = Catalogue {
-    tick_ms: 1,
-    signals: &[
+pub static CATALOGUE: Catalogue<'static> = Catalogue::new(
+    1,
+    &[
         signal(
             "Vehicle.Powertrain.TractionBattery.StateOfCharge.Current",
             "percent",
@@ -48,7 +48,7 @@ pub static CATALOGUE: Catalogue<'static> = Catalogue {
         signal("Vehicle.CurrentLocation.Altitude", "m", Step::ONE, -500, 9000),
         signal("Vehicle.CurrentLocation.GNSSSpeed", "km/h", HUNDREDTH, 0, 25_000),
     ],
-};
+);
 
 /// The columns of the signals, in the catalogue's order, with the decimals of their step.
 const COLUMNS: [(&str, u8); 7] =

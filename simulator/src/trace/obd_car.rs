@@ -30,9 +30,9 @@ const fn signal(
 }
 
 /// The ten PIDs in the order of the poller. Ranges: SAE J1979 (2002), table B.
-pub static CATALOGUE: Catalogue<'static> = Catalogue {
-    tick_ms: 1,
-    signals: &[
+pub static CATALOGUE: Catalogue<'static> = Catalogue::new(
+    1,
+    &[
         signal("Vehicle.OBD.CoolantTemperature", "celsius", Step::ONE, -40, 215),
         signal("Vehicle.OBD.MAP", "kPa", Step::ONE, 0, 255),
         signal("Vehicle.OBD.EngineSpeed", "rpm", Step::ONE, 0, 16_384),
@@ -44,7 +44,7 @@ pub static CATALOGUE: Catalogue<'static> = Catalogue {
         signal("Vehicle.OBD.AcceleratorPositionD", "percent", TENTH, 0, 1000),
         signal("Vehicle.OBD.AcceleratorPositionE", "percent", TENTH, 0, 1000),
     ],
-};
+);
 
 /// Decimals of a column's step.
 const PLACES: [u8; COLUMNS] = [0, 0, 0, 0, 0, 2, 1, 0, 1, 1];

@@ -13,9 +13,9 @@ const PREFIX: &str = "taxi-";
 const DEGREE: Step = Step::new(1, 100_000);
 
 /// A fix each minute or so, stamped in seconds.
-pub static CATALOGUE: Catalogue<'static> = Catalogue {
-    tick_ms: 1000,
-    signals: &[
+pub static CATALOGUE: Catalogue<'static> = Catalogue::new(
+    1000,
+    &[
         Signal {
             path: "Vehicle.CurrentLocation.Latitude",
             unit: "degrees",
@@ -38,7 +38,7 @@ pub static CATALOGUE: Catalogue<'static> = Catalogue {
             raw_max: 1,
         },
     ],
-};
+);
 
 pub(super) fn is_header(header: &[u8]) -> bool {
     header == b"cab,latitude,longitude,occupancy,time"

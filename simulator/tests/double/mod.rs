@@ -242,8 +242,9 @@ impl State {
         let id = format!("{device}/{}/{}", ring.id, header.seq);
         match &body {
             Body::Samples(samples, columns) => {
+                let hints = self.catalogue.hints;
                 let signals = u8::try_from(self.catalogue.signals.len()).unwrap();
-                let decoder = Decoder::<64>::new(columns, samples.count, signals);
+                let decoder = Decoder::<64>::behind(samples, hints, columns, signals);
                 let taken: Vec<Sample> = decoder.map(|sample| sample.unwrap()).collect();
                 instants(&taken).into_iter().zip(0..).for_each(|(instant, index): (_, u32)| {
                     let id = format!("{id}/{index}");

@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn a_file_has_one_area_at_most() {
         let area = |file| Area::of(file).map(|area| area.name);
-        assert_eq!(area("protocol/src/codec/rice.rs"), Some("protocol"));
+        assert_eq!(area("protocol/src/codec/range.rs"), Some("protocol"));
         assert_eq!(area("firmware/src/ring/walk.rs"), Some("store"));
         assert_eq!(area("firmware/src/ring/flash_model.rs"), None);
         assert_eq!(area("agent/src/accept/driver.rs"), Some("dedup"));

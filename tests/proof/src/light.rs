@@ -53,7 +53,7 @@ static ALL: [Signal<'static>; SIGNALS] = [
     signal("Vehicle.Load.J"),
 ];
 
-static CATALOGUE: Catalogue<'static> = Catalogue { tick_ms: 1000, signals: &ALL };
+static CATALOGUE: Catalogue<'static> = Catalogue::new(1000, &ALL);
 
 static CATALOGUE_ID: LazyLock<CatalogueId> = LazyLock::new(|| Catalogue::id_of(&catalogue()));
 
@@ -321,6 +321,7 @@ fn samples(device: u32, index: u64, shape: Shape, into: &mut [u8]) -> Option<usi
     let header = SamplesHeader {
         catalogue: *CATALOGUE_ID,
         clock: Clock::Reference,
+        coding: protocol::codec::Coding::Learning,
         boot: 1,
         count: u16::try_from(shape.samples()).ok()?,
     };
@@ -329,7 +330,7 @@ fn samples(device: u32, index: u64, shape: Shape, into: &mut [u8]) -> Option<usi
     into.get_mut(..head)?.copy_from_slice(bytes.get(..head)?);
     let columns =
         into.get_mut(head..)?.get_mut(..FRAME_LEN_MAX - TAG_LEN - HEADER_LEN_MAX - head)?;
-    let mut encoder = Encoder::<SIGNALS>::new(u8::try_from(SIGNALS).ok()?);
+    let mut encoder = Encoder::<SIGNALS>::new(CATALOGUE.hints, u8::try_from(SIGNALS).ok()?);
     for sample in shape.all(device, index) {
         encoder.push(columns, sample).ok()?;
     }

@@ -59,7 +59,8 @@ fn a_catalogue_is_asked_for_until_it_is_known() {
         raw_min: 0,
         raw_max: 9,
     };
-    let catalogue = protocol::Catalogue { tick_ms: 1, signals: &[signal] };
+    let signals = [signal];
+    let catalogue = protocol::Catalogue::new(1, &signals);
     let mut encoded = [0; 256];
     let len = catalogue.encode(&mut encoded).unwrap();
     bench.catalogue = protocol::Catalogue::id_of(&encoded[..len]);

@@ -108,8 +108,13 @@ fn what_only_shows_that_a_device_is_alive_is_no_news() {
 fn samples_are_news() {
     let dir = tempfile::tempdir().unwrap();
     let mut bench = greeted(dir.path());
-    let header =
-        SamplesHeader { catalogue: CatalogueId(9), clock: Clock::Agent, boot: 1, count: 3 };
+    let header = SamplesHeader {
+        catalogue: CatalogueId(9),
+        clock: Clock::Agent,
+        coding: protocol::codec::Coding::Learning,
+        boot: 1,
+        count: 3,
+    };
     let mut body = [0; SamplesHeader::LEN_MAX];
     let len = header.write(&mut body);
     bench.send(bench.seal(Kind::Samples, 1, &body[..len]));

@@ -9,7 +9,7 @@ use protocol::frame::Kind;
 use protocol::{CatalogueId, Lane};
 
 use super::super::{Condition, Forwarder, ParkedBounds, Step};
-use super::world::{KNOWN, LATE, Ring, World, samples, samples_body};
+use super::world::{KNOWN, LATE, Ring, World, alien_body, samples, samples_body};
 use crate::sink::{AnySink, StdoutSink};
 
 #[test]
@@ -17,13 +17,12 @@ fn what_cannot_be_read_is_kept_and_holds_up_nobody() {
     let mut world = World::new();
     let mut ring = Ring::new(1, Lane::Bulk);
     world.samples(&mut ring, 10);
-    // Sealed for another ring; a body that is none; columns that end too early.
+    // Sealed for another ring; a body that is none; a signal that the catalogue does not have.
     let stranger = Ring::new(9, Lane::Bulk).seal(Kind::Samples, 2, &samples_body(KNOWN, 0..3));
     world.append(&mut ring, samples(3), &stranger);
     let frame = ring.seal(Kind::Loss, 3, b"x");
     world.append(&mut ring, samples(1), &frame);
-    let body = samples_body(KNOWN, 0..50);
-    let frame = ring.seal(Kind::Samples, 4, &body[..body.len() - 2]);
+    let frame = ring.seal(Kind::Samples, 4, &alien_body(0..50));
     world.append(&mut ring, samples(50), &frame);
     world.samples(&mut ring, 10);
     world.commit();
@@ -33,7 +32,10 @@ fn what_cannot_be_read_is_kept_and_holds_up_nobody() {
     let letters = world.dead_letters();
     let reasons: Vec<&str> =
         letters.iter().map(|letter| letter["reason"].as_str().unwrap()).collect();
-    assert_eq!(reasons, ["authentication failed", "malformed body", "truncated batch"]);
+    assert_eq!(
+        reasons,
+        ["authentication failed", "malformed body", "signal outside the catalogue"]
+    );
     let mut kept = String::new();
     for byte in &stranger {
         write!(kept, "{byte:02x}").unwrap();

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use protocol::codec::{Encoder, SamplesHeader};
+use protocol::codec::{Encoder, Hints, SamplesHeader};
 use protocol::frame::{self, Binding, HEADER_LEN_MAX, Header, Kind, Origin, TAG_LEN};
 use protocol::loss::{Loss, LossReason};
 use protocol::record::Record;
@@ -18,7 +18,7 @@ use serde_json::Value as Json;
 use super::super::{
     CatalogueSource, Condition, Forwarder, ForwarderConfig, OpenFrame, Step, Unopened,
 };
-use crate::document::{OwnedCatalogue, OwnedSignal};
+use crate::document::{OwnedCatalogue, OwnedHints, OwnedSignal};
 use crate::journal::{Entry, EntryKind, Journal, JournalConfig, Positions};
 use crate::ledger::LedgerReport;
 use crate::privacy::Policy;
@@ -82,7 +82,10 @@ impl Catalogues {
             raw_max: 1,
         };
         let signals = ["Vehicle.Speed", "Vehicle.Cabin.Door"].map(signal).to_vec();
-        self.0.lock().unwrap().insert(id, Arc::new(OwnedCatalogue { id, tick_ms: 1, signals }));
+        self.0.lock().unwrap().insert(
+            id,
+            Arc::new(OwnedCatalogue { id, tick_ms: 1, signals, hints: OwnedHints::default() }),
+        );
     }
 }
 
@@ -125,13 +128,33 @@ impl Ring {
 
 /// A body of samples of signal 0 with these raw values, a millisecond apart.
 pub fn samples_body(catalogue: CatalogueId, raws: std::ops::Range<i64>) -> Vec<u8> {
-    let mut columns = vec![0; 4000];
-    let mut encoder = Encoder::<2>::new(2);
+    body_of(catalogue, 2, SignalIndex(0), raws)
+}
+
+/// One of a signal that no catalogue here has.
+pub fn alien_body(raws: std::ops::Range<i64>) -> Vec<u8> {
+    body_of(KNOWN, 64, SignalIndex(63), raws)
+}
+
+fn body_of(
+    catalogue: CatalogueId,
+    signals: u8,
+    signal: SignalIndex,
+    raws: std::ops::Range<i64>,
+) -> Vec<u8> {
+    let mut columns = vec![0; 10_000];
+    let mut encoder = Encoder::<64>::new(Hints::NONE, signals);
     for raw in raws {
-        let sample = Sample { tick: 1_211_094_008_000 + raw, signal: SignalIndex(0), raw };
+        let sample = Sample { tick: 1_211_094_008_000 + raw, signal, raw };
         encoder.push(&mut columns, sample).unwrap();
     }
-    let header = SamplesHeader { catalogue, clock: Clock::Agent, boot: 1, count: encoder.count() };
+    let header = SamplesHeader {
+        catalogue,
+        clock: Clock::Agent,
+        coding: protocol::codec::Coding::Learning,
+        boot: 1,
+        count: encoder.count(),
+    };
     let len = encoder.finish(&mut columns).unwrap();
     let mut body = [0; SamplesHeader::LEN_MAX];
     let header_len = header.write(&mut body);

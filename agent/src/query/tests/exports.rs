@@ -17,7 +17,7 @@ fn blocks_and_records_are_merged_by_identity() {
     let dir = tempfile::tempdir().unwrap();
     let mut maker = Maker::create(dir.path()).unwrap();
     let signals = [signal(SPEED, Step::new(1, 10)), signal(DOORS, Step::ONE)];
-    let catalogue = maker.catalogue(&Catalogue { tick_ms: 1000, signals: &signals }).unwrap();
+    let catalogue = maker.catalogue(&Catalogue::new(1000, &signals)).unwrap();
     let stream = stream("truck-1", 0xab, catalogue, 1000);
     let entry = |tick, raw, ordinal, run, column| Entry { tick, raw, ordinal, run, column };
     // The second block has the middle of the first one's frame, and a frame of its own.
@@ -94,7 +94,7 @@ fn many_blocks_over_the_same_frames() {
     let dir = tempfile::tempdir().unwrap();
     let mut maker = Maker::create(dir.path()).unwrap();
     let signals = [signal(DOORS, Step::ONE)];
-    let catalogue = maker.catalogue(&Catalogue { tick_ms: 1, signals: &signals }).unwrap();
+    let catalogue = maker.catalogue(&Catalogue::new(1, &signals)).unwrap();
     let stream = stream("truck-1", 1, catalogue, 1);
     let (blocks, frames, instants) = (20_u32, 30_u32, 200_u32);
     for block in 0..blocks {
@@ -132,7 +132,7 @@ fn a_ring_that_changed_its_devices_name_is_exported_under_both() {
     let dir = tempfile::tempdir().unwrap();
     let mut maker = Maker::create(dir.path()).unwrap();
     let signals = [signal(DOORS, Step::ONE)];
-    let catalogue = maker.catalogue(&Catalogue { tick_ms: 1000, signals: &signals }).unwrap();
+    let catalogue = maker.catalogue(&Catalogue::new(1000, &signals)).unwrap();
     let plain = stream("truck-1", 1, catalogue, 1000);
     let shown = stream("p-2f8a", 1, catalogue, 1000);
     for (stream, seq, loss) in [(&plain, 1, 2), (&shown, 3, 4)] {

@@ -173,7 +173,7 @@ fn what_retention_leaves_is_the_roll_ups() {
     let dir = tempfile::tempdir().unwrap();
     let mut maker = Maker::create(dir.path()).unwrap();
     let signals = [signal(DOORS, Step::ONE)];
-    let catalogue = maker.catalogue(&Catalogue { tick_ms: 1000, signals: &signals }).unwrap();
+    let catalogue = maker.catalogue(&Catalogue::new(1000, &signals)).unwrap();
     let stream = stream("truck-1", 1, catalogue, 1000);
     for hour in 0..2 {
         let tick = DAY_MS / 1000 + hour * 3600;

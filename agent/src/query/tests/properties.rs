@@ -79,7 +79,7 @@ fn make(blocks: &[MadeBlock]) -> (TempDir, Query, Vec<Known>) {
         let step = |tenths| if tenths { Step::new(1, 10) } else { Step::ONE };
         let signals: Vec<Signal<'_>> =
             paths.iter().map(|(path, tenths)| signal(path, step(*tenths))).collect();
-        maker.catalogue(&Catalogue { tick_ms: 1000, signals: &signals }).unwrap()
+        maker.catalogue(&Catalogue::new(1000, &signals)).unwrap()
     });
     let mut known = Vec::new();
     for (number, block) in blocks.iter().enumerate() {

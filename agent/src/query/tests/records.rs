@@ -7,7 +7,7 @@ use super::*;
 fn logs(count: u32) -> (TempDir, Query) {
     let dir = tempfile::tempdir().unwrap();
     let mut maker = Maker::create(dir.path()).unwrap();
-    let catalogue = maker.catalogue(&Catalogue { tick_ms: 1, signals: &[] }).unwrap();
+    let catalogue = maker.catalogue(&Catalogue::new(1, &[])).unwrap();
     let streams = [stream("truck-1", 1, catalogue, 1), stream("truck-2", 2, catalogue, 1)];
     for number in 0..count {
         let about = if number % 10 == 0 { "brake worn" } else { "all is well" };

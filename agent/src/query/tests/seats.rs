@@ -8,7 +8,7 @@ fn moved() -> (TempDir, Query) {
     let dir = tempfile::tempdir().unwrap();
     let mut maker = Maker::create(dir.path()).unwrap();
     let signals = [signal(SPEED, Step::new(1, 10))];
-    let catalogue = maker.catalogue(&Catalogue { tick_ms: 1000, signals: &signals }).unwrap();
+    let catalogue = maker.catalogue(&Catalogue::new(1000, &signals)).unwrap();
     let seven = maker.seat(&seat("bus 7", Some("night"), None)).unwrap();
     let eight = maker.seat(&seat("bus 8", Some("day"), Some("north"))).unwrap();
     for device in 1..=3_u8 {

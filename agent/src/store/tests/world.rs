@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use protocol::codec::{Encoder, SamplesHeader};
+use protocol::codec::{Encoder, Hints, SamplesHeader};
 use protocol::event::{Level, Log};
 use protocol::health::Heartbeat;
 use protocol::record::Record;
 use protocol::{CatalogueId, Clock, DeviceTime, Lane, RingId, Sample, Seq, SignalIndex, Step};
 use tempfile::TempDir;
 
-use crate::document::{OwnedCatalogue, OwnedSignal};
+use crate::document::{OwnedCatalogue, OwnedHints, OwnedSignal};
 use crate::privacy::{Cleared, Lens, Policy, Source};
 use crate::storage::{Disk, SharedStorage};
 use crate::store::compact::Compaction;
@@ -86,7 +86,7 @@ fn catalogue() -> OwnedCatalogue {
         raw_max: 1000,
     };
     let signals = ["Vehicle.Speed", "Vehicle.Load", "Vehicle.Range"].map(signal).to_vec();
-    OwnedCatalogue { id: CatalogueId(9), tick_ms: 1000, signals }
+    OwnedCatalogue { id: CatalogueId(9), tick_ms: 1000, signals, hints: OwnedHints::default() }
 }
 
 impl World {
@@ -133,7 +133,7 @@ impl World {
         let mut cleared = Cleared::default();
         for frame in frames {
             let mut buffer = vec![0; 100 + frame.samples.len() * 24];
-            let mut encoder = Encoder::<3>::new(3);
+            let mut encoder = Encoder::<3>::new(Hints::NONE, 3);
             for (tick, signal, raw) in &frame.samples {
                 let sample = Sample { tick: *tick, signal: SignalIndex(*signal), raw: *raw };
                 encoder.push(&mut buffer, sample).unwrap();
@@ -141,6 +141,7 @@ impl World {
             let header = SamplesHeader {
                 catalogue: CatalogueId(9),
                 clock: frame.clock,
+                coding: protocol::codec::Coding::Learning,
                 boot: frame.boot,
                 count: encoder.count(),
             };

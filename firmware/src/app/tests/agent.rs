@@ -5,7 +5,7 @@ use std::vec;
 use std::vec::Vec;
 
 use protocol::ack::{ACK_LEN_MAX, Ack};
-use protocol::codec::Decoder;
+use protocol::codec::{Decoder, Hints};
 use protocol::downlink::{Downlink, Envelope, Welcome};
 use protocol::frame::{self, Binding, Body, Kind, Origin};
 use protocol::hello::Hello;
@@ -176,7 +176,7 @@ impl Agent {
         held.origins.extend(origin);
         match parsed {
             Body::Samples(header, columns) => {
-                let samples = Decoder::<4>::new(columns, header.count, 3);
+                let samples = Decoder::<4>::behind(&header, Hints::NONE, columns, 3);
                 held.samples.extend(samples.map(|sample| sample.expect("decodes")));
                 held.clocks.push(header.clock);
             }

@@ -201,7 +201,7 @@ pub fn config() -> AppConfig<'static> {
         device,
         secret,
         generation: Generation::FIRST,
-        catalogue: Catalogue { tick_ms: 1, signals: &SIGNALS },
+        catalogue: Catalogue::new(1, &SIGNALS),
         campaign: Campaign { id: 1, rules: &RULES },
         image: 0,
         reset: ResetReason::Power,

@@ -306,13 +306,14 @@ fn entry(name: &str, unit: &str, step: Step, range: (i64, i64)) -> Option<Signal
 /// At most the bytes that an entry takes in a catalogue's encoding.
 fn encoded_len(signal: &Signal<'_>) -> usize {
     let mut bytes = [0; 512];
-    let alone = Catalogue { tick_ms: 1, signals: &[*signal] };
+    let signals = [*signal];
+    let alone = Catalogue::new(1, &signals);
     alone.encode(&mut bytes).unwrap_or(bytes.len())
 }
 
 /// A catalogue that lives as long as the process, as recordings do.
 pub(super) fn leak(signals: Vec<Signal<'static>>) -> &'static Catalogue<'static> {
-    Box::leak(Box::new(Catalogue { tick_ms: 1, signals: Box::leak(signals.into_boxed_slice()) }))
+    Box::leak(Box::new(Catalogue::new(1, Box::leak(signals.into_boxed_slice()))))
 }
 
 #[cfg(test)]

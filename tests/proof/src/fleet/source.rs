@@ -68,7 +68,7 @@ pub(super) fn catalogue(image: u32) -> Catalogue<'static> {
         1 => second,
         _ => third,
     };
-    Catalogue { tick_ms: 1000, signals }
+    Catalogue::new(1000, signals)
 }
 
 /// 2026-11-21T07:00:00Z in seconds: where every vehicle's history begins.

@@ -41,6 +41,10 @@ pub(super) struct Stream {
     pub may_overstate: bool,
     /// The sink began where the journal had been pruned: what came before is not its.
     pub begins_late: bool,
+    /// There it began; and whether its agent was restored since, from a copy that may have more of what
+    /// came before.
+    began: u64,
+    pub may_reach_back: bool,
     /// The device was erased then: nothing from before may come any more.
     pub erased_below: u64,
     /// Frames of its device may wait for a catalogue, or wait for ever: so many samples do.
@@ -97,7 +101,10 @@ impl Stream {
             return Err(("I4", format!("sample {at} leaves, and its device was erased before")));
         }
         if self.begins_late && self.delivered == 0 {
-            (self.next, self.credit) = (at, Credit::default());
+            (self.next, self.credit, self.began) = (at, Credit::default(), at);
+        }
+        if at < self.began && self.may_reach_back {
+            return Ok(());
         }
         if at < self.next {
             let last = self.next.saturating_sub(1);

@@ -128,9 +128,10 @@ impl Truth {
     }
 
     fn stream(&mut self, of: Lineage, lane: Lane) -> &mut Stream {
-        let begins_late = self.begins_late;
+        let (begins_late, was_restored) = (self.begins_late, self.was_restored);
         let stream = self.streams.entry((of, lane.index())).or_default();
         stream.begins_late = begins_late;
+        stream.may_reach_back = was_restored;
         stream
     }
 

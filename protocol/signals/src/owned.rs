@@ -1,5 +1,6 @@
 //! A catalogue that owns its texts: what a decoder and a document writer need of it.
 
+use protocol::codec::{Hints, SignalHint, Timing};
 use protocol::{Catalogue, CatalogueId, Signal, Step};
 
 /// All the signals of a device and the resolution of its time stamps.
@@ -11,6 +12,33 @@ pub struct OwnedCatalogue {
     pub tick_ms: u32,
     /// The signals, by index; at most [`Catalogue::SIGNALS_MAX`].
     pub signals: Vec<OwnedSignal>,
+    /// What the batch codec is told of them beforehand.
+    pub hints: OwnedHints,
+}
+
+/// [`Hints`] of its own.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct OwnedHints {
+    /// How samples follow each other.
+    pub timing: Timing,
+    /// One a signal, or none.
+    pub signals: Vec<SignalHint>,
+    /// The start table, or nothing.
+    pub levels: Vec<u8>,
+}
+
+impl OwnedHints {
+    /// As the codec takes them.
+    pub fn borrowed(&self) -> Hints<'_> {
+        Hints { timing: self.timing, signals: &self.signals, levels: &self.levels }
+    }
+}
+
+impl From<Hints<'_>> for OwnedHints {
+    fn from(hints: Hints<'_>) -> Self {
+        let Hints { timing, signals, levels } = hints;
+        Self { timing, signals: signals.to_vec(), levels: levels.to_vec() }
+    }
 }
 
 /// One entry of an [`OwnedCatalogue`]; the fields are those of [`Signal`].
@@ -35,7 +63,24 @@ impl OwnedCatalogue {
             id,
             tick_ms: catalogue.tick_ms,
             signals: catalogue.signals.iter().map(OwnedSignal::from).collect(),
+            hints: catalogue.hints.into(),
         }
+    }
+}
+
+impl OwnedCatalogue {
+    /// Calls `with` with what it says.
+    pub fn with<T>(&self, with: impl FnOnce(&Catalogue<'_>) -> T) -> T {
+        let signals: Vec<Signal<'_>> = self.signals.iter().map(OwnedSignal::borrowed).collect();
+        let (tick_ms, hints) = (self.tick_ms, self.hints.borrowed());
+        with(&Catalogue { tick_ms, signals: &signals, hints })
+    }
+}
+
+impl OwnedSignal {
+    fn borrowed(&self) -> Signal<'_> {
+        let Self { path, unit, step, raw_min, raw_max } = self;
+        Signal { path, unit, step: *step, raw_min: *raw_min, raw_max: *raw_max }
     }
 }
 

@@ -1,0 +1,73 @@
+//! A catalogue to Rust source: what a device links, and needs no heap for.
+
+use std::fmt::Write as _;
+
+use protocol::codec::{SignalHint, Timing};
+
+use super::owned::{OwnedCatalogue, OwnedSignal};
+
+/// Bytes of the start table in a line.
+const LINE: usize = 16;
+
+/// Rust source with a `static CATALOGUE`, for `include!` in a module of its own, or as one. It names
+/// the `protocol` crate, and needs nothing else.
+pub fn rust(catalogue: &OwnedCatalogue, about: &str) -> String {
+    let mut text = String::new();
+    // A string takes everything.
+    let _ignored = put(&mut text, catalogue, about);
+    text
+}
+
+fn put(text: &mut String, catalogue: &OwnedCatalogue, about: &str) -> std::fmt::Result {
+    for line in about.lines() {
+        writeln!(text, "// {line}")?;
+    }
+    writeln!(text, "/// The catalogue {}.", catalogue.id)?;
+    writeln!(text, "pub static CATALOGUE: protocol::Catalogue<'static> = protocol::Catalogue {{")?;
+    writeln!(text, "    tick_ms: {},", catalogue.tick_ms)?;
+    writeln!(text, "    signals: &[")?;
+    for OwnedSignal { path, unit, step, raw_min, raw_max } in &catalogue.signals {
+        let (numerator, denominator, offset) = (step.numerator, step.denominator, step.offset);
+        writeln!(text, "        protocol::Signal {{")?;
+        writeln!(text, "            path: {path:?},")?;
+        writeln!(text, "            unit: {unit:?},")?;
+        writeln!(
+            text,
+            "            step: protocol::Step {{ numerator: {numerator}, denominator: {denominator}, \
+             offset: {offset} }},"
+        )?;
+        writeln!(text, "            raw_min: {raw_min},")?;
+        writeln!(text, "            raw_max: {raw_max},")?;
+        writeln!(text, "        }},")?;
+    }
+    writeln!(text, "    ],")?;
+    writeln!(text, "    hints: protocol::codec::Hints {{")?;
+    match catalogue.hints.timing {
+        Timing::Beats([one, other]) => {
+            writeln!(text, "        timing: protocol::codec::Timing::Beats([{one}, {other}]),")?;
+        }
+        timing => writeln!(text, "        timing: protocol::codec::Timing::{timing:?},")?,
+    }
+    writeln!(text, "        signals: &[")?;
+    for hint in &catalogue.hints.signals {
+        let SignalHint { guess, related, follower, expected, spread, interval, period } = hint;
+        writeln!(text, "            protocol::codec::SignalHint {{")?;
+        writeln!(text, "                guess: protocol::codec::Guess::{guess:?},")?;
+        writeln!(text, "                related: {related},")?;
+        writeln!(text, "                follower: {follower},")?;
+        writeln!(text, "                expected: {expected},")?;
+        writeln!(text, "                spread: {spread},")?;
+        writeln!(text, "                interval: {interval},")?;
+        writeln!(text, "                period: {period},")?;
+        writeln!(text, "            }},")?;
+    }
+    writeln!(text, "        ],")?;
+    writeln!(text, "        levels: &[")?;
+    for line in catalogue.hints.levels.chunks(LINE) {
+        let bytes: Vec<String> = line.iter().map(|byte| format!("{byte},")).collect();
+        writeln!(text, "            {}", bytes.join(" "))?;
+    }
+    writeln!(text, "        ],")?;
+    writeln!(text, "    }},")?;
+    writeln!(text, "}};")
+}

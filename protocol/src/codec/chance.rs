@@ -1,0 +1,65 @@
+//! A bit that adapts: how likely it is 1, quick to learn at first, slower later.
+
+/// Two bytes: a probability in 8192ths, and how much it has learnt, 0 to 7.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Chance(u16);
+
+/// Bits of what is learnt, below the probability.
+const SEEN_BITS: u32 = 3;
+const SEEN_MAX: u16 = (1 << SEEN_BITS) - 1;
+
+/// By how much an outcome moves the probability, in 65536ths, after so many of them.
+const RATES: [u32; 8] = [32_768, 21_845, 16_384, 10_923, 8_192, 5_461, 3_640, 2_048];
+
+/// What a start table can say of a chance, in 8192ths: even steps of the log odds.
+const LEVELS: [u16; 16] = [
+    33, 69, 143, 291, 584, 1_129, 2_046, 3_353, 4_839, 6_146, 7_063, 7_608, 7_901, 8_049, 8_123,
+    8_159,
+];
+
+impl Chance {
+    /// Probabilities count in this many.
+    pub const ONE: u16 = 8_192;
+    /// As likely as not, and nothing learnt.
+    pub const EVEN: Self = Self::new(Self::ONE / 2, 0);
+    /// The least probability of either outcome: no bit costs more than nine bits.
+    const LEAST: u16 = 16;
+
+    /// One that is 1 with this probability, and that has learnt so much.
+    const fn new(ones: u16, seen: u16) -> Self {
+        Self(ones << SEEN_BITS | seen)
+    }
+
+    /// What a start table says in four bits, to be learnt from at once.
+    pub fn of_level(level: u8) -> Self {
+        let ones = LEVELS.get(usize::from(level & 15)).copied().unwrap_or(Self::ONE / 2);
+        Self::new(ones, 3)
+    }
+
+    /// The level next to a probability.
+    pub fn level(ones: u16) -> u8 {
+        let far =
+            |level: &u8| LEVELS.get(usize::from(*level)).map_or(u16::MAX, |at| at.abs_diff(ones));
+        (0..16).min_by_key(far).unwrap_or(8)
+    }
+
+    /// The probability of a 1, in 8192ths.
+    pub const fn ones(self) -> u16 {
+        self.0 >> SEEN_BITS
+    }
+
+    /// Learns from an outcome.
+    #[inline]
+    pub fn learn(&mut self, bit: bool) {
+        let seen = self.0 & SEEN_MAX;
+        let rate = RATES.get(usize::from(seen)).copied().unwrap_or_default();
+        let ones = self.ones();
+        let gap = if bit { Self::ONE - ones } else { ones };
+        // Below the gap, which is below 2^13.
+        let [low, high, ..] = ((u32::from(gap) * rate + 32_768) >> 16).to_le_bytes();
+        let step = u16::from_le_bytes([low, high]);
+        let ones = if bit { ones + step } else { ones - step };
+        let ones = ones.clamp(Self::LEAST, Self::ONE - Self::LEAST);
+        *self = Self::new(ones, (seen + 1).min(SEEN_MAX));
+    }
+}
