@@ -28,7 +28,7 @@ pub const LANE: Lane = Lane::Bulk;
 /// 2026-11-21T07:00:00Z in seconds: where every device's history begins.
 const BEGIN_S: i64 = 1_795_244_400;
 /// Bits of noise in a value: nothing of it can be foretold, so a sample takes as many and some.
-const NOISE_BITS: u32 = 4;
+const NOISE_BITS: u32 = 6;
 /// Bytes that no frame exceeds.
 pub const FRAME_LEN_MAX: usize = frame::FRAME_LEN_MAX;
 /// The number of the frame that brings the catalogue.
