@@ -152,7 +152,7 @@ impl<'a, const SIGNALS: usize, const FRAME: usize, O: Odds + Default> Batch<'a, 
 }
 
 /// The open batches of all lanes. The bulk lane's learns; the others hold few samples, and have a
-/// tenth of its memory.
+/// sixth of its memory.
 #[derive(Clone, Debug)]
 pub struct Batches<'a, const SIGNALS: usize, const FRAME: usize> {
     bulk: Batch<'a, SIGNALS, FRAME>,

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use protocol::signal::CatalogueError;
-use protocol::{Catalogue, CatalogueId, Clock, DeviceId, Lane, RingId, Seq, Signal};
+use protocol::{Catalogue, CatalogueId, Clock, DeviceId, Lane, RingId, Seq};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::block::Stream;
@@ -176,21 +176,11 @@ fn find_or_insert(db: &Connection, find: &str, insert: &str, name: &str) -> rusq
     Ok(db.last_insert_rowid())
 }
 
-/// A catalogue's canonical encoding.
+/// A catalogue's canonical encoding, without what only the batch codec is told.
 pub fn encode(catalogue: &OwnedCatalogue) -> Result<Vec<u8>, CatalogueError> {
-    let signals: Vec<Signal<'_>> = catalogue
-        .signals
-        .iter()
-        .map(|signal| Signal {
-            path: &signal.path,
-            unit: &signal.unit,
-            step: signal.step,
-            raw_min: signal.raw_min,
-            raw_max: signal.raw_max,
-        })
-        .collect();
     let mut bytes = vec![0; 2 * Catalogue::ENCODED_MAX];
-    let len = Catalogue::new(catalogue.tick_ms, &signals).encode(&mut bytes)?;
+    let len =
+        catalogue.with(|said| Catalogue::new(said.tick_ms, said.signals).encode(&mut bytes))?;
     bytes.truncate(len);
     Ok(bytes)
 }

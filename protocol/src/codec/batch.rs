@@ -26,7 +26,7 @@ pub struct Encoder<'a, const N: usize, O = Learning<N>> {
     signals: u8,
 }
 
-/// An encoder whose odds stay where they began: a tenth of the memory, for batches of a few samples.
+/// An encoder whose odds stay where they began: a sixth of the memory, for batches of a few samples.
 pub type StillEncoder<'a, const N: usize> = Encoder<'a, N, Still>;
 
 impl<'a, const N: usize, O: Odds + Default> Encoder<'a, N, O> {
