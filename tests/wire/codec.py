@@ -39,9 +39,8 @@ class Chance:
     def learn(self, bit):
         if self.still:
             return
-        gap = 8192 - self.ones if bit else self.ones
-        step = (gap * RATES[self.seen] + 32768) >> 16
-        self.ones = clamp(self.ones + step if bit else self.ones - step, 16, 8176)
+        to = 8191 if bit else 1
+        self.ones += ((to - self.ones) * RATES[self.seen] + 32768) >> 16
         self.seen = min(self.seen + 1, 7)
 
 

@@ -23,6 +23,7 @@ fn put(text: &mut String, catalogue: &OwnedCatalogue, about: &str) -> std::fmt::
         writeln!(text, "// {line}")?;
     }
     writeln!(text, "/// The catalogue {}.", catalogue.id)?;
+    writeln!(text, "#[allow(clippy::unreadable_literal, reason = \"made by a program\")]")?;
     writeln!(text, "pub static CATALOGUE: protocol::Catalogue<'static> = protocol::Catalogue {{")?;
     writeln!(text, "    tick_ms: {},", catalogue.tick_ms)?;
     writeln!(text, "    signals: &[")?;

@@ -4,7 +4,7 @@ use super::chance::Chance;
 use super::clock::Follower;
 use super::hints::Hints;
 use super::model::{INDEX_BITS, Model};
-use super::odds::{Either, Learning, Odds, Still};
+use super::odds::{Learning, Odds, Still};
 use super::range::{Interval, Reader};
 use super::rice::RiceDecoder;
 use super::{CodecError, Coding, Full, SAMPLE_BYTES_MAX, SamplesHeader};
@@ -110,12 +110,13 @@ pub struct Decoder<'a, const N: usize>(Inner<'a, N>);
 #[allow(clippy::large_enum_variant, reason = "there is no heap, and one of them at a time")]
 enum Inner<'a, const N: usize> {
     Rice(RiceDecoder<'a, N>),
-    Range(RangeDecoder<'a, N>),
+    Learning(RangeDecoder<'a, N, Learning<N>>),
+    Still(RangeDecoder<'a, N, Still>),
 }
 
 #[derive(Clone, Debug)]
-struct RangeDecoder<'a, const N: usize> {
-    model: Model<Either<N>, N>,
+struct RangeDecoder<'a, const N: usize, O> {
+    model: Model<O, N>,
     hints: Hints<'a>,
     reader: Reader<'a>,
     count: u16,
@@ -126,7 +127,7 @@ impl<'a, const N: usize> Decoder<'a, N> {
     /// A decoder for the `count` samples in `columns`, of a catalogue with `signals` signals, from an
     /// [`Encoder`].
     pub fn new(hints: Hints<'a>, columns: &'a [u8], count: u16, signals: u8) -> Self {
-        Self::range(false, hints, columns, count, signals)
+        Self(Inner::Learning(RangeDecoder::new(hints, columns, count, signals)))
     }
 
     /// A decoder for the samples that stand behind a header.
@@ -136,28 +137,21 @@ impl<'a, const N: usize> Decoder<'a, N> {
         columns: &'a [u8],
         signals: u8,
     ) -> Self {
-        let is_still = match header.coding {
-            Coding::Rice => {
-                return Self(Inner::Rice(RiceDecoder::new(columns, header.count, signals)));
-            }
-            Coding::Learning => false,
-            Coding::Still => true,
-        };
-        Self::range(is_still, hints, columns, header.count, signals)
-    }
-
-    fn range(is_still: bool, hints: Hints<'a>, columns: &'a [u8], count: u16, signals: u8) -> Self {
-        let model = Model::new(Either::new(is_still), &hints, signals);
-        let reader = Reader::new(columns);
-        Self(Inner::Range(RangeDecoder { model, hints, reader, count, left: count }))
+        let count = header.count;
+        match header.coding {
+            Coding::Rice => Self(Inner::Rice(RiceDecoder::new(columns, count, signals))),
+            Coding::Learning => Self::new(hints, columns, count, signals),
+            Coding::Still => Self(Inner::Still(RangeDecoder::new(hints, columns, count, signals))),
+        }
     }
 
     /// Goes on with the batch that was chained to this one; not from one of release 0.1.0, which
     /// chained none.
     pub fn next_batch(&mut self, columns: &'a [u8], count: u16) {
-        if let Inner::Range(range) = &mut self.0 {
-            range.reader = Reader::new(columns);
-            (range.count, range.left) = (count, count);
+        match &mut self.0 {
+            Inner::Rice(_) => {}
+            Inner::Learning(range) => range.next_batch(columns, count),
+            Inner::Still(range) => range.next_batch(columns, count),
         }
     }
 }
@@ -168,19 +162,31 @@ impl<const N: usize> Iterator for Decoder<'_, N> {
     fn next(&mut self) -> Option<Self::Item> {
         match &mut self.0 {
             Inner::Rice(rice) => rice.next(),
-            Inner::Range(range) => range.next(),
+            Inner::Learning(range) => range.next(),
+            Inner::Still(range) => range.next(),
         }
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
         match &self.0 {
             Inner::Rice(rice) => rice.size_hint(),
-            Inner::Range(range) => (0, Some(usize::from(range.left))),
+            Inner::Learning(range) => (0, Some(usize::from(range.left))),
+            Inner::Still(range) => (0, Some(usize::from(range.left))),
         }
     }
 }
 
-impl<const N: usize> RangeDecoder<'_, N> {
+impl<'a, const N: usize, O: Odds + Default> RangeDecoder<'a, N, O> {
+    fn new(hints: Hints<'a>, columns: &'a [u8], count: u16, signals: u8) -> Self {
+        let model = Model::new(O::default(), &hints, signals);
+        Self { model, hints, reader: Reader::new(columns), count, left: count }
+    }
+
+    fn next_batch(&mut self, columns: &'a [u8], count: u16) {
+        self.reader = Reader::new(columns);
+        (self.count, self.left) = (count, count);
+    }
+
     fn next(&mut self) -> Option<Result<Sample, CodecError>> {
         if self.left == 0 {
             return None;

@@ -9,7 +9,7 @@ const SEEN_BITS: u32 = 3;
 const SEEN_MAX: u16 = (1 << SEEN_BITS) - 1;
 
 /// By how much an outcome moves the probability, in 65536ths, after so many of them.
-const RATES: [u32; 8] = [32_768, 21_845, 16_384, 10_923, 8_192, 5_461, 3_640, 2_048];
+const RATES: [i32; 8] = [32_768, 21_845, 16_384, 10_923, 8_192, 5_461, 3_640, 2_048];
 
 /// What a start table can say of a chance, in 8192ths: even steps of the log odds.
 const LEVELS: [u16; 16] = [
@@ -22,8 +22,6 @@ impl Chance {
     pub const ONE: u16 = 8_192;
     /// As likely as not, and nothing learnt.
     pub const EVEN: Self = Self::new(Self::ONE / 2, 0);
-    /// The least probability of either outcome: no bit costs more than nine bits.
-    const LEAST: u16 = 16;
 
     /// One that is 1 with this probability, and that has learnt so much.
     const fn new(ones: u16, seen: u16) -> Self {
@@ -49,17 +47,18 @@ impl Chance {
     }
 
     /// Learns from an outcome.
+    ///
+    /// What it goes to is so far outside that the last step that is not rounded away ends at 16 from
+    /// either end.
     #[inline]
     pub fn learn(&mut self, bit: bool) {
         let seen = self.0 & SEEN_MAX;
         let rate = RATES.get(usize::from(seen)).copied().unwrap_or_default();
-        let ones = self.ones();
-        let gap = if bit { Self::ONE - ones } else { ones };
-        // Below the gap, which is below 2^13.
-        let [low, high, ..] = ((u32::from(gap) * rate + 32_768) >> 16).to_le_bytes();
-        let step = u16::from_le_bytes([low, high]);
-        let ones = if bit { ones + step } else { ones - step };
-        let ones = ones.clamp(Self::LEAST, Self::ONE - Self::LEAST);
-        *self = Self::new(ones, (seen + 1).min(SEEN_MAX));
+        let to = if bit { i32::from(Self::ONE) - 1 } else { 1 };
+        let ones = i32::from(self.ones());
+        let ones = ones + (((to - ones) * rate + (1 << 15)) >> 16);
+        // From 16 to 8176.
+        let [low, high, ..] = ones.to_le_bytes();
+        *self = Self::new(u16::from_le_bytes([low, high]), (seen + 1).min(SEEN_MAX));
     }
 }

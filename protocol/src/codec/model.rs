@@ -111,8 +111,8 @@ impl<O: Odds, const N: usize> Model<O, N> {
             Timing::Any => self.earliest(follower),
             Timing::Sequence | Timing::Beats(_) => follower,
         };
-        let (row, levels) = (Row(self.last.unwrap_or(0)), Levels::new(hints.levels, self.signals));
-        let mut talk = Talk { coder, odds: &mut self.odds, levels };
+        let (row, begin) = (Row(self.last.unwrap_or(0)), (hints.levels, self.signals));
+        let mut talk = Talk { coder, odds: &mut self.odds, begin };
         let (followed, other) = (own::FOLLOWED, shared::OTHER);
         let coded = if !talk.bit(row, followed, followed, signal != expected) {
             expected
@@ -154,8 +154,8 @@ impl<O: Odds, const N: usize> Model<O, N> {
         tick: i64,
     ) -> Option<i64> {
         let at = usize::from(signal);
-        let levels = Levels::new(hints.levels, self.signals);
-        let mut talk = Talk { coder, odds: &mut self.odds, levels };
+        let begin = (hints.levels, self.signals);
+        let mut talk = Talk { coder, odds: &mut self.odds, begin };
         let instants = &mut self.states.get_mut(at)?.instants;
         let (tick, anew) = self.clock.tick(&mut talk, Row(signal), hints.timing, instants, tick);
         if anew {
@@ -177,8 +177,8 @@ impl<O: Odds, const N: usize> Model<O, N> {
         let related =
             self.states.get(usize::from(hint.related)).map_or(Values::START, |state| state.values);
         let at = usize::from(signal);
-        let levels = Levels::new(hints.levels, self.signals);
-        let mut talk = Talk { coder, odds: &mut self.odds, levels };
+        let begin = (hints.levels, self.signals);
+        let mut talk = Talk { coder, odds: &mut self.odds, begin };
         let values = &mut self.states.get_mut(at)?.values;
         let stir = match self.surprised {
             0 => 0,

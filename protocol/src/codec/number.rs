@@ -3,7 +3,7 @@
 //! The number of bits is counted up, a bit for each: "more than one? more than two?" The first two
 //! bits below the top one have chances of their own; what is below them is as good as random.
 
-use super::odds::{Odds, Row, Talk, shared};
+use super::odds::{Odds, Row, RowOdds as _, Talk, shared};
 use super::range::Coder;
 
 /// Beyond so many bits their number is written out.
@@ -60,21 +60,25 @@ pub fn number<C: Coder, O: Odds>(
     places: &Places,
     value: i64,
 ) -> i64 {
-    let [a, b] = places.zero;
-    if !talk.bit(row, a, b, value != 0) {
-        return 0;
-    }
-    let [a, b] = places.sign;
-    let is_negative = talk.bit(row, a, b, value < 0);
     let magnitude = value.unsigned_abs();
     let top = 63_u32.saturating_sub(magnitude.leading_zeros());
-    let mut below = 0_u32;
-    let mut step = 0;
-    let [a, b] = places.more;
-    while step < COUNTED_MAX && talk.bit(row, a.at(step), b.at(step), below < top) {
-        below += 1;
-        step += 1;
-    }
+    let (is_negative, step) = {
+        let (coder, mut odds) = talk.row(row);
+        let [a, b] = places.zero;
+        if !odds.bit(coder, a, b, value != 0) {
+            return 0;
+        }
+        let [a, b] = places.sign;
+        let is_negative = odds.bit(coder, a, b, value < 0);
+        let [a, b] = places.more;
+        let mut below = 0_usize;
+        let more = |below: usize| u32::try_from(below).is_ok_and(|below| below < top);
+        while below < COUNTED_MAX && odds.bit(coder, a.at(below), b.at(below), more(below)) {
+            below += 1;
+        }
+        (is_negative, below)
+    };
+    let mut below = u32::try_from(step).unwrap_or(0);
     if step == COUNTED_MAX {
         let more = talk.flat(u64::from(top.saturating_sub(below)), 6);
         // 63 at most in what was encoded; whatever is decoded, no more.

@@ -2,6 +2,7 @@
 
 use super::Coding;
 use super::chance::Chance;
+use super::range::Coder;
 use super::start::Levels;
 
 /// Decisions about one signal, or those that all signals share.
@@ -55,14 +56,22 @@ pub trait Odds {
     /// What a frame says of them.
     const CODING: Coding;
 
+    /// Those of a row.
+    type Row<'a>: RowOdds
+    where
+        Self: 'a;
+
     /// They begin as a start table says, for so many signals.
     fn begin(&mut self, levels: Levels<'_>, signals: u8);
 
-    /// How likely a 1 is, in 8192ths.
-    fn ones(&self, levels: Levels<'_>, row: Row, at: usize) -> u16;
+    /// A row of them; those of so many signals began as the table says.
+    fn row<'a>(&'a mut self, begin: (&'a [u8], u8), row: Row) -> Self::Row<'a>;
+}
 
-    /// What it was.
-    fn learn(&mut self, row: Row, at: usize, bit: bool);
+/// The odds of a row's decisions.
+pub trait RowOdds {
+    /// A bit by the mean of two estimates, which both learn from it.
+    fn bit<C: Coder>(&mut self, coder: &mut C, a: usize, b: usize, bit: bool) -> bool;
 }
 
 /// Odds that are learnt, of up to `N` signals.
@@ -73,13 +82,6 @@ pub struct Learning<const N: usize> {
 }
 
 impl<const N: usize> Learning<N> {
-    fn row(&self, row: Row) -> &[Chance] {
-        if row == Row::SHARED {
-            return &self.shared;
-        }
-        self.own.get(usize::from(row.0)).map_or(&[], |own| own)
-    }
-
     /// All of them, of so many signals, as a start table has them.
     pub fn all(&self, signals: u8) -> impl Iterator<Item = Chance> {
         self.shared.iter().chain(self.own.iter().take(usize::from(signals)).flatten()).copied()
@@ -95,6 +97,8 @@ impl<const N: usize> Default for Learning<N> {
 impl<const N: usize> Odds for Learning<N> {
     const CODING: Coding = Coding::Learning;
 
+    type Row<'a> = &'a mut [Chance];
+
     fn begin(&mut self, levels: Levels<'_>, signals: u8) {
         for (at, chance) in self.shared.iter_mut().enumerate() {
             *chance = Chance::of_level(levels.level(Row::SHARED, at));
@@ -107,20 +111,31 @@ impl<const N: usize> Odds for Learning<N> {
     }
 
     #[inline]
-    fn ones(&self, _: Levels<'_>, row: Row, at: usize) -> u16 {
-        self.row(row).get(at).map_or(Chance::ONE / 2, |chance| chance.ones())
+    fn row<'a>(&'a mut self, _: (&'a [u8], u8), row: Row) -> Self::Row<'a> {
+        if row == Row::SHARED {
+            return &mut self.shared;
+        }
+        self.own.get_mut(usize::from(row.0)).map_or(&mut [], |own| own)
     }
+}
 
-    #[inline]
-    fn learn(&mut self, row: Row, at: usize, bit: bool) {
-        let chance = if row == Row::SHARED {
-            self.shared.get_mut(at)
-        } else {
-            self.own.get_mut(usize::from(row.0)).and_then(|own| own.get_mut(at))
+impl RowOdds for &mut [Chance] {
+    // On a microcontroller flash counts more.
+    #[cfg_attr(not(target_arch = "arm"), inline(always))]
+    fn bit<C: Coder>(&mut self, coder: &mut C, a: usize, b: usize, bit: bool) -> bool {
+        let (Some(one), Some(other)) = (self.get(a), self.get(b)) else {
+            return coder.bit(u32::from(Chance::ONE), bit);
         };
-        if let Some(chance) = chance {
+        let bit = coder.bit(u32::from(one.ones()) + u32::from(other.ones()), bit);
+        if let Some(chance) = self.get_mut(a) {
             chance.learn(bit);
         }
+        if a != b
+            && let Some(chance) = self.get_mut(b)
+        {
+            chance.learn(bit);
+        }
+        bit
     }
 }
 
@@ -129,50 +144,27 @@ impl<const N: usize> Odds for Learning<N> {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Still;
 
+/// A row of them.
+#[derive(Clone, Copy, Debug)]
+pub struct StillRow<'a>(Levels<'a>, Row);
+
 impl Odds for Still {
     const CODING: Coding = Coding::Still;
 
+    type Row<'a> = StillRow<'a>;
+
     fn begin(&mut self, _: Levels<'_>, _: u8) {}
 
-    #[inline]
-    fn ones(&self, levels: Levels<'_>, row: Row, at: usize) -> u16 {
-        Chance::of_level(levels.level(row, at)).ones()
-    }
-
-    fn learn(&mut self, _: Row, _: usize, _: bool) {}
-}
-
-/// Either of them, as a frame says: for a decoder.
-#[derive(Clone, Debug)]
-pub struct Either<const N: usize> {
-    learning: Learning<N>,
-    is_still: bool,
-}
-
-impl<const N: usize> Either<N> {
-    /// Odds that are learnt, or that stay.
-    pub fn new(is_still: bool) -> Self {
-        Self { learning: Learning::default(), is_still }
+    fn row<'a>(&'a mut self, (table, signals): (&'a [u8], u8), row: Row) -> Self::Row<'a> {
+        StillRow(Levels::new(table, signals), row)
     }
 }
 
-impl<const N: usize> Odds for Either<N> {
-    const CODING: Coding = Coding::Learning;
-
-    fn begin(&mut self, levels: Levels<'_>, signals: u8) {
-        self.learning.begin(levels, signals);
-    }
-
-    #[inline]
-    fn ones(&self, levels: Levels<'_>, row: Row, at: usize) -> u16 {
-        self.learning.ones(levels, row, at)
-    }
-
-    #[inline]
-    fn learn(&mut self, row: Row, at: usize, bit: bool) {
-        if !self.is_still {
-            self.learning.learn(row, at, bit);
-        }
+impl RowOdds for StillRow<'_> {
+    fn bit<C: Coder>(&mut self, coder: &mut C, a: usize, b: usize, bit: bool) -> bool {
+        let Self(levels, row) = *self;
+        let ones = |at| u32::from(Chance::of_level(levels.level(row, at)).ones());
+        coder.bit(ones(a) + ones(b), bit)
     }
 }
 
@@ -183,22 +175,22 @@ pub struct Talk<'a, C, O> {
     pub coder: &'a mut C,
     /// How likely what is.
     pub odds: &'a mut O,
-    /// Where the odds began.
-    pub levels: Levels<'a>,
+    /// Where the odds began: the start table, and of how many signals.
+    pub begin: (&'a [u8], u8),
 }
 
-impl<C: super::range::Coder, O: Odds> Talk<'_, C, O> {
+impl<C: Coder, O: Odds> Talk<'_, C, O> {
+    /// The coder, and the odds of a row.
+    #[inline]
+    pub fn row(&mut self, row: Row) -> (&mut C, O::Row<'_>) {
+        (self.coder, self.odds.row(self.begin, row))
+    }
+
     /// A bit by the mean of two estimates of one row, which both learn from it.
     #[inline]
     pub fn bit(&mut self, row: Row, a: usize, b: usize, bit: bool) -> bool {
-        let Self { coder, odds, levels } = self;
-        let ones = u32::from(odds.ones(*levels, row, a)) + u32::from(odds.ones(*levels, row, b));
-        let bit = coder.bit(ones, bit);
-        odds.learn(row, a, bit);
-        if a != b {
-            odds.learn(row, b, bit);
-        }
-        bit
+        let (coder, mut odds) = self.row(row);
+        odds.bit(coder, a, b, bit)
     }
 
     /// The low `bits` of a number, each as likely 0 as 1.

@@ -4,51 +4,15 @@
 //! from a weather and map service and are left out. Rows without a valid date are left out. Source:
 //! Y. `NaitMalek` et al., `RSK_Twizy_EV_Dataset`; date M/D/Y and time are taken as UTC.
 
-use protocol::{Catalogue, Sample, Signal, SignalIndex, Step};
+use protocol::{Sample, SignalIndex};
 
 use super::decimal::{Excess, scaled, whole};
 use super::lines::Lines;
 use super::{FileReport, Recording, TraceError, Track};
 use crate::civil::day_start_ms;
 
-const HUNDREDTH: Step = Step::new(1, 100);
-const MICRODEGREE: Step = Step::new(1, 1_000_000);
-
-const fn signal(
-    path: &'static str,
-    unit: &'static str,
-    step: Step,
-    raw_min: i64,
-    raw_max: i64,
-) -> Signal<'static> {
-    Signal { path, unit, step, raw_min, raw_max }
-}
-
-/// What the car says of itself. `GNSSSpeed` is private to Milepost, the rest is VSS 6.
-pub static CATALOGUE: Catalogue<'static> = Catalogue::new(
-    1,
-    &[
-        signal(
-            "Vehicle.Powertrain.TractionBattery.StateOfCharge.Current",
-            "percent",
-            HUNDREDTH,
-            0,
-            10_000,
-        ),
-        signal("Vehicle.Speed", "km/h", HUNDREDTH, 0, 25_000),
-        signal("Vehicle.Powertrain.Transmission.SelectedGear", "", Step::ONE, -1, 1),
-        signal("Vehicle.CurrentLocation.Latitude", "degrees", MICRODEGREE, -90_000_000, 90_000_000),
-        signal(
-            "Vehicle.CurrentLocation.Longitude",
-            "degrees",
-            MICRODEGREE,
-            -180_000_000,
-            180_000_000,
-        ),
-        signal("Vehicle.CurrentLocation.Altitude", "m", Step::ONE, -500, 9000),
-        signal("Vehicle.CurrentLocation.GNSSSpeed", "km/h", HUNDREDTH, 0, 25_000),
-    ],
-);
+// What the car says of itself. `GNSSSpeed` is private to Milepost, the rest is VSS 6.
+include!("../../signals/ev_twizy.rs");
 
 /// The columns of the signals, in the catalogue's order, with the decimals of their step.
 const COLUMNS: [(&str, u8); 7] =

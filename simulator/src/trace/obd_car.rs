@@ -7,7 +7,7 @@
 //! `Time` is the local wall clock, taken here as if it were UTC; the date is in the file's name and
 //! goes on to the next day when the clock falls by more than twelve hours.
 
-use protocol::{Catalogue, Sample, Signal, SignalIndex, Step};
+use protocol::{Sample, SignalIndex};
 
 use super::decimal::{Excess, scaled, whole};
 use super::lines::Lines;
@@ -16,35 +16,9 @@ use crate::civil::day_start_ms;
 
 const DAY_MS: i64 = 86_400_000;
 const COLUMNS: usize = 10;
-const TENTH: Step = Step::new(1, 10);
-const HUNDREDTH: Step = Step::new(1, 100);
 
-const fn signal(
-    path: &'static str,
-    unit: &'static str,
-    step: Step,
-    raw_min: i64,
-    raw_max: i64,
-) -> Signal<'static> {
-    Signal { path, unit, step, raw_min, raw_max }
-}
-
-/// The ten PIDs in the order of the poller. Ranges: SAE J1979 (2002), table B.
-pub static CATALOGUE: Catalogue<'static> = Catalogue::new(
-    1,
-    &[
-        signal("Vehicle.OBD.CoolantTemperature", "celsius", Step::ONE, -40, 215),
-        signal("Vehicle.OBD.MAP", "kPa", Step::ONE, 0, 255),
-        signal("Vehicle.OBD.EngineSpeed", "rpm", Step::ONE, 0, 16_384),
-        signal("Vehicle.OBD.Speed", "km/h", Step::ONE, 0, 255),
-        signal("Vehicle.OBD.IntakeTemp", "celsius", Step::ONE, -40, 215),
-        signal("Vehicle.OBD.MAF", "g/s", HUNDREDTH, 0, 65_535),
-        signal("Vehicle.OBD.ThrottlePosition", "percent", TENTH, 0, 1000),
-        signal("Vehicle.OBD.AmbientAirTemperature", "celsius", Step::ONE, -40, 215),
-        signal("Vehicle.OBD.AcceleratorPositionD", "percent", TENTH, 0, 1000),
-        signal("Vehicle.OBD.AcceleratorPositionE", "percent", TENTH, 0, 1000),
-    ],
-);
+// The ten PIDs in the order of the poller. Ranges: SAE J1979 (2002), table B.
+include!("../../signals/obd_car.rs");
 
 /// Decimals of a column's step.
 const PLACES: [u8; COLUMNS] = [0, 0, 0, 0, 0, 2, 1, 0, 1, 1];

@@ -3,42 +3,16 @@
 //! One row is one fix, of three samples at one instant. Source: CRAWDAD epfl/mobility
 //! (v. 2009-02-24); latitude and longitude WGS 84 with five decimals, time in unix seconds.
 
-use protocol::{Catalogue, Sample, Signal, SignalIndex, Step};
+use protocol::{Sample, SignalIndex};
 
 use super::decimal::{Excess, scaled, whole};
 use super::lines::Lines;
 use super::{FileReport, Recording, TraceError, Track};
 
 const PREFIX: &str = "taxi-";
-const DEGREE: Step = Step::new(1, 100_000);
 
-/// A fix each minute or so, stamped in seconds.
-pub static CATALOGUE: Catalogue<'static> = Catalogue::new(
-    1000,
-    &[
-        Signal {
-            path: "Vehicle.CurrentLocation.Latitude",
-            unit: "degrees",
-            step: DEGREE,
-            raw_min: -9_000_000,
-            raw_max: 9_000_000,
-        },
-        Signal {
-            path: "Vehicle.CurrentLocation.Longitude",
-            unit: "degrees",
-            step: DEGREE,
-            raw_min: -18_000_000,
-            raw_max: 18_000_000,
-        },
-        Signal {
-            path: "Vehicle.Cabin.IsOccupied",
-            unit: "",
-            step: Step::ONE,
-            raw_min: 0,
-            raw_max: 1,
-        },
-    ],
-);
+// A fix each minute or so, stamped in seconds.
+include!("../../signals/taxi.rs");
 
 pub(super) fn is_header(header: &[u8]) -> bool {
     header == b"cab,latitude,longitude,occupancy,time"

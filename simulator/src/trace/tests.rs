@@ -252,3 +252,21 @@ fn the_real_recordings_read_as_the_reference_reads_them() {
         assert_eq!(digest(&tracks), want, "{name}");
     }
 }
+
+/// `milepost signals rust` made them.
+#[test]
+fn catalogues_are_what_their_files_say() {
+    for (name, catalogue) in [
+        ("obd_car", &obd_car::CATALOGUE),
+        ("ev_twizy", &ev_twizy::CATALOGUE),
+        ("taxi", &taxi::CATALOGUE),
+    ] {
+        let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("signals");
+        let text = std::fs::read_to_string(dir.join(format!("{name}.toml"))).unwrap();
+        let read = signals::read(&text).unwrap_or_else(|problems| panic!("{problems:?}"));
+        read.with(|read| assert_eq!(read, catalogue, "{name}"));
+        let about = format!("From {name}.toml, by `milepost signals rust`: change that, not this.");
+        let source = std::fs::read_to_string(dir.join(format!("{name}.rs"))).unwrap();
+        assert_eq!(source, signals::rust(&read, &about), "{name}");
+    }
+}
