@@ -144,6 +144,8 @@ impl Device {
             Self::new(original.id, original.secret.clone(), of, original.ring_sectors, seed);
         (device.generation, device.image) = (original.generation, original.image);
         device.flash = flash;
+        // Who is let in is a matter of the name.
+        device.is_out = original.is_out;
         device
     }
 
