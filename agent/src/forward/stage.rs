@@ -205,21 +205,14 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
     /// Passes over a damaged part of the journal. Whose it was shows when those rings go on.
     pub fn damage(&mut self, lane: Lane, damage: &Damage) {
         let gone = damage.totals.since(*lane_mut(&mut self.totals, lane));
-        if is_pruned(&self.tail, lane, damage) {
-            // Before this sink began.
-            self.tallies.before += gone;
-            self.parts.continuity.begin_midway();
-        } else {
-            let oldest = self.tail.oldest(lane);
-            let reason =
-                if damage.from < oldest { LossReason::Overrun } else { LossReason::Journal };
-            tracing::error!(
-                %lane, from = damage.from.0, to = damage.to.0, ?gone, reason = reason.name(),
-                "a part of the journal is gone"
-            );
-            *lane_mut(&mut self.holes, lane) = reason;
-            *lane_mut(&mut self.tallies.unnamed, lane) += gone;
-        }
+        let oldest = self.tail.oldest(lane);
+        let reason = if damage.from < oldest { LossReason::Overrun } else { LossReason::Journal };
+        tracing::error!(
+            %lane, from = damage.from.0, to = damage.to.0, ?gone, reason = reason.name(),
+            "a part of the journal is gone"
+        );
+        *lane_mut(&mut self.holes, lane) = reason;
+        *lane_mut(&mut self.tallies.unnamed, lane) += gone;
         self.positions.set(lane, damage.to);
         *lane_mut(&mut self.totals, lane) = damage.totals;
     }
@@ -354,11 +347,6 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
         self.parts.dead_letters.add(lane, entry, counts, reason);
         self.tallies.dead_lettered += counts;
     }
-}
-
-/// Whether it is the beginning that is gone, and not a part that is there and damaged.
-pub(super) fn is_pruned(tail: &JournalTail, lane: Lane, damage: &Damage) -> bool {
-    damage.from == Position::ZERO && damage.to <= tail.oldest(lane)
 }
 
 /// Whether nothing of an entry may leave any more.

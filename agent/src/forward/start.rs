@@ -9,9 +9,8 @@ use super::continuity::{Advance, Continuity, Kept, Snapshots};
 use super::dead_letters::DeadLetters;
 use super::names;
 use super::parked::Parked;
-use super::stage::is_pruned;
-use super::{ForwardError, ForwarderConfig};
-use crate::journal::{Item, JournalCursor, JournalTail, Positions};
+use super::{ForwardError, ForwarderConfig, lane_mut};
+use crate::journal::{Damage, Item, JournalCursor, JournalTail, Position, Positions};
 use crate::ledger::Tallies;
 use crate::sink::{AnySink, CursorState, LogEnd, Naming, Reconcile, Resume};
 use crate::storage::SharedStorage;
@@ -30,6 +29,8 @@ pub(super) struct Start {
     pub holes: LossReason,
     /// The start went by identity.
     pub reconciled: bool,
+    /// Of every ring that was ever forwarded it is on record where it stands.
+    are_rings_known: bool,
 }
 
 pub(super) fn begin(
@@ -68,7 +69,7 @@ pub(super) fn begin(
                 usable.map_or_else(Default::default, |(continuity, at)| (continuity, at.positions));
             let mut ask = None;
             if let Some(cursor) = &state.journal {
-                let reread = reread(tail, from, cursor.positions, &mut continuity)?;
+                let reread = reread(tail, (from, cursor.positions), is_known, &mut continuity)?;
                 if reread == Reread::Damaged {
                     // What is gone from there was forwarded: the devices may send it again.
                     ask = Some("the journal is damaged where it was forwarded");
@@ -95,7 +96,10 @@ pub(super) fn begin(
             by_identity(storage, config, tail, snapshots, kept, *reconcile)?
         }
     };
-    start.at = start.state.journal.unwrap_or(start.at);
+    match start.state.journal {
+        Some(at) => start.at = at,
+        None => start.begin_at_oldest(tail)?,
+    }
     start.state.journal = Some(start.at);
     start.continuity.settle();
     // Before anything is committed that a later start would have to know the rings for.
@@ -124,12 +128,36 @@ impl Start {
             )?,
             parked: Parked::open(storage, dir, name, parked, config.parked)?,
             state,
-            at: beginning(tail),
+            at: JournalCursor {
+                journal: tail.id(),
+                epoch: tail.epoch(),
+                positions: Positions::ZERO,
+                totals: <[Counts; 3]>::default(),
+            },
             continuity,
             snapshots,
             holes: LossReason::Journal,
             reconciled: false,
+            are_rings_known: false,
         })
+    }
+
+    /// From the oldest entry of each lane; what was pruned by now came before this sink. What is
+    /// pruned from here on is its loss, also of a lane that it has read nothing of.
+    fn begin_at_oldest(&mut self, tail: &JournalTail) -> Result<(), ForwardError> {
+        for lane in Lane::ALL {
+            if let Some(Item::Damage(damage)) = tail.reader(lane, Positions::ZERO.get(lane)).next()?
+                && is_pruned(tail, lane, &damage)
+            {
+                self.state.tallies.before += damage.totals;
+                self.at.positions.set(lane, damage.to);
+                *lane_mut(&mut self.at.totals, lane) = damage.totals;
+                if !self.are_rings_known {
+                    self.continuity.begin_midway();
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -159,9 +187,10 @@ fn by_identity(
     let (letters_end, parked_end) = kept_ends.unzip();
     state.dead_letters = end_or_next(storage, &letters, letters_end)?;
     state.parked = end_or_next(storage, &parked, parked_end)?;
-    if let Some(cursor) = cursor.and_then(|cursor| cursor.journal)
-        && let Some((known, _)) = kept.and_then(|kept| kept.before(&cursor))
-    {
+    let cursor = cursor.and_then(|cursor| cursor.journal);
+    let known = cursor.and_then(|cursor| kept.and_then(|kept| kept.before(&cursor)));
+    let are_rings_known = known.is_some();
+    if let Some((known, _)) = known {
         continuity = known;
     }
     for (ring, last) in &delivered {
@@ -183,20 +212,16 @@ fn by_identity(
         }
     };
     start.reconciled = true;
+    start.are_rings_known = are_rings_known;
     if is_behind {
         start.holes = LossReason::Overrun;
     }
     Ok(start)
 }
 
-/// The journal's beginning.
-fn beginning(tail: &JournalTail) -> JournalCursor {
-    JournalCursor {
-        journal: tail.id(),
-        epoch: tail.epoch(),
-        positions: Positions::ZERO,
-        totals: <[Counts; 3]>::default(),
-    }
+/// Whether it is the beginning that is gone, and not a part that is there and damaged.
+fn is_pruned(tail: &JournalTail, lane: Lane, damage: &Damage) -> bool {
+    damage.from == Position::ZERO && damage.to <= tail.oldest(lane)
 }
 
 /// Whether the rings are known after a [`reread`].
@@ -206,11 +231,12 @@ enum Reread {
     Damaged,
 }
 
-/// Brings the rings from `from` up to `to`, by what the entries say of themselves.
+/// Brings the rings from `from` up to `to`, by what the entries say of themselves. Where the rings
+/// `are_known`, up to `from`, nothing before that is missing.
 fn reread(
     tail: &JournalTail,
-    from: Positions,
-    to: Positions,
+    (from, to): (Positions, Positions),
+    are_known: bool,
     continuity: &mut Continuity,
 ) -> Result<Reread, ForwardError> {
     let mut reread = Reread::Whole;
@@ -227,7 +253,9 @@ fn reread(
                     adds: entry.adds,
                     through: entry.through,
                 }),
-                Item::Damage(damage) if is_pruned(tail, lane, &damage) => continuity.begin_midway(),
+                Item::Damage(damage) if !are_known && is_pruned(tail, lane, &damage) => {
+                    continuity.begin_midway();
+                }
                 Item::Damage(_) => reread = Reread::Damaged,
             }
         }

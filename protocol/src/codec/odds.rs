@@ -121,6 +121,7 @@ impl<const N: usize> Odds for Learning<N> {
 
 impl RowOdds for &mut [Chance] {
     // On a microcontroller flash counts more.
+    #[allow(clippy::inline_always, reason = "the coder's inmost step, once a bit")]
     #[cfg_attr(not(target_arch = "arm"), inline(always))]
     fn bit<C: Coder>(&mut self, coder: &mut C, a: usize, b: usize, bit: bool) -> bool {
         let (Some(one), Some(other)) = (self.get(a), self.get(b)) else {

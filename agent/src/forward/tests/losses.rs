@@ -313,6 +313,43 @@ fn a_sink_that_was_overrun_says_what_it_lost() {
 }
 
 #[test]
+fn a_lane_that_a_sink_had_read_nothing_of_is_lost_when_it_was_overrun() {
+    for restarts in [false, true] {
+        let mut world = World::new();
+        let mut ring = Ring::new(1, Lane::Bulk);
+        world.samples(&mut ring, 10);
+        world.commit();
+        world.forward();
+        let mut forwarder = (!restarts).then(|| world.open().unwrap());
+        let mut latest = Ring::new(2, Lane::Latest);
+        for _ in 0..60 {
+            world.samples(&mut latest, 10);
+            world.samples(&mut ring, 10);
+            world.commit();
+        }
+        let ends = world.journal.ends();
+        world.journal.prune(&ends.positions).unwrap();
+        world.samples(&mut latest, 10);
+        world.commit();
+        let report = match &mut forwarder {
+            None => world.forward(),
+            Some(forwarder) => {
+                assert!(world.drive(forwarder, 4));
+                forwarder.status().ledger(&world.journal.ends())
+            }
+        };
+        assert!(report.balanced(), "{}", report.table());
+        let delivered = world.delivered(&latest);
+        assert!(delivered.len() < 600, "nothing was pruned");
+        let losses = world.of_type("loss");
+        let of_latest = losses.iter().find(|loss| loss["data"]["first"] == json!(1)).unwrap();
+        assert_eq!(of_latest["data"]["samples"], json!(610 - delivered.len()), "{restarts}");
+        assert_eq!(of_latest["data"]["reason"], "overrun");
+        assert_eq!(said(&world), report.lost.samples);
+    }
+}
+
+#[test]
 fn a_sink_that_was_overrun_and_then_cut_off_says_how_much_it_lost() {
     let (mut world, mut one, _) = thirty_frames();
     let mut forwarder = world.open().unwrap();
