@@ -29,8 +29,9 @@ pub(super) struct Start {
     pub holes: LossReason,
     /// The start went by identity.
     pub reconciled: bool,
-    /// Of every ring that was ever forwarded it is on record where it stands.
-    are_rings_known: bool,
+    /// The sink's cursor, if the start went by identity and it is on record where every ring stood
+    /// there.
+    known_at: Option<JournalCursor>,
 }
 
 pub(super) fn begin(
@@ -102,8 +103,10 @@ pub(super) fn begin(
     }
     start.state.journal = Some(start.at);
     start.continuity.settle();
-    // Before anything is committed that a later start would have to know the rings for.
-    start.snapshots.write(&start.continuity, &start.at, &start.at)?;
+    // Before anything is committed that a later start would have to know the rings for; and until
+    // then a later start comes with the sink's own cursor.
+    let kept_at = start.known_at.unwrap_or(start.at);
+    start.snapshots.write(&start.continuity, &kept_at, &kept_at)?;
     Ok(start)
 }
 
@@ -138,7 +141,7 @@ impl Start {
             snapshots,
             holes: LossReason::Journal,
             reconciled: false,
-            are_rings_known: false,
+            known_at: None,
         })
     }
 
@@ -152,7 +155,7 @@ impl Start {
                 self.state.tallies.before += damage.totals;
                 self.at.positions.set(lane, damage.to);
                 *lane_mut(&mut self.at.totals, lane) = damage.totals;
-                if !self.are_rings_known {
+                if self.known_at.is_none() {
                     self.continuity.begin_midway();
                 }
             }
@@ -189,7 +192,7 @@ fn by_identity(
     state.parked = end_or_next(storage, &parked, parked_end)?;
     let cursor = cursor.and_then(|cursor| cursor.journal);
     let known = cursor.and_then(|cursor| kept.and_then(|kept| kept.before(&cursor)));
-    let are_rings_known = known.is_some();
+    let known_at = cursor.filter(|_| known.is_some());
     if let Some((known, _)) = known {
         continuity = known;
     }
@@ -212,7 +215,7 @@ fn by_identity(
         }
     };
     start.reconciled = true;
-    start.are_rings_known = are_rings_known;
+    start.known_at = known_at;
     if is_behind {
         start.holes = LossReason::Overrun;
     }

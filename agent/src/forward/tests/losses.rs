@@ -379,6 +379,32 @@ fn a_sink_that_was_overrun_and_then_cut_off_says_how_much_it_lost() {
 }
 
 #[test]
+fn a_sink_that_was_overrun_and_takes_nothing_over_several_starts_says_how_much_it_lost() {
+    let (mut world, mut one, _) = thirty_frames();
+    world.forward();
+    let mut new = Ring::new(3, Lane::Bulk);
+    for _ in 0..3 {
+        for _ in 0..30 {
+            world.samples(&mut one, 10);
+            world.samples(&mut new, 10);
+            world.commit();
+        }
+        let ends = world.journal.ends();
+        world.journal.prune(&ends.positions).unwrap();
+        // It opens, and is away from then on.
+        drop(world.open().unwrap());
+    }
+    world.samples(&mut one, 10);
+    world.samples(&mut new, 10);
+    world.commit();
+    let report = world.forward();
+    assert!(report.balanced(), "{}", report.table());
+    assert_eq!(said(&world), report.lost.samples);
+    let documents = world.documents().len() - world.of_type("loss").len();
+    assert_eq!(documents as u64 + said(&world), 600 + 2 * 910);
+}
+
+#[test]
 fn a_full_journal_does_not_wait_for_a_sink_that_hangs() {
     let (world, ..) = thirty_frames();
     let mut forwarder = world.open().unwrap();

@@ -126,11 +126,6 @@ impl Life {
         };
         // Tried again in the next second.
         drop(self.acceptor.prune(&floor));
-        for (sink, slot) in self.sinks.iter().zip(slots) {
-            if !sink.is_open() {
-                slot.model.upstream().passed_unopened(&self.tail);
-            }
-        }
     }
 
     /// Lets every sink have what there is; one that is not open is tried again now and then.

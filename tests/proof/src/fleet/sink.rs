@@ -74,14 +74,6 @@ impl Upstream {
         self.truth.policy(drops);
     }
 
-    /// It does not open. If the journal is pruned past it meanwhile, nobody knows where it stands.
-    pub(super) fn passed_unopened(&mut self, journal: &JournalTail) {
-        let at = self.cursor.as_ref().and_then(|cursor| cursor.journal);
-        self.truth.was_passed_unopened |= at.is_some_and(|at| {
-            Lane::ALL.iter().any(|lane| journal.oldest(*lane) > at.positions.get(*lane))
-        });
-    }
-
     /// I2: what a journal holds it does not take again; only a sink that went by identity, or began
     /// late, meets what it has.
     pub(super) fn nothing_again(&self) -> Result<(), Violation> {
@@ -158,10 +150,6 @@ impl Running {
 
     pub(super) const fn is_to_open(&self, now_s: u64) -> bool {
         matches!(self, Self::Opening { again_s } if now_s >= *again_s)
-    }
-
-    pub(super) const fn is_open(&self) -> bool {
-        matches!(self, Self::Forwarding { .. })
     }
 
     /// What came of an attempt.

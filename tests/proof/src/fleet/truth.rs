@@ -63,8 +63,6 @@ pub(super) struct Truth {
     /// The journal was restored from an old copy: of a hole before what it has it does not know the
     /// counts, if the sink knows of more.
     pub was_restored: bool,
-    /// The journal was pruned past it while it did not open: the same.
-    pub was_passed_unopened: bool,
     /// Signals that the rules take out now.
     drops: u16,
     /// It is not known from when on rules held: any that ever did may have.
@@ -263,8 +261,7 @@ impl Truth {
             Credit { elsewhere: 0, other: lost }
         };
         let by = data.get("by").and_then(serde_json::Value::as_str).unwrap_or_default();
-        let may_be_uncounted = self.was_restored || self.was_passed_unopened;
-        let is_uncounted = may_be_uncounted && by == "agent" && lost == 0;
+        let is_uncounted = self.was_restored && by == "agent" && lost == 0;
         match self.lineages.get(&ring).copied() {
             Some(of) => {
                 let stream = self.stream(of, lane);
