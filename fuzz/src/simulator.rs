@@ -1,9 +1,9 @@
-//! What the simulator reads: scenarios, DBC files, lines of CAN logs, decimals.
+//! What the simulator reads: scenarios, and of recordings DBC files, lines of CAN logs, decimals.
 
+use recordings::can::database::{Database, Value};
+use recordings::can::frame::{CanFrame, Form};
+use recordings::decimal::{Excess, scaled, whole};
 use simulator::scenario::Scenario;
-use simulator::trace::can::database::{Database, Value};
-use simulator::trace::can::frame::CanFrame;
-use simulator::trace::decimal::{Excess, scaled, whole};
 
 use crate::Target;
 use crate::bound::bounded;
@@ -102,21 +102,17 @@ fn dbc(bytes: &[u8]) {
         let extended = id & 0x8000 != 0;
         let id = u32::from(id & 0x7fff);
         let Some((_, message)) = database.find("can0", extended, id) else { return };
-        let Some(frame) =
-            CanFrame::new(0, "can0", id, simulator::trace::can::frame::Form::default(), data)
-        else {
-            return;
-        };
+        let Some(frame) = CanFrame::new(0, "can0", id, Form::default(), data) else { return };
         for (at, signal) in message.signals.iter().enumerate() {
             if let Value::Raw(_) = message.value(at, &frame) {
-                assert!(signal.scale.is_some(), "a value without a step");
+                assert!(signal.scale.is_ok(), "a value without a step");
             }
         }
     });
 }
 
 fn dbc_seeds() -> Vec<Vec<u8>> {
-    let obd2 = include_str!("../../simulator/dbc/obd2.dbc");
+    let obd2 = include_str!("../../protocol/recordings/dbc/obd2.dbc");
     let head = text(obd2.lines().take(14));
     let own = "VERSION \"\"\nBU_: A\nBO_ 291 Motor: 8 A\n SG_ Kind M : 0|4@1+ (1,0) [0|15] \"\" A\n \
                SG_ Speed m1 : 8|16@1+ (0.01,0) [0|655] \"km/h\" A\n \

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use protocol::{Catalogue, Lane, Sample, SignalIndex};
+use recordings::{Entry, Recording, RecordingCursor};
 
 use crate::scenario::drive::{MadeUp, MadeUpCursor};
 use crate::scenario::signals;
-use crate::synthetic::{self, Drive, DriveCursor, Occurrence};
-use crate::trace::{Recording, RecordingCursor};
+use crate::synthetic::{self, Drive, DriveCursor, Occurrence, What};
 
 /// Where a vehicle's readings come from. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -42,6 +42,17 @@ pub enum Reading {
 }
 
 impl Reading {
+    /// What a recording with this catalogue says.
+    pub fn recorded(entry: Entry, catalogue: &Catalogue<'_>) -> Self {
+        match entry {
+            Entry::Sample(lane, sample) => Self::Sample(lane, sample),
+            Entry::Event { tick, number, event } => {
+                let unix_ms = tick.saturating_mul(i64::from(catalogue.tick_ms));
+                Self::Event(Occurrence { unix_ms, number, what: What::Recorded(event) })
+            }
+        }
+    }
+
     /// The lane it travels in, if it travels.
     pub fn lane(&self) -> Option<Lane> {
         match self {
@@ -138,7 +149,10 @@ impl SourceCursor {
     /// The next reading of the source the cursor was made by; nothing at its end.
     pub fn next(&mut self, source: &Source) -> Option<Reading> {
         let reading = match (&mut self.reader, source) {
-            (Reader::Recorded(cursor), Source::Recorded(recording)) => cursor.next(recording),
+            (Reader::Recorded(cursor), Source::Recorded(recording)) => {
+                let entry = cursor.next(recording);
+                entry.map(|entry| Reading::recorded(entry, recording.catalogue()))
+            }
             (Reader::Synthetic(cursor), Source::Synthetic(drive)) => cursor.next(drive),
             (Reader::Scenario(cursor), Source::Scenario(made)) => cursor.next(made),
             _ => None,

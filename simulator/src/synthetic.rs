@@ -330,6 +330,11 @@ mod tests {
     }
 
     #[test]
+    fn the_catalogue_can_be_encoded() {
+        CATALOGUE.encode(&mut [0; Catalogue::ENCODED_MAX]).unwrap();
+    }
+
+    #[test]
     fn a_seed_is_a_drive() {
         assert_eq!(readings(1, 2), readings(1, 2));
         assert_ne!(readings(1, 2), readings(1, 3));

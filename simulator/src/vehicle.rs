@@ -1,14 +1,14 @@
 //! Vehicles: a name that no other in the fleet has, and what it will report.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use protocol::DeviceId;
+use recordings::{FileReport, ReadError, ReadOptions};
 
-use crate::source::{Reading, Source};
+use crate::source::Source;
 use crate::synthetic::Drive;
-use crate::trace::{self, FileReport, Recording, TraceError, TraceKind, TraceOptions, Track};
 
 /// Longest front of a name that a number of four digits is put behind.
 pub const DEVICE_NAME_FRONT_MAX: usize = DeviceId::LEN_MAX - 5;
@@ -22,43 +22,16 @@ pub struct Vehicle {
     pub source: Source,
 }
 
-/// Reads trace files; one vehicle per cab, per drive, per trip.
-///
-/// A cab that is in several files goes on from one file to the next, in the order given. Two drives
-/// or trips of one name stay two vehicles. Each does all it did `rounds` times in a row.
-pub fn from_traces(
+/// Reads recordings; one vehicle per cab, per drive, per trip. Each does all it did `rounds` times in a
+/// row.
+pub fn from_recordings(
     paths: &[PathBuf],
-    options: &TraceOptions,
+    options: &ReadOptions,
     count: Option<usize>,
     rounds: u32,
-) -> Result<(Vec<Vehicle>, Vec<FileReport>), TraceError> {
-    let mut tracks: Vec<Track> = Vec::new();
-    let mut cabs: HashMap<String, usize> = HashMap::new();
-    let mut reports = Vec::new();
-    for path in paths {
-        let (kind, read, report) = trace::read_file(path, options)?;
-        reports.push(report);
-        for track in read {
-            let known = cabs.get(&track.name).and_then(|at| tracks.get_mut(*at));
-            match known {
-                Some(known) if kind == TraceKind::Taxi => {
-                    append(&mut known.recording, &track.recording);
-                }
-                _ => {
-                    if kind == TraceKind::Taxi {
-                        cabs.insert(track.name.clone(), tracks.len());
-                    }
-                    tracks.push(track);
-                }
-            }
-        }
-    }
-    tracks.retain(|track| !track.recording.is_empty());
-    if tracks.is_empty() {
-        return Err(TraceError::Empty { files: paths.len() });
-    }
+) -> Result<(Vec<Vehicle>, Vec<FileReport>), ReadError> {
+    let (tracks, reports) = recordings::read(paths, options)?;
     let sources = tracks.into_iter().map(|mut track| {
-        track.recording.shrink();
         track.recording.repeat(rounds);
         (track.name, Source::Recorded(Arc::new(track.recording)))
     });
@@ -112,23 +85,14 @@ fn unique_id(name: &str, suffix: &str, taken: &mut HashSet<DeviceId>) -> Option<
     })
 }
 
-fn append(recording: &mut Recording, more: &Recording) {
-    let mut cursor = more.cursor();
-    while let Some(reading) = cursor.next(more) {
-        let Reading::Sample(_, sample) = reading else { continue };
-        // Both are of one kind, so of one catalogue: nothing can be refused.
-        let pushed = recording.push(sample);
-        debug_assert!(pushed.is_ok(), "tracks of one kind share a catalogue");
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use protocol::{Sample, SignalIndex};
+    use recordings::{Recording, taxi};
 
     fn source() -> Source {
-        let mut recording = Recording::new(&trace::taxi::CATALOGUE);
+        let mut recording = Recording::new(&taxi::CATALOGUE);
         recording.push(Sample { tick: 1, signal: SignalIndex(0), raw: 2 }).unwrap();
         Source::Recorded(Arc::new(recording))
     }

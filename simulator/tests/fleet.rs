@@ -13,12 +13,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use double::{Double, keys_for};
+use recordings::ReadOptions;
 use simulator::fleet::feed::Pace;
 use simulator::fleet::state::{self, Vans};
 use simulator::fleet::{self, FleetConfig, Outcome, Totals};
 use simulator::oracle::{Oracle, Verdict};
 use simulator::scenario::Scenario;
-use simulator::trace::TraceOptions;
 use simulator::vehicle::{self, Vehicle};
 
 const VANS: Vans =
@@ -84,18 +84,18 @@ fn recordings_are_delivered_whole_and_in_order() {
     }
     // The stand-in writes finite decimals only, which the replies of the OBD-II poller are not.
     let (dbc, signals) = (vec![data.join("can/car_obd_gps_imu.dbc")], vec!["gnss_*".to_owned()]);
-    let by_dbc = TraceOptions { dbc, signals, raw_can: false };
-    let raw = TraceOptions { raw_can: true, ..TraceOptions::default() };
+    let by_dbc = ReadOptions { dbc, signals, raw_can: false };
+    let raw = ReadOptions { raw_can: true, ..ReadOptions::default() };
     for (file, options, vehicles_of) in [
-        ("taxi_small.csv.gz", TraceOptions::default(), Some(25)),
-        ("2017-07-13_Seat_Leon_KA_KA_Normal.csv.gz", TraceOptions::default(), None),
-        ("T3_04_22_2021_1.csv.gz", TraceOptions::default(), None),
+        ("taxi_small.csv.gz", ReadOptions::default(), Some(25)),
+        ("2017-07-13_Seat_Leon_KA_KA_Normal.csv.gz", ReadOptions::default(), None),
+        ("T3_04_22_2021_1.csv.gz", ReadOptions::default(), None),
         // More signals than the smaller core has room for.
         ("car_obd_gps_imu_60s.log.gz", by_dbc, None),
         ("car_obd_gps_imu_60s.log.gz", raw, None),
     ] {
         let path = data.join("small").join(file);
-        let (vehicles, _) = vehicle::from_traces(&[path], &options, vehicles_of, 1).unwrap();
+        let (vehicles, _) = vehicle::from_recordings(&[path], &options, vehicles_of, 1).unwrap();
         let double = double_for(&vehicles);
         let roomy = FleetConfig { flash_kib: 128, ..config(&double) };
         let (outcome, totals) = run(&vehicles, &roomy);

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
+use recordings::ReadOptions;
+use recordings::civil::parse_rfc3339_ms;
 
-use crate::civil::parse_rfc3339_ms;
 use crate::fleet::board::{FLASH_KIB_MIN, FRAME_BYTES_MAX};
 use crate::fleet::feed::Pace;
 use crate::fleet::tls::{Identity, TlsFiles};
-use crate::trace::TraceOptions;
 
 const EXIT_CODES: &str = "Exit codes:
   0  done: everything sent and acknowledged, everything accounted for
@@ -84,9 +84,9 @@ pub struct TraceArgs {
 
 impl TraceArgs {
     /// For the reader.
-    pub fn options(&self) -> TraceOptions {
+    pub fn options(&self) -> ReadOptions {
         let Self { dbc, signals, raw_can } = self;
-        TraceOptions { dbc: dbc.clone(), signals: signals.clone(), raw_can: *raw_can }
+        ReadOptions { dbc: dbc.clone(), signals: signals.clone(), raw_can: *raw_can }
     }
 }
 

@@ -4,15 +4,16 @@ use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use recordings::can::raw;
+use recordings::civil::rfc3339_ms;
 
 use super::args::{FleetArgs, MadeFrom, ReplayArgs, RunArgs};
 use super::{DIFFERENCES, DONE, INTERRUPTED, made, say, to_json};
-use crate::civil::rfc3339_ms;
 use crate::fleet::feed::Pace;
 use crate::fleet::state::MadeFleet;
 use crate::fleet::{self, FleetConfig, Outcome, keys};
 use crate::scenario::Scenario;
-use crate::trace::can::raw;
+use crate::source::Source;
 use crate::vehicle::Vehicle;
 
 /// Vehicles of a `run` that names neither a number nor a scenario.
@@ -59,6 +60,13 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
     run_fleet(vehicles, args.speed, None, &args.fleet)
 }
 
+fn frames_of(source: &Source) -> u64 {
+    match source {
+        Source::Recorded(recording) => raw::frames_of(recording),
+        Source::Synthetic(_) | Source::Scenario(_) => 0,
+    }
+}
+
 fn run_fleet(
     vehicles: Vec<Vehicle>,
     pace: Pace,
@@ -84,7 +92,7 @@ fn run_fleet(
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let can_frames = vehicles.iter().map(|vehicle| raw::frames_of(&vehicle.source)).sum();
+    let can_frames = vehicles.iter().map(|vehicle| frames_of(&vehicle.source)).sum();
     let (outcome, totals) = runtime.block_on(fleet::run(vehicles, keys, &config))?;
     let totals = totals.of_can_frames(can_frames);
     if args.json {

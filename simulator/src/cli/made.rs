@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use recordings::{FileReport, ReadOptions};
 
 use super::args::MadeFrom;
 use crate::fleet::state::{MadeFleet, Vans};
 use crate::scenario::Scenario;
-use crate::trace::{FileReport, TraceOptions};
 use crate::vehicle::{self, Vehicle};
 
 /// 2026-01-01.
@@ -18,7 +18,7 @@ const VANS_LENGTH: Duration = Duration::from_mins(1);
 /// Reads trace files or one scenario; says on standard error what was left out of them.
 pub(super) fn vehicles(
     files: &[PathBuf],
-    options: &TraceOptions,
+    options: &ReadOptions,
     count: Option<usize>,
     rounds: u32,
     from: &MadeFrom,
@@ -34,7 +34,7 @@ pub(super) fn vehicles(
     if let Some(file) = files.iter().find(|file| Scenario::is_path(file)) {
         anyhow::bail!("{} is a scenario: it stands alone", file.display());
     }
-    let (vehicles, reports) = vehicle::from_traces(files, options, count, rounds)?;
+    let (vehicles, reports) = vehicle::from_recordings(files, options, count, rounds)?;
     for FileReport { path, malformed, first_malformed, notes, .. } in reports {
         for note in notes {
             eprintln!("milepost-sim: {}: {note}", path.display());

@@ -3,12 +3,12 @@
 use std::io::{BufWriter, ErrorKind, Write as _};
 
 use anyhow::Context as _;
+use recordings::can::raw::Unpacker;
 
 use super::args::ShowArgs;
 use super::{DONE, made};
 use crate::oracle::got::Shown;
 use crate::source::Reading;
-use crate::trace::can::raw::Unpacker;
 use crate::vehicle::Vehicle;
 
 pub(super) fn show(args: &ShowArgs) -> anyhow::Result<u8> {

@@ -203,9 +203,9 @@ mod tests {
     use firmware::app::Counters;
     use firmware::ports::Source as _;
     use protocol::Sample;
+    use recordings::{Recording, taxi};
 
     use super::*;
-    use crate::trace::{Recording, taxi};
 
     fn now(uptime_ms: u64) -> Now {
         Now { uptime_ms, wall: None }

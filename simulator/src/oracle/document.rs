@@ -4,10 +4,10 @@
 //! line of another shape (members in another order, blanks) is given to a JSON parser instead.
 
 use protocol::Lane;
+use recordings::civil::parse_rfc3339_ms;
+use recordings::numbers::Numbers;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-
-use crate::civil::parse_rfc3339_ms;
 
 /// A document, borrowed from its line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -182,54 +182,10 @@ impl<'a> Shape<'a> {
     }
 }
 
-/// Walks an object of numbers in the order of its text.
-#[derive(Clone, Debug)]
-pub struct Numbers<'a> {
-    /// From the brace or comma in front of the next member; nothing at the end.
-    rest: Option<&'a str>,
-}
-
-/// `data` is no object of numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("data is no object of numbers")]
-pub struct NoNumbers;
-
-impl<'a> Iterator for Numbers<'a> {
-    type Item = Result<(&'a str, &'a str), NoNumbers>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let rest = self.rest.take()?;
-        let body = rest.strip_prefix(['{', ','])?.trim_ascii_start();
-        if rest.starts_with('{') && body == "}" {
-            return None;
-        }
-        Some(self.member(body).ok_or(NoNumbers))
-    }
-}
-
-impl<'a> Numbers<'a> {
-    /// Of the text of an object, braces included.
-    pub fn of(object: &'a str) -> Self {
-        Self { rest: Some(object) }
-    }
-
-    fn member(&mut self, body: &'a str) -> Option<(&'a str, &'a str)> {
-        let (name, rest) = body.strip_prefix('"')?.split_once('"')?;
-        let rest = rest.trim_ascii_start().strip_prefix(':')?.trim_ascii_start();
-        let end = rest.find(|c: char| c == ',' || c == '}' || c.is_ascii_whitespace())?;
-        let (number, rest) = rest.split_at_checked(end)?;
-        let rest = rest.trim_ascii_start();
-        if rest.starts_with(',') {
-            self.rest = Some(rest);
-        } else if rest != "}" {
-            return None;
-        }
-        Some((name, number))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use recordings::numbers::NoNumbers;
+
     use super::*;
 
     const LINE: &str = r#"{"specversion":"1.0","id":"van-1/000102030405060708090a0b0c0d0e0f/17/2","source":"/devices/van-1","type":"milepost.samples","time":"2008-05-18T07:00:08.000Z","lane":"bulk","clock":"reference","boot":3,"received":"2026-11-22T07:30:00.123Z","data":{"Vehicle.Speed":41.3,"Vehicle.CurrentLocation.Latitude":37.77833}}"#;

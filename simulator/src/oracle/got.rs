@@ -3,10 +3,11 @@
 use std::fmt;
 
 use protocol::{Catalogue, SignalIndex, Step};
+use recordings::civil::rfc3339_ms;
+use recordings::decimal::decimal_of;
 use serde_json::{Map, Value};
 
 use super::document::Stamp;
-use crate::civil::rfc3339_ms;
 use crate::source::Reading;
 
 /// One reading out of a document.
@@ -168,29 +169,6 @@ fn is_decimal(step: Step) -> bool {
     rest == 1
 }
 
-/// A raw value as a decimal where its step is a finite one, else as a fraction.
-pub fn decimal_of(raw: i64, step: Step) -> String {
-    let denominator = i128::from(step.denominator);
-    let value =
-        i128::from(raw) * i128::from(step.numerator) + i128::from(step.offset) * denominator;
-    let unit = (0..=18)
-        .filter_map(|places| 10_i128.checked_pow(places))
-        .find(|unit| unit.checked_rem(denominator) == Some(0));
-    let scaled = unit.and_then(|unit| {
-        let scaled = value.checked_mul(unit.checked_div(denominator)?)?;
-        Some((scaled.checked_div(unit)?, scaled.checked_rem(unit)?, unit))
-    });
-    let Some((whole, fraction, unit)) = scaled else {
-        return format!("{value}/{denominator}");
-    };
-    let sign = if value < 0 { "-" } else { "" };
-    let width = unit.to_string().len() - 1;
-    let digits = format!("{:0width$}", fraction.abs());
-    let digits = digits.trim_end_matches('0');
-    let point = if digits.is_empty() { "" } else { "." };
-    format!("{sign}{}{point}{digits}", whole.abs())
-}
-
 /// The members of an event's `data`, as the sink writes them.
 pub fn event_members(event: &protocol::event::Event<'_>) -> Map<String, Value> {
     use protocol::event::Value as Attribute;
@@ -248,21 +226,6 @@ mod tests {
             ("99999999999999999999999", tenth, None),
         ] {
             assert_eq!(raw_of(text, step), want, "{text} {step:?}");
-        }
-    }
-
-    #[test]
-    fn raw_values_are_shown_as_the_sink_writes_them() {
-        for (raw, step, want) in [
-            (149, Step::new(1, 10), "14.9"),
-            (-5, Step::new(1, 100), "-0.05"),
-            (150, Step::new(1, 10), "15"),
-            (7, Step::ONE, "7"),
-            (1, Step { numerator: 1, denominator: 8, offset: -64 }, "-63.875"),
-            (0, Step::new(1, 10), "0"),
-            (38, Step::new(100, 255), "3800/255"),
-        ] {
-            assert_eq!(decimal_of(raw, step), want);
         }
     }
 }

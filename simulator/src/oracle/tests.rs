@@ -1,12 +1,12 @@
 use std::sync::Arc;
 
 use protocol::{DeviceTime, Lane, Sample, SignalIndex};
+use recordings::civil::rfc3339_ms;
+use recordings::{Recording, taxi};
 
 use super::track::Tally;
 use super::*;
-use crate::civil::rfc3339_ms;
 use crate::source::{Reading, Source};
-use crate::trace::{Recording, taxi};
 use crate::vehicle;
 
 const RING: &str = "000102030405060708090a0b0c0d0e0f";

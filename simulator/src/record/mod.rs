@@ -4,7 +4,7 @@
 //! Lines are known by their ids, so one that stands twice (a sink cut off its tail and wrote it
 //! again) is recorded once. Samples and events are kept; what the devices and the agent said of
 //! themselves is not, because a replay's devices say their own. The format is in docs/simulator.md;
-//! [`crate::trace::mprec`] reads it.
+//! [`recordings::mprec`] reads it.
 
 pub mod follow;
 
@@ -15,12 +15,10 @@ use std::path::Path;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use recordings::mprec::HEADER;
 use serde::Serialize;
 
 use crate::oracle::document::{Document, Stamp};
-
-/// First line of a recording.
-pub const HEADER: &str = "{\"milepost_recording\":1}";
 
 /// Writes a recording.
 #[derive(Debug)]

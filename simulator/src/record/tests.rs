@@ -1,6 +1,7 @@
+use recordings::{Entry, Kind, ReadOptions, read_file};
+
 use super::*;
 use crate::source::Reading;
-use crate::trace::{self, TraceKind, TraceOptions};
 
 const RING: &str = "000102030405060708090a0b0c0d0e0f";
 
@@ -41,13 +42,14 @@ fn what_was_recorded_is_read_again() {
     assert_eq!((recorded.devices, recorded.malformed, recorded.others["boot"]), (1, 1, 1));
 
     let path = folder.path().join("x.mprec");
-    let (kind, tracks, report) = trace::read_file(&path, &TraceOptions::default()).unwrap();
-    assert_eq!(kind, TraceKind::Recording);
+    let (tracks, report) = read_file(&path, &ReadOptions::default()).unwrap();
+    assert_eq!(report.kind, Kind::Recording);
     let [track] = tracks.as_slice() else { panic!("{tracks:?}") };
     let recording = &track.recording;
     let mut cursor = recording.cursor();
     let shown: Vec<_> = std::iter::from_fn(|| cursor.next(recording))
-        .map(|reading| {
+        .map(|entry| {
+            let reading = Reading::recorded(entry, recording.catalogue());
             let lane = reading.lane().unwrap();
             format!("{lane} {}", crate::oracle::got::Shown(&reading, recording.catalogue()))
         })
@@ -66,7 +68,7 @@ fn what_was_recorded_is_read_again() {
     assert_eq!((track.name.as_str(), report.samples), ("van-1", 4));
     assert_eq!(report.malformed, 1, "a cell is no number");
     assert_eq!(report.notes.len(), 1, "{:?}", report.notes);
-    assert!(matches!(recording.cursor().next(recording), Some(Reading::Sample(..))));
+    assert!(matches!(recording.cursor().next(recording), Some(Entry::Sample(..))));
 }
 
 #[test]
@@ -75,5 +77,5 @@ fn a_recording_that_was_cut_off_is_an_error() {
     let path = folder.path().join("x.mprec");
     let bytes = std::fs::read(&path).unwrap();
     std::fs::write(&path, &bytes[..bytes.len() - 9]).unwrap();
-    assert!(trace::read_file(&path, &TraceOptions::default()).is_err());
+    assert!(read_file(&path, &ReadOptions::default()).is_err());
 }

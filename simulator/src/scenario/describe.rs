@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
+use recordings::civil::rfc3339_ms;
+
 use super::reader::show_ms;
 use super::{Class, Scenario, When};
-use crate::civil::rfc3339_ms;
 use crate::source::{Reading, Source};
 use crate::synthetic::What;
 

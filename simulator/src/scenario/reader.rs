@@ -3,12 +3,12 @@
 use std::cell::RefCell;
 use std::ops::{Range, RangeInclusive};
 
+use recordings::civil;
+use recordings::decimal::{Excess, decimal_of, scaled};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::report::Problem;
-use crate::civil;
-use crate::trace::decimal::{Excess, scaled};
 
 /// Mistakes so far.
 #[derive(Debug, Default)]
@@ -229,7 +229,7 @@ impl<'t> Section<'t> {
         let number = number.filter(|number| limits.contains(number));
         if number.is_none() {
             let step = protocol::Step::new(1, 10_u32.saturating_pow(u32::from(places)));
-            let show = |limit| crate::oracle::got::decimal_of(limit, step);
+            let show = |limit| decimal_of(limit, step);
             let meant = format!("from {} to {}", show(*limits.start()), show(*limits.end()));
             self.wrong(key, format!("`{key}` is out of range"), meant);
         }

@@ -16,9 +16,9 @@ use protocol::topic::{Channel, Topic};
 use protocol::{
     Catalogue, Counts, DeviceId, FrameTag, JournalInstance, Lane, RingId, Sample, Secret, Seq, keys,
 };
-use simulator::civil::rfc3339_ms;
+use recordings::civil::rfc3339_ms;
+use recordings::decimal::decimal_of;
 use simulator::fleet::keys::DeviceKey;
-use simulator::oracle::got::decimal_of;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 

@@ -12,11 +12,11 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use recordings::ReadOptions;
+use recordings::decimal::decimal_of;
 use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, Packet, QoS};
 use serde_json::{Value, json};
-use simulator::oracle::got::decimal_of;
 use simulator::source::{Reading, Source};
-use simulator::trace::TraceOptions;
 use simulator::vehicle::{self, Vehicle};
 use world::mosquitto::Mosquitto;
 use world::process::now;
@@ -46,7 +46,7 @@ pub fn run(
     load_for: Duration,
 ) -> Result<Value> {
     let count = usize::try_from(vehicles)?;
-    let (fleet, _) = vehicle::from_traces(files, &TraceOptions::default(), Some(count), rounds)?;
+    let (fleet, _) = vehicle::from_recordings(files, &ReadOptions::default(), Some(count), rounds)?;
     let lines = "max_queued_messages 0\nmax_inflight_messages 100\n";
     let broker = Mosquitto::open(&dir.join("peers"), lines)?;
     let process = broker.start()?;

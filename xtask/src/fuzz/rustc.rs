@@ -11,11 +11,12 @@ use std::process::{Command, ExitCode};
 pub const WRAPS: &str = "MILEPOST_FUZZ_RUSTC";
 
 /// The parsers, ours and those we use; the targets themselves, so that their choices are seen too.
-const WATCHED: [&str; 16] = [
+const WATCHED: [&str; 17] = [
     "milepost_protocol",
     "milepost_firmware",
     "agent",
     "simulator",
+    "recordings",
     "milepost_fuzz",
     "can_dbc",
     "csv",

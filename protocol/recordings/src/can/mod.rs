@@ -6,6 +6,7 @@
 //! the log and milliseconds in a catalogue: the rest is cut off.
 
 pub mod bits;
+mod catalogue;
 pub mod database;
 pub mod frame;
 pub mod raw;
@@ -15,16 +16,16 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use protocol::{Catalogue, Sample, Signal, SignalIndex, Step};
+use protocol::{Catalogue, Sample, Signal, SignalIndex};
 
-use super::glob::matches_any;
-use super::lines::Lines;
-use super::{FileReport, Recording, TraceError, TraceOptions, Track};
+use crate::glob::matches_any;
+use crate::lines::Lines;
+use crate::{FileReport, ReadError, ReadOptions, Recording, Track};
+pub(crate) use catalogue::leak;
+use catalogue::{CATALOGUE_BYTES_MAX, Room, entry, label};
 use database::{Database, Message, Value};
 use frame::CanFrame;
 
-/// What a device's frame has room for, less than [`Catalogue::ENCODED_MAX`].
-const CATALOGUE_BYTES_MAX: usize = 3700;
 /// Different ids followed at most: a log of noise must not fill the memory.
 const IDS_MAX: usize = 4096;
 
@@ -37,9 +38,9 @@ pub(super) fn is_log(line: &[u8]) -> bool {
 pub(super) fn read(
     path: &Path,
     stem: &str,
-    options: &TraceOptions,
+    options: &ReadOptions,
     report: &mut FileReport,
-) -> Result<Vec<Track>, TraceError> {
+) -> Result<Vec<Track>, ReadError> {
     if options.raw_can {
         return raw::read(path, stem, report);
     }
@@ -68,12 +69,12 @@ pub(super) fn read(
     Ok(vec![Track { name: stem.to_owned(), recording }])
 }
 
-fn databases(path: &Path, stem: &str, options: &TraceOptions) -> Result<Vec<Database>, TraceError> {
+fn databases(path: &Path, stem: &str, options: &ReadOptions) -> Result<Vec<Database>, ReadError> {
     let mut databases = Vec::new();
     if options.dbc.is_empty() {
         let beside = path.with_file_name(format!("{stem}.dbc"));
         if !beside.exists() {
-            return Err(TraceError::NoDbc { path: path.to_owned(), beside });
+            return Err(ReadError::NoDbc { path: path.to_owned(), beside });
         }
         databases.push(Database::open(&beside)?);
     }
@@ -128,7 +129,7 @@ impl Plan {
         path: &Path,
         databases: Vec<Database>,
         report: &mut FileReport,
-    ) -> Result<Self, TraceError> {
+    ) -> Result<Self, ReadError> {
         let mut plan = Self { databases, senders: Vec::new(), channels: HashMap::new(), ids: 0 };
         let mut left_out = LeftOut::default();
         let mut lines = Lines::open(path)?;
@@ -206,17 +207,17 @@ impl Plan {
     /// Takes signals into a catalogue, in order, as long as there is room.
     fn choose(
         &mut self,
-        options: &TraceOptions,
+        options: &ReadOptions,
         report: &mut FileReport,
     ) -> &'static Catalogue<'static> {
         let mut labels = HashMap::new();
         let mut chosen: Vec<Signal<'static>> = Vec::new();
-        let (mut offered, mut bytes, mut is_full) = (0_usize, 8_usize, false);
+        let (mut offered, mut room) = (0_usize, Room::default());
         for sender in &mut self.senders {
-            let label = sender.label(&mut labels);
+            let label = label(&sender.message.name, &sender.channel, sender.id, &mut labels);
             for (signal, (seen, place)) in sender.message.signals.iter().zip(&mut sender.signals) {
                 let name = format!("{label}.{}", signal.name);
-                let (true, Some(scale)) = (*seen, signal.scale) else { continue };
+                let (true, Ok(scale)) = (*seen, signal.scale) else { continue };
                 if !options.signals.is_empty() && !matches_any(&options.signals, &name) {
                     continue;
                 }
@@ -225,10 +226,7 @@ impl Plan {
                     continue;
                 };
                 let index = u8::try_from(chosen.len()).unwrap_or(u8::MAX);
-                bytes += encoded_len(&entry);
-                // What does not fit ends it: no smaller one slips in behind.
-                is_full |= chosen.len() >= Catalogue::SIGNALS_MAX || bytes > CATALOGUE_BYTES_MAX;
-                if is_full {
+                if !room.takes(&entry) {
                     continue;
                 }
                 *place = Some(SignalIndex(index));
@@ -271,49 +269,6 @@ impl Sender {
     fn wanted(&self) -> impl Iterator<Item = (usize, SignalIndex)> {
         self.signals.iter().enumerate().filter_map(|(at, (_, wanted))| Some((at, (*wanted)?)))
     }
-
-    /// What its signals' paths begin with: the message's name; where another sender has that, with
-    /// what differs behind it, channel or id.
-    fn label(&self, taken: &mut HashMap<String, String>) -> String {
-        let (name, channel, id) = (&self.message.name, &self.channel, self.id);
-        let by_channel = taken.get(name).is_some_and(|owner| owner != channel);
-        let first = if by_channel { channel.clone() } else { format!("{id:X}") };
-        let mut candidates =
-            [name.clone(), format!("{name}_{first}"), format!("{name}_{channel}_{id:X}")]
-                .into_iter()
-                .chain((2..).map(|number: u64| format!("{name}_{channel}_{id:X}_{number}")));
-        let free = candidates.find(|label| !taken.contains_key(label)).unwrap_or_default();
-        taken.insert(free.clone(), channel.clone());
-        free
-    }
-}
-
-/// A catalogue entry that lives as long as the process, as recordings do; none if its names are too
-/// long for one.
-fn entry(name: &str, unit: &str, step: Step, range: (i64, i64)) -> Option<Signal<'static>> {
-    let path = format!("Vehicle.Private.{name}");
-    let unit = if unit.len() > 32 { "" } else { unit };
-    let (raw_min, raw_max) = range;
-    (path.len() <= Signal::PATH_MAX).then(|| Signal {
-        path: Box::leak(path.into_boxed_str()),
-        unit: Box::leak(unit.to_owned().into_boxed_str()),
-        step,
-        raw_min,
-        raw_max,
-    })
-}
-
-/// At most the bytes that an entry takes in a catalogue's encoding.
-fn encoded_len(signal: &Signal<'_>) -> usize {
-    let mut bytes = [0; 512];
-    let signals = [*signal];
-    let alone = Catalogue::new(1, &signals);
-    alone.encode(&mut bytes).unwrap_or(bytes.len())
-}
-
-/// A catalogue that lives as long as the process, as recordings do.
-pub(super) fn leak(signals: Vec<Signal<'static>>) -> &'static Catalogue<'static> {
-    Box::leak(Box::new(Catalogue::new(1, Box::leak(signals.into_boxed_slice()))))
 }
 
 #[cfg(test)]

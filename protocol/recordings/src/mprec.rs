@@ -1,4 +1,4 @@
-//! Recordings of what an agent delivered, as [`crate::record`] writes them: a line per instant or
+//! Recordings of what an agent delivered, as `milepost-sim record` writes them: a line per instant or
 //! event, `{"d":"van-1","l":"bulk","t":1211094008000,"s":{"Vehicle.Speed":41.3}}`.
 //!
 //! Documents name no steps: a signal's is the finest decimal place that occurs of it in the file, so
@@ -12,17 +12,20 @@ use protocol::{Catalogue, DeviceTime, Lane, Sample, Signal, SignalIndex, Step};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::can::leak;
-use super::decimal::{Excess, scaled};
-use super::lines::Lines;
-use super::{FileReport, Recording, TraceError, Track};
-use crate::oracle::document::Numbers;
+use crate::can::leak;
+use crate::decimal::{Excess, scaled};
+use crate::lines::Lines;
+use crate::numbers::Numbers;
+use crate::{FileReport, ReadError, Recording, Track};
+
+/// First line of a recording.
+pub const HEADER: &str = "{\"milepost_recording\":1}";
 
 /// A step has at most so many decimal places.
 const PLACES_MAX: usize = 9;
 
 pub(super) fn is_header(header: &[u8]) -> bool {
-    header == crate::record::HEADER.as_bytes()
+    header == HEADER.as_bytes()
 }
 
 #[derive(Deserialize)]
@@ -69,7 +72,7 @@ struct Survey {
     too_many: u64,
 }
 
-pub(super) fn read(path: &Path, report: &mut FileReport) -> Result<Vec<Track>, TraceError> {
+pub(super) fn read(path: &Path, report: &mut FileReport) -> Result<Vec<Track>, ReadError> {
     let survey = Survey::of(path, report)?;
     let mut tracks = survey.tracks();
     let mut only_latest = 0_u64;
@@ -110,7 +113,7 @@ pub(super) fn read(path: &Path, report: &mut FileReport) -> Result<Vec<Track>, T
 }
 
 impl Survey {
-    fn of(path: &Path, report: &mut FileReport) -> Result<Self, TraceError> {
+    fn of(path: &Path, report: &mut FileReport) -> Result<Self, ReadError> {
         let mut survey = Self::default();
         let mut lines = Lines::open(path)?;
         lines.read_line()?;

@@ -1,5 +1,7 @@
 use std::io::Write as _;
 
+use std::path::{Path, PathBuf};
+
 use protocol::{Catalogue, Sample};
 
 use super::*;
@@ -38,8 +40,8 @@ fn zstd(bytes: &[u8]) -> Vec<u8> {
     ruzstd::encoding::compress_to_vec(bytes, ruzstd::encoding::CompressionLevel::Fastest)
 }
 
-fn read(path: &Path) -> Result<(TraceKind, Vec<Track>, FileReport), TraceError> {
-    read_file(path, &TraceOptions::default())
+fn read(path: &Path) -> Result<(Vec<Track>, FileReport), ReadError> {
+    read_file(path, &ReadOptions::default())
 }
 
 const TAXI: &str = "cab,latitude,longitude,occupancy,time\n\
@@ -53,8 +55,8 @@ const TAXI: &str = "cab,latitude,longitude,occupancy,time\n\
 #[test]
 fn taxis_are_told_apart_and_keep_their_order() {
     let folder = Folder::new();
-    let (kind, tracks, report) = read(&folder.file("x.csv", TAXI.as_bytes())).unwrap();
-    assert_eq!(kind, TraceKind::Taxi);
+    let (tracks, report) = read(&folder.file("x.csv", TAXI.as_bytes())).unwrap();
+    assert_eq!(report.kind, Kind::Taxi);
     let [abboip, other] = tracks.as_slice() else { panic!("{tracks:?}") };
     assert_eq!((abboip.name.as_str(), other.name.as_str()), ("taxi-abboip", "taxi-other"));
     assert_eq!(
@@ -79,7 +81,7 @@ fn taxis_are_told_apart_and_keep_their_order() {
 #[test]
 fn packed_files_are_told_by_their_bytes() {
     let folder = Folder::new();
-    let plain = read(&folder.file("x.csv", TAXI.as_bytes())).unwrap().2;
+    let plain = read(&folder.file("x.csv", TAXI.as_bytes())).unwrap().1;
     let (one, two) = TAXI.as_bytes().split_at(100);
     let cases = [
         gzip(TAXI.as_bytes()),
@@ -88,7 +90,7 @@ fn packed_files_are_told_by_their_bytes() {
         [zstd(one), zstd(two)].concat(),
     ];
     for bytes in cases {
-        let packed = read(&folder.file("name-says-nothing", &bytes)).unwrap().2;
+        let packed = read(&folder.file("name-says-nothing", &bytes)).unwrap().1;
         assert_eq!((packed.rows, packed.samples), (plain.rows, plain.samples));
     }
 }
@@ -99,7 +101,7 @@ fn a_cut_off_file_is_an_error_with_its_line() {
     let whole = gzip(TAXI.repeat(50).as_bytes());
     let path = folder.file("x.csv.gz", whole.get(..whole.len() / 2).unwrap());
     let error = read(&path).unwrap_err();
-    assert!(matches!(error, TraceError::Read { .. }), "{error}");
+    assert!(matches!(error, ReadError::Read { .. }), "{error}");
 }
 
 #[test]
@@ -117,9 +119,9 @@ fn an_obd_row_is_one_fresh_sample_and_a_slip_moves_the_turn() {
         00:00:00.600,32,99.0,800.0,0.0,15.0,4.17,14.9,,17.2,\n";
     let path = folder
         .file("2017-07-05_Seat_Leon_RT_S_Stau.csv", (OBD_HEADER.to_owned() + rows).as_bytes());
-    let (kind, tracks, report) = read(&path).unwrap();
+    let (tracks, report) = read(&path).unwrap();
     let [drive] = tracks.as_slice() else { panic!("{tracks:?}") };
-    assert_eq!((kind, drive.name.as_str()), (TraceKind::ObdCar, "2017-07-05_RT_S_Stau"));
+    assert_eq!((report.kind, drive.name.as_str()), (Kind::ObdCar, "2017-07-05_RT_S_Stau"));
     let midnight = crate::civil::day_start_ms(2017, 7, 6).unwrap();
     let relative: Vec<_> = samples(&drive.recording)
         .into_iter()
@@ -146,7 +148,7 @@ fn an_obd_row_is_one_fresh_sample_and_a_slip_moves_the_turn() {
 fn an_obd_drive_needs_its_date() {
     let folder = Folder::new();
     let path = folder.file("drive.csv", OBD_HEADER.as_bytes());
-    assert!(matches!(read(&path), Err(TraceError::NoDate { .. })));
+    assert!(matches!(read(&path), Err(ReadError::NoDate { .. })));
 }
 
 #[test]
@@ -157,9 +159,9 @@ fn an_ev_row_is_one_instant_and_rows_without_a_date_are_left_out() {
         4/22/2021,08:42:52,97.740000,12.500000,D,,-6.724960,151.000000,0.037040,17,72,Clouds,0.3,0,40\n\
         04/22/2021,08:42:53,97.740000,3,R,x,-6.724960,-1,0.035,17,72,Clouds,0.3,0,40\n";
     let path = folder.file("T1.csv", (EV_HEADER.to_owned() + rows).as_bytes());
-    let (kind, tracks, report) = read(&path).unwrap();
+    let (tracks, report) = read(&path).unwrap();
     let [trip] = tracks.as_slice() else { panic!("{tracks:?}") };
-    assert_eq!((kind, trip.name.as_str()), (TraceKind::EvTwizy, "T1"));
+    assert_eq!((report.kind, trip.name.as_str()), (Kind::EvTwizy, "T1"));
     let start = crate::civil::parse_rfc3339_ms(b"2021-04-22T08:42:50.000Z").unwrap();
     let relative: Vec<_> =
         samples(&trip.recording).into_iter().map(|(tick, s, raw)| (tick - start, s, raw)).collect();
@@ -195,20 +197,18 @@ fn an_ev_row_is_one_instant_and_rows_without_a_date_are_left_out() {
 fn other_files_are_refused_by_name() {
     let folder = Folder::new();
     let log = folder.file("x.log", b"(1627275155.016000) can2 009#993410C100069080\n");
-    assert!(matches!(read(&log), Err(TraceError::NoDbc { .. })));
+    assert!(matches!(read(&log), Err(ReadError::NoDbc { .. })));
     let text = folder.file("x.csv", b"a,b\n1,2\n");
     let error = read(&text).unwrap_err().to_string();
     assert!(error.contains("taxi CSV") && error.contains("a,b"), "{error}");
     let empty = folder.file("empty.csv", b"");
-    assert!(matches!(read(&empty), Err(TraceError::UnknownKind { .. })));
-    assert!(matches!(read(Path::new("/no/such/file")), Err(TraceError::Open { .. })));
+    assert!(matches!(read(&empty), Err(ReadError::EmptyFile { .. })));
+    assert!(matches!(read(Path::new("/no/such/file")), Err(ReadError::Open { .. })));
 }
 
 #[test]
 fn catalogues_can_be_encoded() {
-    for catalogue in
-        [&taxi::CATALOGUE, &obd_car::CATALOGUE, &ev_twizy::CATALOGUE, &crate::synthetic::CATALOGUE]
-    {
+    for catalogue in [&taxi::CATALOGUE, &obd_car::CATALOGUE, &ev_twizy::CATALOGUE] {
         let mut bytes = [0; Catalogue::ENCODED_MAX];
         catalogue.encode(&mut bytes).unwrap();
     }
@@ -247,7 +247,7 @@ fn the_real_recordings_read_as_the_reference_reads_them() {
             eprintln!("SKIPPED: {} is not there", path.display());
             continue;
         }
-        let (_, tracks, report) = read(&path).unwrap();
+        let (tracks, report) = read(&path).unwrap();
         assert_eq!((report.samples, report.malformed), (samples, 0), "{name}");
         assert_eq!(digest(&tracks), want, "{name}");
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ruzstd::decoding::StreamingDecoder;
 
-use super::TraceError;
+use crate::ReadError;
 
 const LINE_LEN_MAX: usize = 64 * 1024;
 
@@ -20,8 +20,8 @@ pub struct Lines {
 
 impl Lines {
     /// Opens a file.
-    pub fn open(path: &Path) -> Result<Self, TraceError> {
-        let failed = |source| TraceError::Open { path: path.to_owned(), source };
+    pub fn open(path: &Path) -> Result<Self, ReadError> {
+        let failed = |source| ReadError::Open { path: path.to_owned(), source };
         let mut packed = BufReader::with_capacity(256 * 1024, File::open(path).map_err(failed)?);
         let head = packed.fill_buf().map_err(failed)?;
         let reader: Box<dyn BufRead> = if head.starts_with(&[0x1f, 0x8b]) {
@@ -35,11 +35,11 @@ impl Lines {
     }
 
     /// The next line without its end, and its number from 1; nothing at the end of the file.
-    pub fn read_line(&mut self) -> Result<Option<(u64, &[u8])>, TraceError> {
+    pub fn read_line(&mut self) -> Result<Option<(u64, &[u8])>, ReadError> {
         self.line.clear();
         let limit = u64::try_from(LINE_LEN_MAX).unwrap_or(u64::MAX);
         let read = self.reader.by_ref().take(limit).read_until(b'\n', &mut self.line);
-        let failed = |source, line| TraceError::Read { path: self.path.clone(), line, source };
+        let failed = |source, line| ReadError::Read { path: self.path.clone(), line, source };
         let len = read.map_err(|source| failed(source, self.number + 1))?;
         if len == 0 {
             return Ok(None);

@@ -141,12 +141,12 @@ fn parse_digit(text: &str) -> Option<u8> {
 /// `1627275155.016000`, exactly.
 fn parse_us(text: &str) -> Option<i64> {
     let (seconds, fraction) = text.split_once('.')?;
-    super::super::decimal::whole(seconds.as_bytes(), 12)?;
+    crate::decimal::whole(seconds.as_bytes(), 12)?;
     let digits = fraction.as_bytes();
     if digits.len() > 9 {
         return None;
     }
-    super::super::decimal::scaled(text.as_bytes(), 6, super::super::decimal::Excess::Cut)
+    crate::decimal::scaled(text.as_bytes(), 6, crate::decimal::Excess::Cut)
 }
 
 #[cfg(test)]

@@ -4,9 +4,6 @@ use protocol::event::Event;
 use protocol::varint::{self, unzigzag, zigzag};
 use protocol::{Catalogue, Lane, Sample, SignalIndex};
 
-use crate::source::Reading;
-use crate::synthetic::{Occurrence, What};
-
 /// In the place of a signal: an event, whose number follows the difference of the tick.
 const EVENT: u8 = 0xff;
 
@@ -135,7 +132,7 @@ impl Recording {
     pub fn repeat(&mut self, count: u32) {
         self.rounds = Rounds { count: 1, ticks: 0 };
         let mut cursor = self.cursor();
-        let ticks = std::iter::from_fn(|| cursor.step(self).map(|step| step.tick));
+        let ticks = std::iter::from_fn(|| cursor.next(self).map(|entry| entry.tick()));
         let reach = ticks.fold(None, |reach: Option<(i64, i64)>, tick| {
             let (least, most) = reach.unwrap_or((tick, tick));
             Some((least.min(tick), most.max(tick)))
@@ -169,36 +166,34 @@ pub struct RecordingCursor {
     last: Deltas,
 }
 
-/// What stands at a place, and when it was.
-struct Entry {
-    tick: i64,
-    content: Content,
+/// One thing that was recorded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Entry {
+    /// A sample, and the lane it is meant for.
+    Sample(Lane, Sample),
+    /// Something happened.
+    Event {
+        /// When, in ticks of the catalogue.
+        tick: i64,
+        /// Counts the recording's events, from 1.
+        number: u32,
+        /// What; its own time means nothing.
+        event: &'static Event<'static>,
+    },
 }
 
-enum Content {
-    Sample { signal: u8, raw: i64 },
-    Event(&'static Event<'static>),
+impl Entry {
+    fn tick(&self) -> i64 {
+        match self {
+            Self::Sample(_, sample) => sample.tick,
+            Self::Event { tick, .. } => *tick,
+        }
+    }
 }
 
 impl RecordingCursor {
-    /// The next reading of the recording that the cursor was made by; nothing at its end.
-    pub fn next(&mut self, recording: &Recording) -> Option<Reading> {
-        let Entry { tick, content } = self.step(recording)?;
-        Some(match content {
-            Content::Sample { signal, raw } => {
-                let signal = SignalIndex(signal);
-                Reading::Sample(recording.lane_of(signal), Sample { tick, signal, raw })
-            }
-            Content::Event(event) => {
-                let tick_ms = i64::from(recording.catalogue.tick_ms);
-                let number = u32::try_from(self.events).unwrap_or(u32::MAX);
-                let unix_ms = tick.saturating_mul(tick_ms);
-                Reading::Event(Occurrence { unix_ms, number, what: What::Recorded(event) })
-            }
-        })
-    }
-
-    fn step(&mut self, recording: &Recording) -> Option<Entry> {
+    /// The next entry of the recording that the cursor was made by; nothing at its end.
+    pub fn next(&mut self, recording: &Recording) -> Option<Entry> {
         if self.at == recording.bytes.len() && self.round + 1 < recording.rounds.count {
             *self = Self { round: self.round + 1, ..recording.cursor() };
         }
@@ -212,13 +207,16 @@ impl RecordingCursor {
             let event = recording.events.get(self.events)?;
             self.events += 1;
             self.at += whole.len() - rest.len();
-            return Some(Entry { tick, content: Content::Event(event) });
+            let number = u32::try_from(self.events).unwrap_or(u32::MAX);
+            return Some(Entry::Event { tick, number, event });
         }
         let (raw, rest) = varint::read(rest)?;
         let last = self.last.raws.get_mut(usize::from(*signal))?;
         *last = last.wrapping_add(unzigzag(raw));
         self.at += whole.len() - rest.len();
-        Some(Entry { tick, content: Content::Sample { signal: *signal, raw: *last } })
+        let signal = SignalIndex(*signal);
+        let sample = Sample { tick, signal, raw: *last };
+        Some(Entry::Sample(recording.lane_of(signal), sample))
     }
 }
 
@@ -227,9 +225,9 @@ impl RecordingCursor {
 pub fn samples(recording: &Recording) -> Vec<Sample> {
     let mut cursor = recording.cursor();
     std::iter::from_fn(|| cursor.next(recording))
-        .filter_map(|reading| match reading {
-            Reading::Sample(_, sample) => Some(sample),
-            _ => None,
+        .filter_map(|entry| match entry {
+            Entry::Sample(_, sample) => Some(sample),
+            Entry::Event { .. } => None,
         })
         .collect()
 }
@@ -237,7 +235,7 @@ pub fn samples(recording: &Recording) -> Vec<Sample> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace::taxi;
+    use crate::taxi;
     use proptest::prelude::*;
 
     proptest! {

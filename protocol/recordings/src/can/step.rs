@@ -11,31 +11,71 @@ use protocol::Step;
 pub struct Scale {
     /// The catalogue's step.
     pub step: Step,
+    /// Whether the step is the factor to the last digit. One with more digits than 32 bits hold is the
+    /// nearest such fraction.
+    pub is_exact: bool,
     multiplier: i128,
     addend: i128,
 }
 
+/// Why a signal's bits are no steps of a catalogue.
+#[derive(Clone, Copy, PartialEq, Debug, thiserror::Error)]
+pub enum NoSteps {
+    /// Its bits are no whole number.
+    #[error("an IEEE float, which has no steps")]
+    Float,
+    /// Not a number that is read.
+    #[error("{0} bits, where 1 to 64 can be read")]
+    Length(u32),
+    /// Whatever the bits, the value is the offset.
+    #[error("a factor of 0: it says nothing")]
+    Zero,
+    /// No step of two whole numbers of 32 bits is near its factor, and its offset a whole number of them.
+    #[error(
+        "no step is like its factor {factor} and offset {offset}: one is a fraction of 32 bits"
+    )]
+    Factor {
+        /// The factor as the file has it.
+        factor: f64,
+        /// The offset as the file has it.
+        offset: f64,
+    },
+}
+
 impl Scale {
-    /// From the numbers of a DBC. Nothing if the factor is 0 or no step of 32 bits comes close.
-    pub fn new(factor: f64, offset: f64) -> Option<Self> {
-        let factor = Ratio::of_decimal(factor)?;
-        let offset = Ratio::of_decimal(offset)?;
+    /// From the numbers of a DBC. An error if the factor is 0 or no step of 32 bits comes close.
+    pub fn new(factor: f64, offset: f64) -> Result<Self, NoSteps> {
+        let refused = NoSteps::Factor { factor, offset };
+        let factor = Ratio::of_decimal(factor).ok_or(refused)?;
+        let offset = Ratio::of_decimal(offset).ok_or(refused)?;
+        if factor.numerator == 0 {
+            return Err(NoSteps::Zero);
+        }
+        Self::of(factor, offset).ok_or(refused)
+    }
+
+    fn of(factor: Ratio, offset: Ratio) -> Option<Self> {
         let sign = factor.numerator.signum();
         let factor = Ratio { numerator: factor.numerator.abs(), ..factor };
-        if sign == 0 {
-            return None;
-        }
         let whole = i32::try_from(offset.numerator).ok().filter(|_| offset.denominator == 1);
         if let Some(whole) = whole {
             // A factor with more digits than 32 bits hold comes as close as a double does.
-            let factor = factor.fitted()?;
-            let step = Step { offset: whole, ..factor.step()? };
-            return Some(Self { step, multiplier: sign, addend: 0 });
+            let fitted = factor.fitted()?;
+            let step = Step { offset: whole, ..fitted.step()? };
+            let is_exact = fitted == factor;
+            return Some(Self { step, is_exact, multiplier: sign, addend: 0 });
         }
         let grid = factor.common_divisor(offset)?;
         let step = grid.step()?;
         let multiplier = sign.checked_mul(factor.steps_of(grid)?)?;
-        Some(Self { step, multiplier, addend: offset.steps_of(grid)? })
+        Some(Self { step, is_exact: true, multiplier, addend: offset.steps_of(grid)? })
+    }
+
+    /// By what the bits' number is multiplied for the catalogue's raw value, and what is added then;
+    /// nothing if it is that number itself.
+    pub fn turned(&self) -> Option<(i128, i128)> {
+        let turned = (self.multiplier, self.addend);
+        (turned != (1, 0)).then_some(turned)
     }
 
     /// The raw value of the catalogue.
@@ -180,10 +220,12 @@ mod tests {
         let fine = Scale::new(0.004_901_594_652, 0.0).unwrap();
         let close = f64::from(fine.step.numerator) / f64::from(fine.step.denominator);
         assert!((close - 0.004_901_594_652).abs() < 1e-18, "{:?}", fine.step);
-        assert_eq!(Scale::new(0.0, 1.0), None);
-        assert_eq!(Scale::new(f64::NAN, 0.0), None);
-        assert_eq!(Scale::new(1e-12, 0.0), None);
-        assert_eq!(Scale::new(1.0, 0.000_000_000_001), None);
+        assert!(!fine.is_exact && Scale::new(0.1, 0.0).unwrap().is_exact);
+        assert_eq!(Scale::new(0.0, 1.0), Err(NoSteps::Zero));
+        for (factor, offset) in [(f64::NAN, 0.0), (1e-12, 0.0), (1.0, 0.000_000_000_001)] {
+            let refused = Scale::new(factor, offset);
+            assert!(matches!(refused, Err(NoSteps::Factor { .. })), "{factor} {offset}");
+        }
     }
 
     #[test]

@@ -6,13 +6,13 @@
 
 use protocol::{Sample, SignalIndex};
 
-use super::decimal::{Excess, scaled, whole};
-use super::lines::Lines;
-use super::{FileReport, Recording, TraceError, Track};
 use crate::civil::day_start_ms;
+use crate::decimal::{Excess, scaled, whole};
+use crate::lines::Lines;
+use crate::{FileReport, ReadError, Recording, Track};
 
 // What the car says of itself. `GNSSSpeed` is private to Milepost, the rest is VSS 6.
-include!("../../signals/ev_twizy.rs");
+include!("../signals/ev_twizy.rs");
 
 /// The columns of the signals, in the catalogue's order, with the decimals of their step.
 const COLUMNS: [(&str, u8); 7] =
@@ -27,7 +27,7 @@ pub(super) fn read(
     header: &[u8],
     stem: &str,
     report: &mut FileReport,
-) -> Result<Vec<Track>, TraceError> {
+) -> Result<Vec<Track>, ReadError> {
     let mut recording = Recording::new(&CATALOGUE);
     let layout = Layout::of_header(header).unwrap_or_default();
     while let Some((number, line)) = lines.read_line()? {

@@ -1,8 +1,8 @@
 use protocol::Sample;
 
-use super::super::{FileReport, TraceError, TraceKind, TraceOptions, read_file};
 use super::*;
-use crate::oracle::got::decimal_of;
+use crate::decimal::decimal_of;
+use crate::{FileReport, Kind, ReadError, ReadOptions, read_file};
 
 /// A log and its DBC, in a folder of their own.
 struct Log(tempfile::TempDir);
@@ -17,20 +17,20 @@ impl Log {
         Self(folder)
     }
 
-    fn read(&self, options: &TraceOptions) -> (Vec<Track>, FileReport) {
-        let (kind, tracks, report) = read_file(&self.0.path().join("x.log"), options).unwrap();
-        assert_eq!(kind, TraceKind::Candump);
+    fn read(&self, options: &ReadOptions) -> (Vec<Track>, FileReport) {
+        let (tracks, report) = read_file(&self.0.path().join("x.log"), options).unwrap();
+        assert_eq!(report.kind, Kind::Candump);
         (tracks, report)
     }
 
     fn values(&self) -> Vec<(i64, String, String)> {
-        values(&self.read(&TraceOptions::default()).0[0].recording)
+        values(&self.read(&ReadOptions::default()).0[0].recording)
     }
 }
 
 /// Tick, name behind `Vehicle.Private.`, and value.
 fn values(recording: &Recording) -> Vec<(i64, String, String)> {
-    super::super::recording::samples(recording)
+    crate::recording::samples(recording)
         .into_iter()
         .map(|Sample { tick, signal, raw }| {
             let signal = recording.catalogue().get(signal).unwrap();
@@ -75,7 +75,7 @@ fn both_byte_orders_signs_and_scales() {
 fn values_beyond_a_short_frame_are_not_there_and_ids_of_two_lengths_differ() {
     let log = "(10.000) can2 009#03\n(10.001) can2 00000009#0D03\n(10.002) can2 00A#00\n";
     expect(log, PLAIN, &[(10_000, "imu.Valid", "1")]);
-    let report = Log::new(log, PLAIN).read(&TraceOptions::default()).1;
+    let report = Log::new(log, PLAIN).read(&ReadOptions::default()).1;
     assert_eq!(report.notes, ["2 frames left out that no DBC names"]);
 }
 
@@ -155,7 +155,7 @@ fn a_channel_may_have_a_dbc_of_its_own() {
     let dbc = log.0.path().join("other.dbc");
     std::fs::write(&dbc, PLAIN).unwrap();
     let of = |argument: String| {
-        let options = TraceOptions { dbc: vec![argument.into()], ..TraceOptions::default() };
+        let options = ReadOptions { dbc: vec![argument.into()], ..ReadOptions::default() };
         let (tracks, _) = log.read(&options);
         values(&tracks[0].recording).into_iter().map(|(_, name, _)| name).collect::<Vec<_>>()
     };
@@ -173,11 +173,11 @@ fn signals_are_chosen_in_order_or_by_pattern() {
     };
     let dbc = format!("VERSION \"\"\n\nBU_:\n\nBO_ 1 m: 8 X\n{}", signals(70));
     let log = Log::new("(1.0) c 001#0000000000000000\n", &dbc);
-    let (tracks, report) = log.read(&TraceOptions::default());
+    let (tracks, report) = log.read(&ReadOptions::default());
     assert_eq!(tracks[0].recording.len(), 64);
     assert!(report.notes[0].starts_with("64 of 70 signals taken"), "{:?}", report.notes);
     let signals = vec!["m.S6?".to_owned(), "Vehicle.Private.*.S01".to_owned()];
-    let (tracks, report) = log.read(&TraceOptions { signals, ..TraceOptions::default() });
+    let (tracks, report) = log.read(&ReadOptions { signals, ..ReadOptions::default() });
     assert_eq!(tracks[0].recording.len(), 11);
     assert!(report.notes.is_empty());
     let mut bytes = [0; Catalogue::ENCODED_MAX];
@@ -188,9 +188,13 @@ fn signals_are_chosen_in_order_or_by_pattern() {
 fn a_log_without_a_dbc_or_with_a_broken_one_is_refused_by_name() {
     let log = Log::new("(1.0) c 001#00\n", "");
     let path = log.0.path().join("x.log");
-    let error = read_file(&path, &TraceOptions::default()).unwrap_err().to_string();
+    let error = read_file(&path, &ReadOptions::default()).unwrap_err().to_string();
     assert!(error.contains("x.dbc") && error.contains("--raw-can"), "{error}");
     std::fs::write(log.0.path().join("x.dbc"), "BO_ nonsense").unwrap();
-    let error = read_file(&path, &TraceOptions::default()).unwrap_err();
-    assert!(matches!(error, TraceError::Dbc { .. }), "{error}");
+    let error = read_file(&path, &ReadOptions::default()).unwrap_err();
+    assert!(matches!(error, ReadError::Dbc { .. }), "{error}");
+    assert!(
+        error.to_string().ends_with("x.dbc:1: no DBC: \"BO_ nonsense\" cannot be read"),
+        "{error}"
+    );
 }

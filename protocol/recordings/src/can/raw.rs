@@ -13,11 +13,11 @@ use std::path::Path;
 
 use protocol::{Catalogue, Sample, Signal, SignalIndex, Step};
 
+use super::IDS_MAX;
+use super::catalogue::{CATALOGUE_BYTES_MAX, encoded_len, entry, leak};
 use super::frame::{CanFrame, FRAME_DATA_MAX, Form};
-use super::{CATALOGUE_BYTES_MAX, IDS_MAX, encoded_len, entry, leak};
-use crate::source::{Reading, Source};
-use crate::trace::lines::Lines;
-use crate::trace::{FileReport, Recording, TraceError, Track};
+use crate::lines::Lines;
+use crate::{Entry, FileReport, ReadError, Recording, Track};
 
 const PREFIX: &str = "Vehicle.Private.Can.";
 const MICROSECOND: &str = "Can.Microsecond";
@@ -32,7 +32,7 @@ pub(super) fn read(
     path: &Path,
     stem: &str,
     report: &mut FileReport,
-) -> Result<Vec<Track>, TraceError> {
+) -> Result<Vec<Track>, ReadError> {
     let kinds = survey(path, report)?;
     let Some(layout) = Layout::new(&kinds) else { return Ok(Vec::new()) };
     let mut recording = Recording::new(layout.catalogue);
@@ -62,7 +62,7 @@ struct FrameKind {
 }
 
 /// How often each kind occurs.
-fn survey(path: &Path, report: &mut FileReport) -> Result<HashMap<FrameKind, u64>, TraceError> {
+fn survey(path: &Path, report: &mut FileReport) -> Result<HashMap<FrameKind, u64>, ReadError> {
     let mut kinds: HashMap<FrameKind, u64> = HashMap::new();
     let mut lines = Lines::open(path)?;
     while let Some((number, line)) = lines.read_line()? {
@@ -193,15 +193,15 @@ fn unpack_header(header: i64) -> Option<(u32, Form, usize)> {
     Some((u32::try_from(part(0, 30)).ok()?, form, len))
 }
 
-/// How many frames a source holds, if it holds raw frames.
-pub fn frames_of(source: &Source) -> u64 {
-    if Unpacker::new(source.catalogue()).is_none() {
+/// How many frames a recording holds, if it holds raw frames.
+pub fn frames_of(recording: &Recording) -> u64 {
+    if Unpacker::new(recording.catalogue()).is_none() {
         return 0;
     }
-    let mut cursor = source.cursor();
-    let readings = std::iter::from_fn(|| cursor.next(source));
-    let begun = readings.filter(
-        |reading| matches!(reading, Reading::Sample(_, sample) if sample.signal == MICROSECOND_AT),
+    let mut cursor = recording.cursor();
+    let entries = std::iter::from_fn(|| cursor.next(recording));
+    let begun = entries.filter(
+        |entry| matches!(entry, Entry::Sample(_, sample) if sample.signal == MICROSECOND_AT),
     );
     u64::try_from(begun.count()).unwrap_or(u64::MAX)
 }
@@ -304,6 +304,7 @@ impl Open {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Kind;
 
     const LOG: &str = "(1627275155.016000) can2 009#993410C100069080\n\
         (1627275155.016001) can2 009#9D2C10C100\n\
@@ -317,7 +318,7 @@ mod tests {
 
     fn lines(recording: &Recording) -> String {
         let mut unpacker = Unpacker::new(recording.catalogue()).unwrap();
-        let samples = crate::trace::recording::samples(recording).into_iter();
+        let samples = crate::recording::samples(recording).into_iter();
         samples.filter_map(|sample| unpacker.take(sample)).map(|line| line + "\n").collect()
     }
 
@@ -326,11 +327,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.log");
         std::fs::write(&path, LOG).unwrap();
-        let mut report = FileReport::new(&path);
+        let mut report = FileReport::new(&path, Kind::Candump);
         let tracks = read(&path, "x", &mut report).unwrap();
         assert_eq!(lines(&tracks[0].recording), LOG);
         assert_eq!((report.frames, report.malformed), (9, 0));
-        assert!(Unpacker::new(&crate::trace::taxi::CATALOGUE).is_none());
+        assert!(Unpacker::new(&crate::taxi::CATALOGUE).is_none());
     }
 
     #[test]
@@ -338,10 +339,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.log");
         std::fs::write(&path, LOG).unwrap();
-        let tracks = read(&path, "x", &mut FileReport::new(&path)).unwrap();
+        let tracks = read(&path, "x", &mut FileReport::new(&path, Kind::Candump)).unwrap();
         let recording = &tracks[0].recording;
         let mut unpacker = Unpacker::new(recording.catalogue()).unwrap();
-        let samples = crate::trace::recording::samples(recording);
+        let samples = crate::recording::samples(recording);
         // Without the third sample, a word of the first frame.
         let torn = samples.iter().enumerate().filter(|(at, _)| *at != 2);
         let lines: Vec<_> = torn.filter_map(|(_, sample)| unpacker.take(*sample)).collect();
@@ -356,7 +357,7 @@ mod tests {
             return;
         };
         let path = data.join("small/car_obd_gps_imu_60s.log.gz");
-        let tracks = read(&path, "x", &mut FileReport::new(&path)).unwrap();
+        let tracks = read(&path, "x", &mut FileReport::new(&path, Kind::Candump)).unwrap();
         let mut log = String::new();
         let mut reader = Lines::open(&path).unwrap();
         while let Some((_, line)) = reader.read_line().unwrap() {

@@ -9,16 +9,16 @@
 
 use protocol::{Sample, SignalIndex};
 
-use super::decimal::{Excess, scaled, whole};
-use super::lines::Lines;
-use super::{FileReport, Recording, TraceError, Track};
 use crate::civil::day_start_ms;
+use crate::decimal::{Excess, scaled, whole};
+use crate::lines::Lines;
+use crate::{FileReport, ReadError, Recording, Track};
 
 const DAY_MS: i64 = 86_400_000;
 const COLUMNS: usize = 10;
 
 // The ten PIDs in the order of the poller. Ranges: SAE J1979 (2002), table B.
-include!("../../signals/obd_car.rs");
+include!("../signals/obd_car.rs");
 
 /// Decimals of a column's step.
 const PLACES: [u8; COLUMNS] = [0, 0, 0, 0, 0, 2, 1, 0, 1, 1];
@@ -50,8 +50,8 @@ pub(super) fn read(
     lines: &mut Lines,
     stem: &str,
     report: &mut FileReport,
-) -> Result<Vec<Track>, TraceError> {
-    let day_ms = date_of(stem).ok_or_else(|| TraceError::NoDate { path: report.path.clone() })?;
+) -> Result<Vec<Track>, ReadError> {
+    let day_ms = date_of(stem).ok_or_else(|| ReadError::NoDate { path: report.path.clone() })?;
     let mut recording = Recording::new(&CATALOGUE);
     let mut clock = DayClock { day_ms, last_ms: None };
     let mut turn = Turn::default();

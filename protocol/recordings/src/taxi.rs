@@ -5,20 +5,20 @@
 
 use protocol::{Sample, SignalIndex};
 
-use super::decimal::{Excess, scaled, whole};
-use super::lines::Lines;
-use super::{FileReport, Recording, TraceError, Track};
+use crate::decimal::{Excess, scaled, whole};
+use crate::lines::Lines;
+use crate::{FileReport, ReadError, Recording, Track};
 
 const PREFIX: &str = "taxi-";
 
 // A fix each minute or so, stamped in seconds.
-include!("../../signals/taxi.rs");
+include!("../signals/taxi.rs");
 
 pub(super) fn is_header(header: &[u8]) -> bool {
     header == b"cab,latitude,longitude,occupancy,time"
 }
 
-pub(super) fn read(lines: &mut Lines, report: &mut FileReport) -> Result<Vec<Track>, TraceError> {
+pub(super) fn read(lines: &mut Lines, report: &mut FileReport) -> Result<Vec<Track>, ReadError> {
     let mut tracks: Vec<Track> = Vec::new();
     while let Some((number, line)) = lines.read_line()? {
         if line.is_empty() {

@@ -1,4 +1,6 @@
-//! Decimal text to integers, exactly: no float ever touches a recorded value.
+//! Decimal text to integers and back, exactly: no float ever touches a recorded value.
+
+use protocol::Step;
 
 /// What becomes of digits finer than the step.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,6 +69,29 @@ pub fn whole(text: &[u8], digits_max: usize) -> Option<i64> {
     scaled(text, 0, Excess::Cut)
 }
 
+/// A raw value as a decimal where its step is a finite one, else as a fraction.
+pub fn decimal_of(raw: i64, step: Step) -> String {
+    let denominator = i128::from(step.denominator);
+    let value =
+        i128::from(raw) * i128::from(step.numerator) + i128::from(step.offset) * denominator;
+    let unit = (0..=18)
+        .filter_map(|places| 10_i128.checked_pow(places))
+        .find(|unit| unit.checked_rem(denominator) == Some(0));
+    let scaled = unit.and_then(|unit| {
+        let scaled = value.checked_mul(unit.checked_div(denominator)?)?;
+        Some((scaled.checked_div(unit)?, scaled.checked_rem(unit)?, unit))
+    });
+    let Some((whole, fraction, unit)) = scaled else {
+        return format!("{value}/{denominator}");
+    };
+    let sign = if value < 0 { "-" } else { "" };
+    let width = unit.to_string().len() - 1;
+    let digits = format!("{:0width$}", fraction.abs());
+    let digits = digits.trim_end_matches('0');
+    let point = if digits.is_empty() { "" } else { "." };
+    format!("{sign}{}{point}{digits}", whole.abs())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,5 +154,20 @@ mod tests {
         assert_eq!(whole(b"2021", 4), Some(2021));
         assert_eq!(whole(b"20210", 4), None);
         assert_eq!(whole(b"-1", 4), None);
+    }
+
+    #[test]
+    fn raw_values_are_shown_as_the_sink_writes_them() {
+        for (raw, step, want) in [
+            (149, Step::new(1, 10), "14.9"),
+            (-5, Step::new(1, 100), "-0.05"),
+            (150, Step::new(1, 10), "15"),
+            (7, Step::ONE, "7"),
+            (1, Step { numerator: 1, denominator: 8, offset: -64 }, "-63.875"),
+            (0, Step::new(1, 10), "0"),
+            (38, Step::new(100, 255), "3800/255"),
+        ] {
+            assert_eq!(decimal_of(raw, step), want);
+        }
     }
 }

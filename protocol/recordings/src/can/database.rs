@@ -1,4 +1,4 @@
-//! A DBC file as this simulator uses it: messages by id, their signals, who is present when.
+//! A DBC file: messages by id, their signals, who is present when.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -11,11 +11,11 @@ use can_dbc::{
 
 use super::bits::Field;
 use super::frame::CanFrame;
-use super::step::Scale;
-use crate::trace::TraceError;
+use super::step::{NoSteps, Scale};
+use crate::ReadError;
 
 /// The replies to OBD-II mode 01 that a log may hold without a DBC that knows them.
-const OBD2: &str = include_str!("../../../dbc/obd2.dbc");
+const OBD2: &str = include_str!("../../dbc/obd2.dbc");
 /// The ids under which units reply.
 const OBD2_REPLIES: (u32, u32) = (0x7e8, 0x7ef);
 /// Messages deeper than this in switches of switches are not followed.
@@ -36,6 +36,8 @@ pub struct Database {
 pub struct Message {
     /// Its name in the file.
     pub name: String,
+    /// Its id, without what says that it is one of 29 bits.
+    pub id: u32,
     /// Found by its parameter group, whoever sends it.
     pub is_j1939: bool,
     /// Its signals, in the order of the file.
@@ -51,9 +53,8 @@ pub struct CanSignal {
     pub unit: String,
     /// Where it lies.
     pub field: Field,
-    /// What becomes of its bits; none for those that are no steps (floats, a factor of 0): such a
-    /// one can be a switch, no more.
-    pub scale: Option<Scale>,
+    /// What becomes of its bits. What has no steps (a float, a factor of 0) can be a switch, no more.
+    pub scale: Result<Scale, NoSteps>,
     /// Least and greatest raw value that the file states; if it states none, that fit the bits.
     pub range: (i64, i64),
     gate: Option<Gate>,
@@ -81,7 +82,7 @@ pub enum Value {
 
 impl Database {
     /// Reads a file; `CHANNEL=FILE` makes it count for one channel alone.
-    pub fn open(argument: &Path) -> Result<Self, TraceError> {
+    pub fn open(argument: &Path) -> Result<Self, ReadError> {
         let text = argument.to_string_lossy();
         let (channel, path) = match text.split_once('=') {
             Some((channel, path)) if !argument.exists() => {
@@ -89,24 +90,17 @@ impl Database {
             }
             _ => (None, argument.to_owned()),
         };
-        let failed = |source| TraceError::Open { path: path.clone(), source };
-        let bytes = std::fs::read(&path).map_err(failed)?;
-        // Most are Windows-1252 where they are not UTF-8; of that, units need the part in Latin-1.
-        let text = String::from_utf8(bytes)
-            .unwrap_or_else(|error| error.as_bytes().iter().copied().map(char::from).collect());
-        let mut database = Self::parse(&text)
-            .map_err(|error| TraceError::Dbc { path, reason: error.to_string() })?;
+        let text = read_text(&path)?;
+        let mut database = Self::parse(&text).map_err(|reason| ReadError::Dbc { path, reason })?;
         database.channel = channel;
         Ok(database)
     }
 
     /// The built-in one: OBD-II mode 01, replies of eight units (7E8 to 7EF).
-    pub fn obd2() -> Result<Self, TraceError> {
-        let error = |error: can_dbc::DbcError| TraceError::Dbc {
-            path: PathBuf::from("the built-in obd2.dbc"),
-            reason: error.to_string(),
-        };
-        let mut database = Self::parse(OBD2).map_err(error)?;
+    pub fn obd2() -> Result<Self, ReadError> {
+        let path = || PathBuf::from("the built-in obd2.dbc");
+        let mut database =
+            Self::parse(OBD2).map_err(|reason| ReadError::Dbc { path: path(), reason })?;
         if let Some(at) = database.by_id.get(&(false, OBD2_REPLIES.0)).copied() {
             let ids = OBD2_REPLIES.0..=OBD2_REPLIES.1;
             database.by_id.extend(ids.map(|id| ((false, id), at)));
@@ -136,9 +130,14 @@ impl Database {
                 database.by_pgn.entry(pgn(id)).or_insert(at);
             }
             let name = message.name.clone();
-            database.messages.push(Arc::new(Message { name, is_j1939, signals }));
+            database.messages.push(Arc::new(Message { name, id, is_j1939, signals }));
         }
         Ok(database)
+    }
+
+    /// All messages, in the order of the file.
+    pub fn messages(&self) -> impl Iterator<Item = &Message> {
+        self.messages.iter().map(Arc::as_ref)
     }
 
     /// The message of this id, by its parameter group if not by the id itself, and its place in the
@@ -153,6 +152,15 @@ impl Database {
     }
 }
 
+/// The text of a file, whatever it is coded in.
+pub(super) fn read_text(path: &Path) -> Result<String, ReadError> {
+    let failed = |source| ReadError::Open { path: path.to_owned(), source };
+    let bytes = std::fs::read(path).map_err(failed)?;
+    // Most are Windows-1252 where they are not UTF-8; of that, units need the part in Latin-1.
+    Ok(String::from_utf8(bytes)
+        .unwrap_or_else(|error| error.as_bytes().iter().copied().map(char::from).collect()))
+}
+
 /// The parameter group of a 29-bit id (SAE J1939-21): without priority and source, and below 240
 /// without the destination.
 pub fn pgn(id: u32) -> u32 {
@@ -164,7 +172,7 @@ impl Message {
     /// What a frame says of the signal at this place.
     pub fn value(&self, at: usize, frame: &CanFrame<'_>) -> Value {
         let Some(signal) = self.signals.get(at) else { return Value::Absent };
-        let Some(scale) = signal.scale else { return Value::Absent };
+        let Ok(scale) = signal.scale else { return Value::Absent };
         let Some(bits) = self.bits(at, frame.data(), SWITCH_DEPTH_MAX) else {
             return Value::Absent;
         };
@@ -262,8 +270,11 @@ fn signals(dbc: &Dbc, message: &can_dbc::Message) -> Vec<CanSignal> {
             big_endian: signal.byte_order == ByteOrder::BigEndian,
             signed: signal.value_type == ValueType::Signed,
         };
-        let scale = Scale::new(signal.factor, signal.offset)
-            .filter(|_| !is_float(signal) && (1..=64).contains(&field.len));
+        let scale = match field.len {
+            _ if is_float(signal) => Err(NoSteps::Float),
+            1..=64 => Scale::new(signal.factor, signal.offset),
+            len => Err(NoSteps::Length(len)),
+        };
         CanSignal {
             name: signal.name.clone(),
             unit: signal.unit.clone(),
@@ -277,8 +288,8 @@ fn signals(dbc: &Dbc, message: &can_dbc::Message) -> Vec<CanSignal> {
 }
 
 /// The range that the file states, or that the bits hold.
-fn range(signal: &can_dbc::Signal, field: Field, scale: Option<Scale>) -> (i64, i64) {
-    let Some(scale) = scale else { return (0, 0) };
+fn range(signal: &can_dbc::Signal, field: Field, scale: Result<Scale, NoSteps>) -> (i64, i64) {
+    let Ok(scale) = scale else { return (0, 0) };
     let (low, high) = (float(signal.min), float(signal.max));
     let stated = scale.raw_of_physical(low).zip(scale.raw_of_physical(high));
     let (low, high) = stated.filter(|_| low < high).unwrap_or_else(|| {
