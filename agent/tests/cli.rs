@@ -5,6 +5,8 @@
     reason = "a test: what is missing fails it"
 )]
 
+#[path = "cli/signals.rs"]
+mod signals;
 #[path = "cli/vehicles.rs"]
 mod vehicles;
 

@@ -5,11 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use ::signals::OwnedCatalogue;
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
+use protocol::CatalogueId;
 use serde_json::json;
 
 use super::write_json;
+
+mod learn;
 
 #[derive(Subcommand, Debug)]
 pub(super) enum Signals {
@@ -17,6 +20,8 @@ pub(super) enum Signals {
     Check(Check),
     /// Write a signals.toml as Rust source: a `static CATALOGUE` for a device
     Rust(Rust),
+    /// Make a signals.toml of recordings, with what the batch codec can be told of their signals
+    Learn(learn::Learn),
 }
 
 #[derive(Args, Debug)]
@@ -44,6 +49,7 @@ impl Signals {
         match self {
             Self::Check(check) => check.execute(out),
             Self::Rust(rust) => rust.execute(out),
+            Self::Learn(learn) => learn.execute(out),
         }
     }
 }
@@ -53,6 +59,21 @@ fn read(file: &Path) -> anyhow::Result<Result<OwnedCatalogue, Vec<::signals::Pro
     let text =
         std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     Ok(::signals::read(&text))
+}
+
+/// Writes a signals.toml, and says which catalogue that is. None is written that could not be read.
+fn write_toml(file: &Path, catalogue: &OwnedCatalogue, about: &str) -> anyhow::Result<CatalogueId> {
+    let text = ::signals::write(catalogue, about);
+    let written = match ::signals::read(&text) {
+        Ok(written) => written,
+        Err(problems) => {
+            let problems: Vec<&str> =
+                problems.iter().map(|problem| problem.what.as_str()).collect();
+            bail!("{} is not written: {}", file.display(), problems.join("; "));
+        }
+    };
+    std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
+    Ok(written.id)
 }
 
 impl Check {
@@ -110,7 +131,7 @@ impl Rust {
             Err(problems) => {
                 let problems: Vec<String> =
                     problems.iter().map(|problem| format!("{file}:{problem}")).collect();
-                anyhow::bail!("{}", problems.join("\n"));
+                bail!("{}", problems.join("\n"));
             }
         };
         let name = self.file.file_name().unwrap_or_default().to_string_lossy();

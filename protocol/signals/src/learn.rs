@@ -32,7 +32,8 @@ pub struct Recorded<'a> {
 /// What was learnt.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Learnt {
-    /// The catalogue's hints.
+    /// The catalogue's hints; without the start table, or the signals' too, where a catalogue has no room
+    /// for them.
     pub hints: OwnedHints,
     /// Samples that it was learnt from.
     pub samples: u64,
@@ -93,6 +94,7 @@ pub fn learn(
     for _ in 0..2 {
         hints.levels = counted.levels(&hints.borrowed());
     }
+    fit(catalogue, &mut hints);
     progress(questions, questions);
     let count = |len: usize| u64::try_from(len).unwrap_or(u64::MAX);
     Some(Learnt {
@@ -103,6 +105,20 @@ pub fn learn(
         multiples: multiples(recorded.recordings, signals),
         hints,
     })
+}
+
+/// Leaves out what a catalogue has no room for: first the start table, the greatest part of it.
+fn fit(catalogue: &OwnedCatalogue, hints: &mut OwnedHints) {
+    let fits = |hints: &OwnedHints| {
+        let whole = OwnedCatalogue { hints: hints.clone(), ..catalogue.clone() };
+        whole.with(|whole| whole.encode(&mut [0; Catalogue::ENCODED_MAX])).is_ok()
+    };
+    if !fits(hints) {
+        hints.levels.clear();
+    }
+    if !fits(hints) {
+        hints.signals.clear();
+    }
 }
 
 /// The guess and the related signal with which a signal takes the fewest bytes, with all the others as
@@ -361,6 +377,17 @@ mod tests {
         assert_eq!(learnt.samples, 12_000);
         assert!(learnt.bytes * 10 < learnt.bytes_before * 8, "{learnt:?}");
         assert_eq!((asked.first(), asked.last()), (Some(&(0, 6)), Some(&(6, 6))));
+    }
+
+    #[test]
+    fn a_catalogue_without_room_goes_without_a_start_table() {
+        let recordings = [poller().into_iter().take(300).collect()];
+        let recorded = Recorded { recordings: &recordings, batch_ticks: 60_000 };
+        let catalogue = catalogue(64);
+        let learnt = learn(&catalogue, recorded, &mut |_, _| {}).unwrap();
+        assert_eq!((learnt.hints.levels.len(), learnt.hints.signals.len()), (0, 64));
+        let whole = OwnedCatalogue { hints: learnt.hints, ..catalogue };
+        crate::read(&crate::write(&whole, "")).unwrap();
     }
 
     #[test]

@@ -42,8 +42,6 @@ pub enum Command {
     Run(RunArgs),
     /// Record what an agent delivers, to be replayed
     Record(RecordArgs),
-    /// Learn of recordings what the batch codec is told of their signals: a signals.toml
-    Learn(LearnArgs),
     /// Check or describe a scenario file
     #[command(subcommand)]
     Scenario(ScenarioCommand),
@@ -173,26 +171,6 @@ pub struct RecordArgs {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub until_idle: Option<Duration>,
     /// Print what was recorded as one JSON object
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// See [`Command::Learn`].
-#[derive(Debug, ClapArgs)]
-pub struct LearnArgs {
-    /// Recordings of one kind: the same signals
-    #[arg(required = true)]
-    pub files: Vec<PathBuf>,
-    /// How files are read.
-    #[command(flatten)]
-    pub traces: TraceArgs,
-    /// The signals.toml; overwritten
-    #[arg(long, value_name = "FILE.toml", default_value = "signals.toml")]
-    pub out: PathBuf,
-    /// How long the device's batches last
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "60s")]
-    pub batch: Duration,
-    /// Print what was found as one JSON object
     #[arg(long)]
     pub json: bool,
 }

@@ -4,7 +4,6 @@ mod args;
 mod made;
 mod show;
 mod record;
-mod learn;
 mod fleet;
 mod verify;
 
@@ -44,7 +43,6 @@ pub fn run() -> ExitCode {
         Command::Replay(args) => fleet::replay(&args),
         Command::Run(args) => fleet::run(&args),
         Command::Record(args) => record::record(&args),
-        Command::Learn(args) => learn::learn(&args),
         Command::Scenario(command) => scenario(&command),
         Command::Verify(args) => verify::verify(&args),
     };
