@@ -1,7 +1,9 @@
 //! What the simulator reads: scenarios, and of recordings DBC files, lines of CAN logs, decimals.
 
+use protocol::Catalogue;
 use recordings::can::database::{Database, Value};
 use recordings::can::frame::{CanFrame, Form};
+use recordings::can::import::Import;
 use recordings::decimal::{Excess, scaled, whole};
 use simulator::scenario::Scenario;
 
@@ -99,6 +101,8 @@ fn dbc(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(input.rest()) else { return };
     bounded(FILE_MEMORY_MAX, || {
         let Ok(database) = Database::parse(text) else { return };
+        let import = Import::of(text, &[]).expect("it reads as a DBC");
+        assert!(import.signals.len() <= import.found.min(Catalogue::SIGNALS_MAX));
         let extended = id & 0x8000 != 0;
         let id = u32::from(id & 0x7fff);
         let Some((_, message)) = database.find("can0", extended, id) else { return };

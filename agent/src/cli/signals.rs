@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::write_json;
 
+mod import;
 mod learn;
 
 #[derive(Subcommand, Debug)]
@@ -22,6 +23,9 @@ pub(super) enum Signals {
     Rust(Rust),
     /// Make a signals.toml of recordings, with what the batch codec can be told of their signals
     Learn(learn::Learn),
+    /// Make a signals.toml of what another format says of signals
+    #[command(subcommand)]
+    Import(import::Import),
 }
 
 #[derive(Args, Debug)]
@@ -50,6 +54,7 @@ impl Signals {
             Self::Check(check) => check.execute(out),
             Self::Rust(rust) => rust.execute(out),
             Self::Learn(learn) => learn.execute(out),
+            Self::Import(import) => import.execute(out),
         }
     }
 }

@@ -107,3 +107,82 @@ fn what_cannot_be_learnt_of_is_named() {
     let args = ["signals", "learn", "can.log", "more.log", "--signals", "*.Speed"];
     assert!(answer(dir, &args).starts_with("2 samples; "));
 }
+
+#[test]
+fn a_dbc_becomes_a_catalogue_that_can_be_checked() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    fs::write(dir.join("car.dbc"), DBC).unwrap();
+    let (told, warned) = both(dir, &["signals", "import", "dbc", "car.dbc"]);
+    assert!(told.starts_with("signals.toml: catalogue "), "{told}");
+    assert!(told.ends_with(": 2 of 3 signals of car.dbc\n"), "{told}");
+    let [turned, float] = warned.lines().collect::<Vec<_>>()[..] else { panic!("{warned}") };
+    assert!(
+        turned.starts_with("milepost: car.dbc:7: imu.Angle: its raw value is -1 x"),
+        "{turned}"
+    );
+    assert_eq!(float, "milepost: car.dbc:8: imu.Heat: left out: an IEEE float, which has no steps");
+    let written = fs::read_to_string(dir.join("signals.toml")).unwrap();
+    assert!(
+        written.starts_with("# From car.dbc, by `milepost signals import dbc`.\n"),
+        "{written}"
+    );
+    let speed = "path = \"Vehicle.Private.imu.Speed\"\nunit = \"km/h\"\nstep = \"1/100\"\nrange = [0, 250]\n";
+    assert!(written.contains(speed), "{written}");
+
+    let args = ["signals", "import", "dbc", "car.dbc", "--signals", "*.Speed", "--signals", "x.*"];
+    let args = [&args[..], &["--out", "speed.toml", "--json"]].concat();
+    let (told, warned) = both(dir, &args);
+    assert_eq!(warned, "milepost: car.dbc: no signal is like x.*\n");
+    let told = json(&told);
+    let checked = json(&answer(dir, &["signals", "check", "speed.toml", "--json"]));
+    assert_eq!(
+        (&told["catalogue"], &told["signals"], &told["bytes"]),
+        (&checked["catalogue"], &checked["signals"], &checked["bytes"])
+    );
+    assert_eq!((&told["found"], &told["idle_patterns"]), (&3.into(), &json("[\"x.*\"]")));
+
+    let json_of_all = json(&answer(dir, &["signals", "import", "dbc", "car.dbc", "--json"]));
+    assert_eq!(json_of_all["left_out"][0]["signal"], "imu.Heat");
+    assert_eq!(json_of_all["changed"][0]["line"], 7);
+}
+
+#[test]
+fn a_catalogue_that_is_full_says_what_it_left_out_and_how_to_choose() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let signals: String =
+        (0..70).map(|at| format!(" SG_ S{at} : 0|8@1+ (1,0) [0|0] \"\" X\n")).collect();
+    fs::write(dir.join("wide.dbc"), format!("VERSION \"\"\n\nBU_: X\n\nBO_ 1 m: 8 X\n{signals}"))
+        .unwrap();
+    let (told, warned) = both(dir, &["signals", "import", "dbc", "wide.dbc"]);
+    assert!(told.ends_with(": 64 of 70 signals of wide.dbc\n"), "{told}");
+    assert_eq!(
+        warned,
+        "milepost: wide.dbc:70: m.S64 to m.S69, 6 signals, left out: a catalogue holds 64 signals \
+         or 3700 bytes; choose others with --signals PATTERN\n"
+    );
+    answer(dir, &["signals", "check", "signals.toml"]);
+    let (told, warned) = both(dir, &["signals", "import", "dbc", "wide.dbc", "--signals", "m.S6?"]);
+    assert!(told.ends_with(": 10 of 70 signals of wide.dbc\n") && warned.is_empty(), "{warned}");
+}
+
+#[test]
+fn what_is_no_dbc_or_has_no_signals_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    fs::write(dir.join("a.csv"), taxi("a")).unwrap();
+    fs::write(dir.join("empty.dbc"), "VERSION \"\"\n\nBU_: X\n").unwrap();
+    fs::write(dir.join("car.dbc"), DBC).unwrap();
+    for (args, why) in [
+        (&["none.dbc"][..], "cannot open none.dbc: No such file"),
+        (&["a.csv"], "a.csv:1: no DBC: \"cab,latitude,longitude,occupancy,time\" cannot be read"),
+        (&["empty.dbc"], "empty.dbc: a DBC without a signal"),
+        (&["car.dbc", "--signals", "x.*"], "car.dbc: none of 3 signals is like x.*"),
+        (&["car.dbc", "--signals", "imu.Heat"], "car.dbc: no signal that a catalogue could hold"),
+    ] {
+        let error = refusal(dir, 1, &[&["signals", "import", "dbc"], args].concat());
+        assert!(error.contains(why), "{args:?}: {error}");
+    }
+    assert!(!dir.join("signals.toml").exists(), "nothing is written of what failed");
+}

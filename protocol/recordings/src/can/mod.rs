@@ -9,6 +9,7 @@ pub mod bits;
 mod catalogue;
 pub mod database;
 pub mod frame;
+pub mod import;
 pub mod raw;
 pub mod step;
 
