@@ -151,8 +151,8 @@ fn a_dbc_becomes_a_catalogue_that_can_be_checked() {
 fn a_catalogue_that_is_full_says_what_it_left_out_and_how_to_choose() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
-    let signals: String =
-        (0..70).map(|at| format!(" SG_ S{at} : 0|8@1+ (1,0) [0|0] \"\" X\n")).collect();
+    let signal = |at| format!(" SG_ S{at} : 0|8@1+ (1,0) [0|0] \"\" X\n");
+    let signals = (0..70).map(signal).collect::<Vec<String>>().concat();
     fs::write(dir.join("wide.dbc"), format!("VERSION \"\"\n\nBU_: X\n\nBO_ 1 m: 8 X\n{signals}"))
         .unwrap();
     let (told, warned) = both(dir, &["signals", "import", "dbc", "wide.dbc"]);

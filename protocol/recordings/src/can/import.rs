@@ -304,7 +304,8 @@ mod tests {
     #[test]
     fn what_finds_no_room_is_left_out_from_there_on() {
         let signals = |count: usize| -> String {
-            (0..count).map(|at| format!(" SG_ S{at} : 0|8@1+ (1,0) [0|0] \"\" X\n")).collect()
+            let signal = |at| format!(" SG_ S{at} : 0|8@1+ (1,0) [0|0] \"\" X\n");
+            (0..count).map(signal).collect::<Vec<String>>().concat()
         };
         let front = "VERSION \"\"\n\nBU_: X\n\n";
         let many = import(&format!("{front}BO_ 1 m: 8 X\n{}", signals(70)), &[]);
