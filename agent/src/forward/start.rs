@@ -149,7 +149,8 @@ impl Start {
     /// pruned from here on is its loss, also of a lane that it has read nothing of.
     fn begin_at_oldest(&mut self, tail: &JournalTail) -> Result<(), ForwardError> {
         for lane in Lane::ALL {
-            if let Some(Item::Damage(damage)) = tail.reader(lane, Positions::ZERO.get(lane)).next()?
+            if let Some(Item::Damage(damage)) =
+                tail.reader(lane, Positions::ZERO.get(lane)).next()?
                 && is_pruned(tail, lane, &damage)
             {
                 self.state.tallies.before += damage.totals;
