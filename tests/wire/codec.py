@@ -11,7 +11,7 @@ NO_BEATS = 7
 SEQUENCE, ANY = "sequence", "any"
 
 # Where the chances are: those that all signals share, and those of one signal.
-OTHER, INDEX, FIRST, DIGITS, BEATS, TICKS, SHARED = 0, 1, 65, 95, 131, 195, 435
+OTHER, INDEX, FIRST, DIGITS, BEATS, TICKS, EPOCH, SHARED = 0, 1, 65, 95, 131, 195, 435, 437
 FOLLOWED, SAME, HABIT, CHANGE, SIGN, LAST, NEAR, OWN = 0, 1, 2, 20, 35, 50, 68, 96
 
 
@@ -39,8 +39,8 @@ class Chance:
     def learn(self, bit):
         if self.still:
             return
-        to = 8191 if bit else 1
-        self.ones += ((to - self.ones) * RATES[self.seen] + 32768) >> 16
+        to, half = (8191, 57344) if bit else (1, 8192)
+        self.ones += ((to - self.ones) * RATES[self.seen] + half) >> 16
         self.seen = min(self.seen + 1, 7)
 
 
@@ -187,7 +187,12 @@ class Decoder:
 
     def tick(self, signal):
         if self.last is None:
-            top = self.reader.flat(6)
+            if not self.reader.bit(self.shared[EPOCH]):
+                top = 41
+            elif not self.reader.bit(self.shared[EPOCH + 1]):
+                top = 31
+            else:
+                top = self.reader.flat(6)
             number = (1 << top) - 1 + self.reader.flat(top)
             number &= (1 << 64) - 1
             tick = i64(number >> 1 ^ -(number & 1))

@@ -40,7 +40,7 @@ pub(super) fn read(
             report.note_malformed(number, || "no date and time".to_owned());
             continue;
         };
-        let Some(tick) = unix_ms(date, time) else {
+        let Some(tick) = unix_s(date, time) else {
             report.note_malformed(number, || {
                 let stamp = [*date, *time].map(|cell| String::from_utf8_lossy(cell).into_owned());
                 format!("no such date and time: {}", stamp.join(" "))
@@ -94,13 +94,13 @@ fn raw_of(column: &str, cell: &[u8], places: u8) -> Option<i64> {
     }
 }
 
-fn unix_ms(date: &[u8], time: &[u8]) -> Option<i64> {
+fn unix_s(date: &[u8], time: &[u8]) -> Option<i64> {
     let [month, day, year] = three(date, b'/')?;
     let [hour, minute, second] = three(time, b':')?;
     let day_ms = day_start_ms(whole(year, 4)?, whole(month, 2)?, whole(day, 2)?)?;
     let (hour, minute, second) = (whole(hour, 2)?, whole(minute, 2)?, whole(second, 2)?);
     let in_range = hour < 24 && minute < 60 && second < 60;
-    in_range.then_some(day_ms + ((hour * 60 + minute) * 60 + second) * 1000)
+    in_range.then_some(day_ms / 1000 + (hour * 60 + minute) * 60 + second)
 }
 
 fn three(text: &[u8], mark: u8) -> Option<[&[u8]; 3]> {

@@ -20,8 +20,20 @@ const COLUMNS: usize = 10;
 // The ten PIDs in the order of the poller. Ranges: SAE J1979 (2002), table B.
 include!("../signals/obd_car.rs");
 
-/// Decimals of a column's step.
-const PLACES: [u8; COLUMNS] = [0, 0, 0, 0, 0, 2, 1, 0, 1, 1];
+/// How a column is printed.
+#[derive(Clone, Copy, Debug)]
+enum Printed {
+    /// With so many decimals, which are its steps.
+    Decimals(u8),
+    /// One byte's share of 100, with one decimal: its steps are the byte's.
+    Percent,
+}
+
+const PRINTED: [Printed; COLUMNS] = {
+    use Printed::{Decimals, Percent};
+    let whole = Decimals(0);
+    [whole, whole, whole, whole, whole, Decimals(2), Percent, whole, Percent, Percent]
+};
 
 /// How the columns' names begin; what follows is a unit, whose degree sign is mangled in places.
 const HEADINGS: [&str; COLUMNS + 1] = [
@@ -70,11 +82,13 @@ pub(super) fn read(
         };
         let tick = clock.unix_ms(of_day_ms);
         let column = turn.column(&cells);
-        let (Some(cell), Some(places)) = (cells.get(column), PLACES.get(column)) else { continue };
+        let (Some(cell), Some(printed)) = (cells.get(column), PRINTED.get(column)) else {
+            continue;
+        };
         if cell.is_empty() {
             continue; // No reply to this PID yet.
         }
-        let Some(raw) = scaled(cell, *places, Excess::Cut) else {
+        let Some(raw) = printed.raw(cell) else {
             report.note_malformed(number, || format!("column {}: no number", column + 2));
             continue;
         };
@@ -86,6 +100,22 @@ pub(super) fn read(
     // The car's own name is in every file's name and tells nothing apart.
     let name = stem.replacen("_Seat_Leon", "", 1);
     Ok(vec![Track { name, recording }])
+}
+
+impl Printed {
+    fn raw(self, cell: &[u8]) -> Option<i64> {
+        match self {
+            Self::Decimals(places) => scaled(cell, places, Excess::Cut),
+            Self::Percent => byte_of(scaled(cell, 1, Excess::Cut)?),
+        }
+    }
+}
+
+/// The byte whose share of 100 is printed so, in tenths; halves were rounded either way.
+fn byte_of(tenths: i64) -> Option<i64> {
+    let byte = tenths.checked_mul(255)?.checked_add(500)?.div_euclid(1000);
+    let off = (byte * 1000 - tenths * 255).abs();
+    (off * 2 <= 255 + 1).then_some(byte)
 }
 
 type Cells<'a> = [&'a [u8]; COLUMNS];

@@ -114,9 +114,9 @@ fn an_obd_row_is_one_fresh_sample_and_a_slip_moves_the_turn() {
         00:00:00.100,32,99.0,800.0,0.0,15.0,,,,,\n\
         00:00:00.200,32,99.0,800.0,0.0,15.0,4.17,,,,\n\
         00:00:00.150,32,99.0,800.0,0.0,15.0,4.17,14.9,,,\n\
-        00:00:00.400,32,99.0,800.0,0.0,15.0,4.17,14.9,,17.2,\n\
-        00:00:00.500,32,99.0,800.0,0.0,15.0,4.17,14.9,,17.2,\n\
-        00:00:00.600,32,99.0,800.0,0.0,15.0,4.17,14.9,,17.2,\n";
+        00:00:00.400,32,99.0,800.0,0.0,15.0,4.17,14.9,,17.3,\n\
+        00:00:00.500,32,99.0,800.0,0.0,15.0,4.17,14.9,,17.3,\n\
+        00:00:00.600,32,99.0,800.0,0.0,15.0,4.17,14.9,,17.3,\n";
     let path = folder
         .file("2017-07-05_Seat_Leon_RT_S_Stau.csv", (OBD_HEADER.to_owned() + rows).as_bytes());
     let (tracks, report) = read(&path).unwrap();
@@ -136,12 +136,28 @@ fn an_obd_row_is_one_fresh_sample_and_a_slip_moves_the_turn() {
             (0, 3, 0),
             (100, 4, 15),
             (200, 5, 417),
-            (150, 6, 149),
-            (400, 8, 172), // the turn was column 7's; 8 changed
-            (600, 0, 32),  // row 9 is the turn of column 9, which is still empty
+            (150, 6, 38), // of 255
+            (400, 8, 44), // the turn was column 7's; 8 changed
+            (600, 0, 32), // row 9 is the turn of column 9, which is still empty
         ]
     );
     assert_eq!((report.rows, report.samples, report.malformed), (10, 9, 0));
+}
+
+#[test]
+fn a_percentage_that_no_byte_makes_is_left_out_and_said() {
+    let folder = Folder::new();
+    let row =
+        |throttle: &str| format!("10:00:00.000,32,99.0,8.0,0.0,15.0,4.17,{throttle},5,0.0,0.0\n");
+    let rows: String = ["14.9", "17.2", "17.3", "100.0"].map(row).concat();
+    let path = folder.file("2017-07-05_x.csv", (OBD_HEADER.to_owned() + &rows).as_bytes());
+    // The turn begins at the first column, and goes to the one that changes.
+    let (tracks, report) = read(&path).unwrap();
+    assert_eq!(
+        samples(&tracks[0].recording).iter().map(|s| (s.1, s.2)).collect::<Vec<_>>(),
+        [(0, 32), (6, 44), (6, 255)]
+    );
+    assert_eq!((report.malformed, report.first_malformed.unwrap().0), (1, 3));
 }
 
 #[test]
@@ -162,7 +178,7 @@ fn an_ev_row_is_one_instant_and_rows_without_a_date_are_left_out() {
     let (tracks, report) = read(&path).unwrap();
     let [trip] = tracks.as_slice() else { panic!("{tracks:?}") };
     assert_eq!((report.kind, trip.name.as_str()), (Kind::EvTwizy, "T1"));
-    let start = crate::civil::parse_rfc3339_ms(b"2021-04-22T08:42:50.000Z").unwrap();
+    let start = crate::civil::parse_rfc3339_ms(b"2021-04-22T08:42:50.000Z").unwrap() / 1000;
     let relative: Vec<_> =
         samples(&trip.recording).into_iter().map(|(tick, s, raw)| (tick - start, s, raw)).collect();
     assert_eq!(
@@ -175,18 +191,18 @@ fn an_ev_row_is_one_instant_and_rows_without_a_date_are_left_out() {
             (0, 4, -6_724_960),
             (0, 5, 151),
             (0, 6, 4),
-            (2000, 0, 9774),
-            (2000, 1, 1250),
-            (2000, 2, 1),
-            (2000, 4, -6_724_960),
-            (2000, 5, 151),
-            (2000, 6, 4),
-            (3000, 0, 9774),
-            (3000, 1, 300),
-            (3000, 2, -1),
-            (3000, 4, -6_724_960),
-            (3000, 5, -1),
-            (3000, 6, 4),
+            (2, 0, 9774),
+            (2, 1, 1250),
+            (2, 2, 1),
+            (2, 4, -6_724_960),
+            (2, 5, 151),
+            (2, 6, 4),
+            (3, 0, 9774),
+            (3, 1, 300),
+            (3, 2, -1),
+            (3, 4, -6_724_960),
+            (3, 5, -1),
+            (3, 6, 4),
         ]
     );
     assert_eq!((report.rows, report.malformed), (4, 2));
@@ -215,10 +231,18 @@ fn catalogues_can_be_encoded() {
 }
 
 /// FNV-1a over words of tick, signal, raw; the same was computed from the recordings by the
-/// reference reader that came with them.
-fn digest(tracks: &[Track]) -> u64 {
+/// reference reader that came with them, which has an EV's ticks in milliseconds, and percentages in
+/// tenths, as they are printed.
+fn digest(kind: Kind, tracks: &[Track]) -> u64 {
     let words = tracks.iter().flat_map(|track| samples(&track.recording)).flat_map(
-        |(tick, signal, raw)| [tick.cast_unsigned(), u64::from(signal), raw.cast_unsigned()],
+        |(tick, signal, raw)| {
+            let (tick, raw) = match (kind, signal) {
+                (Kind::EvTwizy, _) => (1000 * tick, raw),
+                (Kind::ObdCar, 6 | 8 | 9) => (tick, (2 * raw * 1000 + 255) / 510),
+                _ => (tick, raw),
+            };
+            [tick.cast_unsigned(), u64::from(signal), raw.cast_unsigned()]
+        },
     );
     words.fold(0xcbf2_9ce4_8422_2325, |hash, word| (hash ^ word).wrapping_mul(0x100_0000_01b3))
 }
@@ -249,7 +273,7 @@ fn the_real_recordings_read_as_the_reference_reads_them() {
         }
         let (tracks, report) = read(&path).unwrap();
         assert_eq!((report.samples, report.malformed), (samples, 0), "{name}");
-        assert_eq!(digest(&tracks), want, "{name}");
+        assert_eq!(digest(report.kind, &tracks), want, "{name}");
     }
 }
 

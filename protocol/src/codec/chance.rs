@@ -48,16 +48,16 @@ impl Chance {
 
     /// Learns from an outcome.
     ///
-    /// What it goes to is so far outside that the last step that is not rounded away ends at 16 from
-    /// either end.
+    /// A step is rounded towards the end that it goes to, but not the last ones: what seems certain
+    /// costs little, and a surprise then not more than 11 bits.
     #[inline]
     pub fn learn(&mut self, bit: bool) {
         let seen = self.0 & SEEN_MAX;
         let rate = RATES.get(usize::from(seen)).copied().unwrap_or_default();
-        let to = if bit { i32::from(Self::ONE) - 1 } else { 1 };
+        let (to, half) = if bit { (i32::from(Self::ONE) - 1, 7 << 13) } else { (1, 1 << 13) };
         let ones = i32::from(self.ones());
-        let ones = ones + (((to - ones) * rate + (1 << 15)) >> 16);
-        // From 16 to 8176.
+        let ones = ones + (((to - ones) * rate + half) >> 16);
+        // From 5 to 8188.
         let [low, high, ..] = ones.to_le_bytes();
         *self = Self::new(u16::from_le_bytes([low, high]), (seen + 1).min(SEEN_MAX));
     }

@@ -168,7 +168,7 @@ impl Clock {
         tick: i64,
     ) -> (i64, bool) {
         let Some(last) = self.last else {
-            let tick = first(talk.coder, tick);
+            let tick = first(talk, tick);
             return (tick, self.begin(tick, instants));
         };
         let from_origin = tick.wrapping_sub(self.origin);
@@ -298,13 +298,21 @@ impl Clock {
     }
 }
 
+/// Bits below the top one of what a tick becomes, from 2004 to 2038: of milliseconds, and of seconds.
+const EPOCH_BITS: [u32; 2] = [41, 31];
+
 /// The first tick of all, as it is: how many bits it has below the top one, and these.
-fn first<C: Coder>(coder: &mut C, tick: i64) -> i64 {
+fn first<C: Coder, O: Odds>(talk: &mut Talk<'_, C, O>, tick: i64) -> i64 {
     // Never 0, so that there is a top one.
     let number = zigzag(tick).saturating_add(1);
     let top = 63_u32.saturating_sub(number.leading_zeros());
-    let top = u32::try_from(coder.flat(u64::from(top), 6)).unwrap_or(0);
-    let below = coder.flat(number, top);
+    let mut places = EPOCH_BITS.into_iter().zip(shared::EPOCH..);
+    let usual = places.find(|(bits, at)| !talk.bit(Row::SHARED, *at, *at, top != *bits));
+    let top = match usual {
+        Some((bits, _)) => bits,
+        None => u32::try_from(talk.flat(u64::from(top), 6)).unwrap_or(0),
+    };
+    let below = talk.flat(number, top);
     unzigzag(((1 << top) | below).wrapping_sub(1))
 }
 

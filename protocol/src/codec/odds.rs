@@ -33,8 +33,11 @@ pub mod shared {
     pub const BEATS: usize = DIGITS + DIGIT_CHANCES;
     /// How far off an instant is.
     pub const TICKS: usize = BEATS + BEAT_CHANCES;
+    /// Of a batch's first tick: whether it has not as many bits as milliseconds since 1970, and
+    /// not as many as seconds.
+    pub const EPOCH: usize = TICKS + TICK_CHANCES;
     /// All of them.
-    pub const COUNT: usize = TICKS + TICK_CHANCES;
+    pub const COUNT: usize = EPOCH + 2;
 }
 
 /// Places in a signal's row.
