@@ -223,6 +223,13 @@ enum Bench {
         #[arg(long)]
         json: bool,
     },
+    /// Bytes a sample on the wire, our codec's and others', of recordings; and the codec's speed.
+    #[command(disable_help_flag = true)]
+    Wire {
+        /// What milepost-bench takes: --data, --seconds, --set, --all, --ours, --repeat, --json, --help.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
     /// The local store, asked: a made-up fleet's day, medians in milliseconds.
     Query {
         /// Samples of the day, of all vehicles together.
@@ -309,6 +316,7 @@ fn measure(bench: Bench) -> Result<()> {
             })
         }
         Bench::Store { data, json } => bench::store::run(&bench::store::Store { data, json }),
+        Bench::Wire { options } => bench::wire::run(&options),
         Bench::Query { samples, vehicles, json } => {
             bench::query::query(&bench::query::Query { samples, vehicles, json })
         }

@@ -12,6 +12,7 @@ pub mod ingest;
 pub mod peers;
 pub mod query;
 pub mod store;
+pub mod wire;
 
 /// Which sink the agent under load has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
