@@ -11,6 +11,8 @@ use super::{CodecError, Coding, Full, SAMPLE_BYTES_MAX, SamplesHeader};
 use crate::sample::Sample;
 use crate::signal::SignalIndex;
 
+/// So many samples of a batch tell which clock the next one follows.
+const FOLLOWED: u16 = 128;
 const NOTHING: Sample = Sample { tick: 0, signal: SignalIndex(0), raw: 0 };
 
 /// Codes samples as they come, for a catalogue of up to `N` signals (at most 64).
@@ -67,7 +69,9 @@ impl<'a, const N: usize, O: Odds + Default> Encoder<'a, N, O> {
             self.model.choose(&mut writer, self.hints.timing, self.follower.best());
         }
         self.model.sample(&mut writer, &self.hints, sample).map_err(|_| Full)?;
-        self.follower.came(self.hints.timing, sample.tick);
+        if self.count < FOLLOWED {
+            self.follower.came(self.hints.timing, sample.tick);
+        }
         self.count += 1;
         Ok(())
     }

@@ -244,13 +244,15 @@ impl Clock {
         period: i32,
         now: i64,
     ) -> i64 {
-        let passed = |beat: i32| now.wrapping_mul(i64::from(FINE)).wrapping_sub(i64::from(beat));
         let mut beats = 0;
-        let (mut at, mut left) = (self.beat, passed(self.beat));
-        let half = i64::from(period) / 2;
-        while beats < NO_BEATS && left >= i64::from(period) - half {
+        let mut at = self.beat;
+        // Nearer than 2^30 is far enough: seven beats are less than 2^19.
+        let left = now.wrapping_mul(i64::from(FINE)).wrapping_sub(i64::from(at));
+        let mut left = i32::try_from(left.clamp(-(1 << 30), 1 << 30)).unwrap_or(0);
+        let half = period / 2;
+        while beats < NO_BEATS && left >= period - half {
             beats += 1;
-            left -= i64::from(period);
+            left -= period;
         }
         if left < -half {
             beats = NO_BEATS;

@@ -95,6 +95,9 @@ pub fn number<C: Coder, O: Odds>(
         place = first + 1 + usize::from(digit);
     }
     coded = coded << left | talk.flat(magnitude, left);
+    if C::ENCODES {
+        return value;
+    }
     // `i64::MIN` has a magnitude of 2^63: both ways round it is itself.
     if is_negative { coded.cast_signed().wrapping_neg() } else { coded.cast_signed() }
 }

@@ -7,6 +7,9 @@ use super::Full;
 
 /// Encodes, or decodes: what the model does is the same.
 pub trait Coder {
+    /// Whether what is coded is known before.
+    const ENCODES: bool;
+
     /// A bit that is 1 with a probability of `ones` in 2^14, 0 < `ones` < 2^14. A decoder does not
     /// look at `bit`, and says what it was.
     fn bit(&mut self, ones: u32, bit: bool) -> bool;
@@ -81,6 +84,8 @@ impl Writer<'_> {
 }
 
 impl Coder for Writer<'_> {
+    const ENCODES: bool = true;
+
     #[inline]
     fn bit(&mut self, ones: u32, bit: bool) -> bool {
         let part = (self.at.width >> 14) * ones;
@@ -139,6 +144,8 @@ impl<'a> Reader<'a> {
 }
 
 impl Coder for Reader<'_> {
+    const ENCODES: bool = false;
+
     #[inline]
     fn bit(&mut self, ones: u32, _: bool) -> bool {
         let part = (self.width >> 14) * ones;
