@@ -54,7 +54,9 @@ impl Chance {
     pub fn learn(&mut self, bit: bool) {
         let seen = self.0 & SEEN_MAX;
         let rate = RATES.get(usize::from(seen)).copied().unwrap_or_default();
-        let (to, half) = if bit { (i32::from(Self::ONE) - 1, 7 << 13) } else { (1, 1 << 13) };
+        let is_one = i32::from(bit).wrapping_neg();
+        let (to, half) =
+            (1 + (is_one & (i32::from(Self::ONE) - 2)), (1 << 13) + (is_one & 6 << 13));
         let ones = i32::from(self.ones());
         let ones = ones + (((to - ones) * rate + half) >> 16);
         // From 5 to 8188.

@@ -149,13 +149,11 @@ impl Coder for Reader<'_> {
     #[inline]
     fn bit(&mut self, ones: u32, _: bool) -> bool {
         let part = (self.width >> 14) * ones;
+        // Nobody can tell beforehand which it is, a processor neither: no branch.
         let bit = self.code < part;
-        if bit {
-            self.width = part;
-        } else {
-            self.code -= part;
-            self.width -= part;
-        }
+        let is_one = u32::from(bit).wrapping_neg();
+        self.code -= part & !is_one;
+        self.width = part & is_one | (self.width - part) & !is_one;
         while self.width < WIDTH_MIN {
             self.shift();
             self.width <<= 8;
