@@ -32,6 +32,10 @@ def clamp(number, least, most):
     return max(least, min(most, number))
 
 
+def table_len(signals):
+    return (SHARED + signals * OWN + 1) // 2
+
+
 class Chance:
     def __init__(self, level, still):
         self.ones, self.seen, self.still = LEVELS[level], 3, still
@@ -123,7 +127,7 @@ class Decoder:
     """`hints`: timing, one Hint a signal or none, the start table. `still`: the frame's flag."""
 
     def __init__(self, signals, usual, timing=ANY, hints=None, table=b"", still=False):
-        own_table = len(table) == (SHARED + signals * OWN + 1) // 2
+        own_table = len(table) == table_len(signals)
         table = table if own_table else usual
 
         def level(at):
