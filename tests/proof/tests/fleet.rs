@@ -27,19 +27,21 @@ fn a_seed_gives_the_same_trace() {
     assert_eq!(once, trace());
 }
 
-/// What the oracle says of each fault, in part.
-fn expected(planted: Planted) -> &'static str {
+/// What the oracle says of each fault, in part: the one or the other.
+fn expected(planted: Planted) -> &'static [&'static str] {
     match planted {
-        // A device has nothing that its agent lost, so somebody else must have acknowledged it.
-        Planted::AckBeforeFsync | Planted::ReleaseOnPuback => "acknowledged by whom?",
-        Planted::WatermarkNotPersisted => "took again what it had",
-        Planted::StaleCursorTrusted => "the ledger does not balance",
-        Planted::RevokedHeard => "shut out",
+        // A device has nothing that its agent lost, so somebody else must have acknowledged it. Or it is
+        // gone which journal the segments are of: an agent does not start on those.
+        Planted::AckBeforeFsync => &["acknowledged by whom?", "no agent runs"],
+        Planted::ReleaseOnPuback => &["acknowledged by whom?"],
+        Planted::WatermarkNotPersisted => &["took again what it had"],
+        Planted::StaleCursorTrusted => &["the ledger does not balance"],
+        Planted::RevokedHeard => &["shut out"],
         // What is lost is more than whoever comes after it can know: it says too much, or too little.
         Planted::CursorAfterUnlink | Planted::SeqReused | Planted::JournalForgotten => {
-            "more are said to be lost than are"
+            &["more are said to be lost than are"]
         }
-        Planted::ForkNotNoticed => "are missing, and no loss says so",
+        Planted::ForkNotNoticed => &["are missing, and no loss says so"],
     }
 }
 
@@ -48,7 +50,8 @@ fn every_planted_fault_is_found_and_can_be_repeated() {
     for planted in Planted::ALL {
         let report = run(800.0, Some(planted));
         let Some(found) = report.found else { panic!("{planted} is not found") };
-        assert!(found.violation.contains(expected(planted)), "{planted}: {found:?}");
+        let is_expected = expected(planted).iter().any(|said| found.violation.contains(said));
+        assert!(is_expected, "{planted}: {found:?}");
         let without = found.without;
         let (world, planted) = (Some(found.world), Some(planted));
         let again = prove(&Replay { seed: 1, hours: 0.0, world, without, planted }, |_| {}, |_| {});
