@@ -38,8 +38,9 @@ fn expected(planted: Planted) -> &'static [&'static str] {
         Planted::StaleCursorTrusted => &["the ledger does not balance"],
         Planted::RevokedHeard => &["shut out"],
         // What is lost is more than whoever comes after it can know: it says too much, or too little.
-        Planted::CursorAfterUnlink | Planted::SeqReused | Planted::JournalForgotten => {
-            &["more are said to be lost than are"]
+        Planted::CursorAfterUnlink | Planted::SeqReused => &["more are said to be lost than are"],
+        Planted::JournalForgotten => {
+            &["more are said to be lost than are", "acknowledged by whom?"]
         }
         Planted::ForkNotNoticed => &["are missing, and no loss says so"],
     }
