@@ -82,7 +82,6 @@ fn recordings_are_delivered_whole_and_in_order() {
         eprintln!("SKIPPED: no recordings (set MILEPOST_DATA to the folder that has small/)");
         return;
     }
-    // The stand-in writes finite decimals only, which the replies of the OBD-II poller are not.
     let (dbc, signals) = (vec![data.join("can/car_obd_gps_imu.dbc")], vec!["gnss_*".to_owned()]);
     let by_dbc = ReadOptions { dbc, signals, raw_can: false };
     let raw = ReadOptions { raw_can: true, ..ReadOptions::default() };

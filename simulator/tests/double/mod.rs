@@ -14,7 +14,8 @@ use protocol::hello::Hello;
 use protocol::record::Record;
 use protocol::topic::{Channel, Topic};
 use protocol::{
-    Catalogue, Counts, DeviceId, FrameTag, JournalInstance, Lane, RingId, Sample, Secret, Seq, keys,
+    Catalogue, Counts, DeviceId, FrameTag, JournalInstance, Lane, RingId, Sample, Secret, Seq,
+    Step, keys,
 };
 use recordings::civil::rfc3339_ms;
 use recordings::decimal::decimal_of;
@@ -312,9 +313,17 @@ fn samples_data(catalogue: &Catalogue<'_>, instant: &[Sample]) -> String {
     for sample in instant {
         let signal = catalogue.get(sample.signal).unwrap();
         let comma = if data.len() > 1 { "," } else { "" };
-        write!(data, "{comma}\"{}\":{}", signal.path, decimal_of(sample.raw, signal.step)).unwrap();
+        write!(data, "{comma}\"{}\":{}", signal.path, decimal(sample.raw, signal.step)).unwrap();
     }
     data + "}"
+}
+
+/// As an agent writes it: what no decimal is, near enough to tell the step.
+fn decimal(raw: i64, step: Step) -> String {
+    let text = decimal_of(raw, step);
+    let Some((value, denominator)) = text.split_once('/') else { return text };
+    let [value, denominator]: [f64; 2] = [value, denominator].map(|text| text.parse().unwrap());
+    format!("{:.6}", value / denominator)
 }
 
 fn record_document(id: &str, lane: Lane, record: &Record<'_>) -> Option<String> {
