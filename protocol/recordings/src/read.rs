@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::lines::Lines;
-use crate::{Entry, ReadError, Recording, can, ev_twizy, mprec, obd_car, taxi};
+use crate::{ReadError, Recording, can, ev_twizy, mprec, obd_car, taxi};
 
 /// The kinds of file that can be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -156,9 +156,7 @@ pub fn read(
 }
 
 fn append(recording: &mut Recording, more: &Recording) {
-    let mut cursor = more.cursor();
-    while let Some(entry) = cursor.next(more) {
-        let Entry::Sample(_, sample) = entry else { continue };
+    for sample in more.samples() {
         // Both are of one kind, so of one catalogue: nothing can be refused.
         let pushed = recording.push(sample);
         debug_assert!(pushed.is_ok(), "tracks of one kind share a catalogue");

@@ -151,6 +151,15 @@ impl Recording {
         self.bytes.capacity()
     }
 
+    /// Its samples, in order, without the events.
+    pub fn samples(&self) -> impl Iterator<Item = Sample> {
+        let mut cursor = self.cursor();
+        std::iter::from_fn(move || cursor.next(self)).filter_map(|entry| match entry {
+            Entry::Sample(_, sample) => Some(sample),
+            Entry::Event { .. } => None,
+        })
+    }
+
     /// Reads it from the front.
     pub fn cursor(&self) -> RecordingCursor {
         RecordingCursor { at: 0, round: 0, events: 0, last: Deltas::new(self.catalogue) }
@@ -223,13 +232,7 @@ impl RecordingCursor {
 /// The samples of a recording, for tests.
 #[cfg(test)]
 pub fn samples(recording: &Recording) -> Vec<Sample> {
-    let mut cursor = recording.cursor();
-    std::iter::from_fn(|| cursor.next(recording))
-        .filter_map(|entry| match entry {
-            Entry::Sample(_, sample) => Some(sample),
-            Entry::Event { .. } => None,
-        })
-        .collect()
+    recording.samples().collect()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use protocol::{CatalogueId, Sample, SignalIndex};
-use recordings::{Entry, Kind, ReadError, ReadOptions, Recording, Track};
+use recordings::{Kind, ReadError, ReadOptions, Track};
 use signals::OwnedCatalogue;
 
 /// Parts of a CAN log of a car with an OBD-II poller, a GNSS receiver and an inertial sensor: the
@@ -236,15 +236,5 @@ fn short(path: &str) -> String {
 }
 
 fn vehicle(track: &Track) -> Vehicle {
-    Vehicle { name: track.name.clone(), samples: samples(&track.recording) }
-}
-
-fn samples(recording: &Recording) -> Vec<Sample> {
-    let mut cursor = recording.cursor();
-    std::iter::from_fn(|| cursor.next(recording))
-        .filter_map(|entry| match entry {
-            Entry::Sample(_, sample) => Some(sample),
-            Entry::Event { .. } => None,
-        })
-        .collect()
+    Vehicle { name: track.name.clone(), samples: track.recording.samples().collect() }
 }

@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use protocol::codec::Timing;
 use protocol::{CatalogueId, Sample};
-use recordings::{Entry, FileReport, ReadOptions, Recording, Track};
+use recordings::{FileReport, ReadOptions, Track};
 use serde_json::json;
 
 use super::write_toml;
@@ -54,7 +54,7 @@ impl Learn {
         let tracks = self.read()?;
         let catalogue = tracks.first().context("no vehicle in these files")?.recording.catalogue();
         let recordings: Vec<Vec<Sample>> =
-            tracks.iter().map(|track| samples(&track.recording)).collect();
+            tracks.iter().map(|track| track.recording.samples().collect()).collect();
         let batch_ms = i64::try_from(self.batch.as_millis()).unwrap_or(i64::MAX);
         let batch_ticks = (batch_ms / i64::from(catalogue.tick_ms)).max(1);
         let mut owned = OwnedCatalogue::new(CatalogueId::default(), catalogue);
@@ -121,16 +121,6 @@ fn tell(report: &FileReport) {
             path.display()
         );
     }
-}
-
-fn samples(recording: &Recording) -> Vec<Sample> {
-    let mut cursor = recording.cursor();
-    std::iter::from_fn(|| cursor.next(recording))
-        .filter_map(|entry| match entry {
-            Entry::Sample(_, sample) => Some(sample),
-            Entry::Event { .. } => None,
-        })
-        .collect()
 }
 
 /// Learns, and shows a person how far it is.
