@@ -8,10 +8,10 @@
 use std::collections::HashMap;
 use std::io;
 
-use protocol::frame::{self, Binding, Body};
+use protocol::frame::{self, Binding, Body, FrameError, compact};
 use protocol::record::Record;
 use protocol::topic::Channel;
-use protocol::{Counts, DeviceId, Generation, Lane};
+use protocol::{Counts, DeviceId, Generation, Lane, RingId, Seq};
 
 use crate::catalogues::{Catalogues, LearnError};
 use crate::dedup::Verdict;
@@ -61,6 +61,8 @@ pub struct Acceptor {
     seen: HashMap<DeviceId, i64>,
     /// Reused for each frame that is opened.
     scratch: Vec<u8>,
+    /// Reused for each frame that came with a compact header: as it is kept.
+    restored: Vec<u8>,
 }
 
 /// Why a message could not be taken now; nothing is wrong with it. Hand it in again later.
@@ -131,6 +133,7 @@ impl Acceptor {
             saved: Positions::default(),
             seen: HashMap::new(),
             scratch: Vec::new(),
+            restored: Vec::new(),
         }
     }
 
@@ -144,6 +147,7 @@ impl Acceptor {
                     out,
                     lanes: [None, None, None],
                     generation: Generation::FIRST,
+                    context: None,
                     pubacks: Vec::new(),
                     hello: None,
                 };
@@ -288,13 +292,25 @@ impl Acceptor {
         lane: Lane,
         payload: &[u8],
     ) -> Result<(), Blocked> {
-        let ring =
-            self.sessions.get(&id).and_then(|session| session.lanes.get(lane.index())?.as_ref());
-        let Some(ring) = ring.map(|lane| lane.ring) else {
+        let said = self.sessions.get(&id).and_then(|session| {
+            let lane = session.lanes.get(lane.index())?.as_ref()?;
+            Some((lane.ring, session.context?))
+        });
+        let Some((ring, context)) = said else {
             self.counters.rejected_before_hello.add(1);
             return Ok(());
         };
-        let answer = match self.take_frame(now_ms, Binding { device, ring, lane }, payload)? {
+        let binding = Binding { device, ring, lane };
+        let mut restored = std::mem::take(&mut self.restored);
+        let taken = match self.restore(&ring, context, payload, &mut restored)? {
+            Ok(frame) => self.take_frame(now_ms, binding, frame),
+            Err(error) => {
+                self.counters.reject(error);
+                Ok(None)
+            }
+        };
+        self.restored = restored;
+        let answer = match taken? {
             Some(Taken::Yes | Taken::Duplicate) => Answer::Ack,
             Some(Taken::Ahead) => Answer::Repeat,
             None => return Ok(()),
@@ -309,7 +325,29 @@ impl Acceptor {
         Ok(())
     }
 
-    /// Opens a frame, judges it, writes it down as it came. `None`: rejected and counted.
+    /// A frame as it is kept, from what came.
+    fn restore<'a>(
+        &mut self,
+        ring: &RingId,
+        context: compact::Context,
+        payload: &'a [u8],
+        into: &'a mut Vec<u8>,
+    ) -> Result<Result<&'a [u8], FrameError>, Blocked> {
+        if !compact::is_compact(payload) {
+            return Ok(Ok(payload));
+        }
+        let next = self.rings.get(ring)?.map_or(Seq::FIRST, |ring| ring.watermark.durable.next());
+        let (header, rest) = match compact::restore(payload, context, next) {
+            Ok(parts) => parts,
+            Err(error) => return Ok(Err(error)),
+        };
+        into.clear();
+        into.extend_from_slice(&header.bytes());
+        into.extend_from_slice(rest);
+        Ok(Ok(into))
+    }
+
+    /// Opens a frame, judges it, writes it down as it is kept. `None`: rejected and counted.
     fn take_frame(
         &mut self,
         now_ms: i64,
@@ -338,7 +376,7 @@ impl Acceptor {
         };
         // What does not read as it should is authentic all the same: it is kept, acknowledged, and
         // goes to the dead letters when it is forwarded.
-        let body = Body::read(header.kind, body).map(|(body, _)| body);
+        let body = Body::read(&header, body).map(|(body, _)| body);
         let verdict = match &body {
             Ok(Body::Loss(loss)) => ring.watermark.judge_loss(header.seq, loss),
             Ok(body) => ring.watermark.judge(header.seq, body.counts()),

@@ -11,7 +11,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use protocol::codec::{CodecError, Decoder, SamplesHeader};
+use protocol::codec::{CodecError, Decoder, SamplesContext, SamplesHeader};
 use protocol::frame::Origin;
 use protocol::record::Record;
 use protocol::{Catalogue, Counts, DeviceId, DeviceTime, Lane, RingId, Seq};
@@ -276,7 +276,8 @@ impl Policy {
         }
         let Passed { samples, instants } = pass.finish();
         let lens = Arc::clone(lens);
-        let frame = ClearedFrame { from, clock: header.clock, boot: header.boot, lens };
+        let SamplesContext { clock, boot, .. } = header.context;
+        let frame = ClearedFrame { from, clock, boot, lens };
         into.end_frame(mark, &frame, instants, &self.stays);
         Ok(samples)
     }

@@ -1,12 +1,14 @@
 //! Samples and records to the body of a frame, in the buffer in which the frame is then sealed.
 //!
-//! A buffer is laid out so that nothing moves: room for the frame's header and the body's, the
+//! A buffer is laid out so that nothing moves: room for the frame's header and the number of samples, the
 //! columns as they are coded, and behind them room for the tag and for [`Origin`], so that every
 //! frame can be sealed anew in another ring (see [`crate::ring`]) without growing past `FRAME`.
 
 use core::ops::Range;
 
-use protocol::codec::{Encoder, Hints, Learning, Odds, SAMPLE_BYTES_MAX, SamplesHeader, Still};
+use protocol::codec::{
+    Encoder, Hints, Learning, Odds, SAMPLE_BYTES_MAX, SamplesContext, SamplesHeader, Still,
+};
 use protocol::frame::{HEADER_LEN_MAX, Origin, TAG_LEN};
 use protocol::record::Record;
 use protocol::{CatalogueId, Clock, Counts, Lane};
@@ -16,7 +18,7 @@ use crate::ports::Reading;
 /// Bytes of a frame's buffer that are not the body's.
 pub const FRAME_OVERHEAD: usize = HEADER_LEN_MAX + TAG_LEN + Origin::LEN_MAX;
 
-const COLUMNS_AT: usize = HEADER_LEN_MAX + SamplesHeader::LEN_MAX;
+const COLUMNS_AT: usize = HEADER_LEN_MAX + SamplesHeader::COUNT_LEN_MAX;
 
 /// The least size of a frame's buffer: one sample, or one hello, must fit.
 pub const FRAME_MIN: usize = protocol::hello::HELLO_LEN_MAX;
@@ -73,6 +75,8 @@ pub struct Closed {
     pub counts: Counts,
     /// Where it stands.
     pub body: Range<usize>,
+    /// What it is of, if it is one of samples.
+    pub samples: Option<SamplesContext>,
 }
 
 /// One lane's open batch of samples.
@@ -130,19 +134,18 @@ impl<'a, const SIGNALS: usize, const FRAME: usize, O: Odds + Default> Batch<'a, 
     /// only after it was sealed and stored. Nothing if it is empty.
     pub fn close(&mut self, catalogue: CatalogueId, boot: u32) -> Option<Closed> {
         let (clock, _) = self.opened.take()?;
-        let (coding, count) = (O::CODING, self.encoder.count());
-        let header = SamplesHeader { catalogue, clock, coding, boot, count };
+        let context = SamplesContext { catalogue, clock, coding: O::CODING, boot };
+        let header = SamplesHeader { context, count: self.encoder.count() };
         let columns = columns(&mut self.buffer, self.limits.frame_len_max);
         // Cannot fail: a push leaves room for the last byte.
         let len = self.encoder.finish(columns).unwrap_or_default();
-        let mut bytes = [0; SamplesHeader::LEN_MAX];
-        let header_len = header.write(&mut bytes);
-        let start = COLUMNS_AT.saturating_sub(header_len);
-        let slots = self.buffer.iter_mut().skip(start);
-        for (slot, byte) in slots.zip(bytes.into_iter().take(header_len)) {
+        let count = header.count_bytes();
+        let start = COLUMNS_AT.saturating_sub(count.len());
+        for (slot, byte) in self.buffer.iter_mut().skip(start).zip(count) {
             *slot = byte;
         }
-        Some(Closed { counts: header.counts(), body: start..COLUMNS_AT.saturating_add(len) })
+        let body = start..COLUMNS_AT.saturating_add(len);
+        Some(Closed { counts: header.counts(), body, samples: Some(context) })
     }
 
     /// The buffer in which to seal.
@@ -270,7 +273,7 @@ impl<const FRAME: usize> RecordBatch<FRAME> {
             return None;
         }
         let body = HEADER_LEN_MAX..core::mem::replace(&mut self.end, HEADER_LEN_MAX);
-        Some(Closed { counts: core::mem::take(&mut self.counts), body })
+        Some(Closed { counts: core::mem::take(&mut self.counts), body, samples: None })
     }
 
     /// The buffer in which to seal.
@@ -288,7 +291,7 @@ impl<const FRAME: usize> Default for RecordBatch<FRAME> {
 #[cfg(test)]
 mod tests {
     use protocol::event::{Level, Log};
-    use protocol::frame::{self, Binding, Header, Kind};
+    use protocol::frame::{self, Binding, Header};
     use protocol::{DeviceTime, Generation, Lane, RingId, Sample, Secret, Seq, SignalIndex, keys};
 
     use super::*;
@@ -317,11 +320,11 @@ mod tests {
         let key = keys::frame_key(&Secret::new([1; 32]), &device, &ring, Generation::FIRST);
         let binding = Binding { device, ring, lane: Lane::Bulk };
         let seq = Seq(u64::MAX);
-        let header = Header { generation: Generation::FIRST, kind: Kind::Samples, seq };
         for (limit, most) in [(300, 300), (usize::MAX, FRAME - Origin::LEN_MAX)] {
             let mut batch = batch(limit, u16::MAX);
             assert!(fill(&mut batch) > 10);
             let closed = batch.close(CatalogueId(1), u32::MAX).unwrap();
+            let header = Header::of_samples(Generation::FIRST, seq, closed.samples.unwrap());
             let (at, _) =
                 frame::seal(&key, &binding, &header, batch.buffer(), closed.body).unwrap();
             assert!(at.len() <= most && at.len() + 2 * SAMPLE_BYTES_MAX > most, "{at:?}");
@@ -340,15 +343,15 @@ mod tests {
         assert_eq!(batch.opened_ms(), Some(5), "the age of the first");
         let closed = batch.close(CatalogueId(7), 2).unwrap();
         assert_eq!(closed.counts, Counts { samples: 3, events: 0 });
-        let (header, _) = SamplesHeader::read(&batch.buffer()[closed.body]).unwrap();
-        let expected = SamplesHeader {
+        let expected = SamplesContext {
             catalogue: CatalogueId(7),
             clock: Clock::Rtc,
             coding: protocol::codec::Coding::Learning,
             boot: 2,
-            count: 3,
         };
-        assert_eq!(header, expected);
+        assert_eq!(closed.samples, Some(expected));
+        let (header, _) = expected.behind(&batch.buffer()[closed.body]).unwrap();
+        assert_eq!(header.count, 3);
         assert!(batch.is_empty() && batch.close(CatalogueId(7), 2).is_none());
     }
 

@@ -9,7 +9,7 @@ pub mod drive;
 mod packet;
 
 use protocol::topic::{Channel, Topic};
-use protocol::{DeviceId, Secret};
+use protocol::{DeviceId, Lane, Secret};
 
 use crate::ports::{Link, LinkEvent, WouldBlock};
 use packet::Packet;
@@ -22,7 +22,7 @@ pub const IN_FLIGHT_MAX: usize = 4;
 /// Hellos besides: one must get out while the next hop takes no frames over.
 const HELLOS_MAX: usize = 2;
 /// What a PUBLISH takes around its payload at most.
-pub const PACKET_OVERHEAD: usize = 5 + 2 + protocol::topic::TOPIC_LEN_MAX + 3;
+pub const PACKET_OVERHEAD: usize = 5 + 2 + protocol::topic::TOPIC_LEN_MAX + 2 + 4;
 
 const SUBSCRIBE_ID: u16 = 1;
 
@@ -43,6 +43,10 @@ pub struct Mqtt<const TX: usize, const RX: usize> {
     receive_max: usize,
     /// The largest packet the server takes.
     packet_len_max: usize,
+    /// The highest topic alias it takes.
+    alias_max: u16,
+    /// Aliases that stand for their topics in this connection, a bit each.
+    aliases: u8,
     last_id: u16,
     outgoing: [u8; TX],
     /// What of it is still to be written.
@@ -95,6 +99,8 @@ impl<const TX: usize, const RX: usize> Mqtt<TX, RX> {
             in_flight: heapless::Vec::new(),
             receive_max: usize::from(u16::MAX),
             packet_len_max: usize::MAX,
+            alias_max: 0,
+            aliases: 0,
             last_id: SUBSCRIBE_ID,
             outgoing: [0; TX],
             outgoing_at: 0,
@@ -181,6 +187,7 @@ impl<const TX: usize, const RX: usize> Mqtt<TX, RX> {
         self.keep_alive_ms = u64::from(KEEP_ALIVE_S) * 1_000;
         self.in_flight.clear();
         self.receive_max = usize::from(u16::MAX);
+        (self.alias_max, self.aliases) = (0, 0);
         (self.outgoing_at, self.outgoing_end, self.incoming_end) = (0, 0, 0);
     }
 
@@ -239,10 +246,11 @@ impl<const TX: usize, const RX: usize> Mqtt<TX, RX> {
         taken
     }
 
-    fn on_conn_ack(&mut self, receive_max: u16, packet_len_max: u32, keep_alive_s: Option<u16>) {
-        self.receive_max = usize::from(receive_max.max(1));
-        self.packet_len_max = usize::try_from(packet_len_max).unwrap_or(usize::MAX);
-        if let Some(seconds) = keep_alive_s {
+    fn on_conn_ack(&mut self, limits: Limits) {
+        self.receive_max = usize::from(limits.receive_max.max(1));
+        self.packet_len_max = usize::try_from(limits.packet_len_max).unwrap_or(usize::MAX);
+        self.alias_max = limits.alias_max;
+        if let Some(seconds) = limits.keep_alive_s {
             self.keep_alive_ms = u64::from(seconds.max(1)) * 1_000;
         }
         let names = [Channel::Ack, Channel::Downlink]
@@ -258,18 +266,27 @@ impl<const TX: usize, const RX: usize> Mqtt<TX, RX> {
 enum Taken {
     Nothing,
     Ignored,
-    ConnAck { receive_max: u16, packet_len_max: u32, keep_alive_s: Option<u16> },
+    ConnAck(Limits),
     Subscribed,
     PubAck(u16),
     Message { channel: Channel, len: usize },
     Failure { busy: bool },
 }
 
+/// What a server takes.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    receive_max: u16,
+    packet_len_max: u32,
+    keep_alive_s: Option<u16>,
+    alias_max: u16,
+}
+
 impl Taken {
     fn of(packet: &Packet<'_>) -> Self {
         match *packet {
-            Packet::ConnAck { reason: 0, receive_max, packet_len_max, keep_alive_s } => {
-                Self::ConnAck { receive_max, packet_len_max, keep_alive_s }
+            Packet::ConnAck { reason: 0, receive_max, packet_len_max, keep_alive_s, alias_max } => {
+                Self::ConnAck(Limits { receive_max, packet_len_max, keep_alive_s, alias_max })
             }
             Packet::ConnAck { reason, .. } | Packet::Disconnect { reason } => {
                 Self::Failure { busy: is_busy(reason) }
@@ -285,6 +302,16 @@ impl Taken {
 /// Server busy, quota exceeded (OASIS MQTT 5.0, 2.4).
 const fn is_busy(reason: u8) -> bool {
     matches!(reason, 0x89 | 0x97)
+}
+
+/// The alias of the topic that a channel is published to.
+const fn alias(channel: Channel) -> u16 {
+    match channel {
+        Channel::Frames(Lane::Critical) => 1,
+        Channel::Frames(Lane::Bulk) => 2,
+        Channel::Frames(Lane::Latest) => 3,
+        Channel::Hello | Channel::Ack | Channel::Downlink => 4,
+    }
 }
 
 /// A message on the device's own downlink; anything else is none of its business.
@@ -332,10 +359,16 @@ impl<const TX: usize, const RX: usize> Link for Mqtt<TX, RX> {
                 break;
             }
         }
-        let topic = Topic { device: self.device, channel }.name();
-        if !self.append(|into| packet::publish(into, id, &topic, payload)) {
+        let alias = Some(alias(channel)).filter(|alias| *alias <= self.alias_max).unwrap_or(0);
+        let bit = if alias == 0 { 0 } else { 1 << alias };
+        let mut topic = Topic { device: self.device, channel }.name();
+        if self.aliases & bit != 0 {
+            topic.clear();
+        }
+        if !self.append(|into| packet::publish(into, id, &topic, alias, payload)) {
             return Err(WouldBlock);
         }
+        self.aliases |= bit;
         self.last_id = id;
         self.in_flight.push(id).map_err(|_| WouldBlock)
     }
@@ -362,12 +395,7 @@ impl<const TX: usize, const RX: usize> Link for Mqtt<TX, RX> {
                         return None;
                     }
                 }
-                (
-                    Taken::ConnAck { receive_max, packet_len_max, keep_alive_s },
-                    State::Connecting,
-                ) => {
-                    self.on_conn_ack(receive_max, packet_len_max, keep_alive_s);
-                }
+                (Taken::ConnAck(limits), State::Connecting) => self.on_conn_ack(limits),
                 (Taken::Subscribed, State::Subscribing) => {
                     self.state = State::Up;
                     return Some(LinkEvent::Up);
@@ -383,7 +411,7 @@ impl<const TX: usize, const RX: usize> Link for Mqtt<TX, RX> {
                 }
                 (Taken::Ignored | Taken::Message { .. } | Taken::PubAck(_), _) => {}
                 (Taken::Failure { busy }, _) => self.state = State::Failed { busy },
-                (Taken::ConnAck { .. } | Taken::Subscribed, _) => {
+                (Taken::ConnAck(_) | Taken::Subscribed, _) => {
                     self.state = State::Failed { busy: false };
                 }
             }

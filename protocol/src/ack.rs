@@ -12,7 +12,7 @@
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use crate::WIRE_VERSION;
+use crate::MESSAGE_VERSION;
 use crate::identity::{DeviceId, FrameTag, Generation, JournalInstance, Lane, RingId, Seq};
 use crate::keys::AckKey;
 use crate::varint;
@@ -63,7 +63,8 @@ impl Ack {
     ) -> usize {
         let mut number = [0; varint::LEN_MAX];
         let number_len = varint::write(self.durable.0, &mut number).unwrap_or_default();
-        let first = (WIRE_VERSION << 4) | (self.generation.number() << 2) | u8::from(self.repeat);
+        let first =
+            (MESSAGE_VERSION << 4) | (self.generation.number() << 2) | u8::from(self.repeat);
         let said = [first, self.lane as u8]
             .into_iter()
             .chain(number.into_iter().take(number_len))
@@ -107,7 +108,7 @@ impl Ack {
         let said_len = bytes.len().checked_sub(MAC_LEN).ok_or(AckError::Malformed)?;
         let (said, claimed) = bytes.split_at_checked(said_len).ok_or(AckError::Malformed)?;
         let ([first, lane], rest) = said.split_first_chunk::<2>().ok_or(AckError::Malformed)?;
-        if first >> 4 != WIRE_VERSION {
+        if first >> 4 != MESSAGE_VERSION {
             return Err(AckError::Version);
         }
         let lane = Lane::from_index(*lane).ok_or(AckError::Malformed)?;

@@ -12,7 +12,7 @@ use chacha20poly1305::aead::{AeadInOut, KeyInit};
 use chacha20poly1305::{ChaCha20Poly1305, Tag};
 use serde::{Deserialize, Serialize};
 
-use crate::WIRE_VERSION;
+use crate::MESSAGE_VERSION;
 use crate::frame::{FrameError, TAG_LEN};
 use crate::hello::Challenge;
 use crate::identity::{DeviceId, Generation};
@@ -93,7 +93,7 @@ impl Envelope {
             bytes.split_first_chunk_mut::<PREFIX_LEN>().ok_or(FrameError::Truncated)?;
         let [first, salt @ .., _, _, _, _, _, _, _, _] = *prefix;
         let number = prefix.last_chunk::<8>().copied().unwrap_or_default();
-        if first >> 4 != WIRE_VERSION {
+        if first >> 4 != MESSAGE_VERSION {
             return Err(FrameError::Version);
         }
         // The seal covers what they mean, and these mean nothing: one message has one form.
@@ -123,7 +123,7 @@ impl Envelope {
 
     fn prefix(&self) -> [u8; PREFIX_LEN] {
         let mut prefix = [0; PREFIX_LEN];
-        let first = (WIRE_VERSION << 4) | (self.generation.number() << 2);
+        let first = (MESSAGE_VERSION << 4) | (self.generation.number() << 2);
         let parts = [first].into_iter().chain(self.salt).chain(self.number.to_le_bytes());
         for (slot, byte) in prefix.iter_mut().zip(parts) {
             *slot = byte;

@@ -1,35 +1,39 @@
 //! The frame: a device's sealed batch. Header, seal, open.
 //!
 //! ```text
-//! | version:4 generation:2 kind:2 | seq (varint) | body, encrypted | tag (16) |
+//! | version:4 generation:2 kind:2 | seq (varint) | of samples: context | body, encrypted | tag (16) |
 //! ```
 //!
 //! ChaCha20-Poly1305 (RFC 8439). Key: per ring and generation; nonce: the sequence number, which a
 //! ring never uses twice. Associated data: device, ring, lane and the header, so that a frame's own
 //! header names none of them and yet a frame opens nowhere else.
+//!
+//! This is how a frame is kept. On its way it may have a [compact] header of three bytes instead.
 
 use chacha20poly1305::aead::{AeadInOut, KeyInit};
 use chacha20poly1305::{ChaCha20Poly1305, Tag};
 
 use crate::WIRE_VERSION;
-use crate::codec::SamplesHeader;
+use crate::codec::{SamplesContext, SamplesHeader};
 use crate::identity::{Counts, DeviceId, FrameTag, Generation, Lane, RingId, Seq};
 use crate::keys::FrameKey;
 use crate::loss::Loss;
 use crate::record;
 use crate::varint;
 
+pub mod compact;
+
 /// Bytes of the authentication tag.
 pub const TAG_LEN: usize = 16;
 /// Most bytes of a header.
-pub const HEADER_LEN_MAX: usize = 1 + varint::LEN_MAX;
+pub const HEADER_LEN_MAX: usize = 1 + varint::LEN_MAX + SamplesContext::LEN_MAX;
 /// The largest frame an agent takes, in bytes. A device may be set lower, never higher.
 pub const FRAME_LEN_MAX: usize = 8192;
 
 /// What a frame's body is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum Kind {
-    /// [`SamplesHeader`] and coded columns.
+    /// How many samples (varint), and coded columns.
     Samples = 0,
     /// [`record::Records`].
     Records = 1,
@@ -59,6 +63,9 @@ pub struct Header {
     pub kind: Kind,
     /// Its number in the ring; never 0.
     pub seq: Seq,
+    /// What its samples are of: in clear, so that a [compact] header can leave most of it out. In a frame of wire version 0 a [`SamplesHeader`] at the front of the
+    /// body says it, and here is nothing.
+    pub samples: Option<SamplesContext>,
 }
 
 /// What a frame is bound to besides its bytes.
@@ -84,7 +91,7 @@ pub enum FrameError {
     /// Another wire version.
     #[error("unknown wire version")]
     Version,
-    /// Sequence number 0 or not in its shortest form.
+    /// Sequence number 0, a number not in its shortest form, or a clock or coding that there is not.
     #[error("malformed header")]
     Malformed,
     /// The tag does not match: wrong key, wrong ring, or changed on the way.
@@ -96,36 +103,62 @@ pub enum FrameError {
 }
 
 impl Header {
+    /// The header of a frame of records, of a loss, or of one that was resealed.
+    pub const fn new(generation: Generation, kind: Kind, seq: Seq) -> Self {
+        Self { generation, kind, seq, samples: None }
+    }
+
+    /// The header of a frame of samples.
+    pub const fn of_samples(generation: Generation, seq: Seq, samples: SamplesContext) -> Self {
+        Self { generation, kind: Kind::Samples, seq, samples: Some(samples) }
+    }
+
     /// Reads the header of a frame; the rest is ciphertext and tag.
     pub fn read(frame: &[u8]) -> Result<(Self, &[u8]), FrameError> {
         if frame.len() > FRAME_LEN_MAX {
             return Err(FrameError::Oversized);
         }
         let (first, rest) = frame.split_first().ok_or(FrameError::Truncated)?;
-        if first >> 4 != WIRE_VERSION {
+        let version = first >> 4;
+        if version > WIRE_VERSION {
             return Err(FrameError::Version);
         }
         let (seq, rest) = varint::read(rest).ok_or(FrameError::Malformed)?;
         if seq == 0 {
             return Err(FrameError::Malformed);
         }
+        let kind = Kind::from_bits(*first);
+        let (samples, rest) = if kind == Kind::Samples && version > 0 {
+            let (samples, rest) = SamplesContext::read(rest).map_err(|_| FrameError::Malformed)?;
+            (Some(samples), rest)
+        } else {
+            (None, rest)
+        };
         if rest.len() < TAG_LEN {
             return Err(FrameError::Truncated);
         }
-        let header = Self {
-            generation: Generation::from_bits(first >> 2),
-            kind: Kind::from_bits(*first),
-            seq: Seq(seq),
-        };
-        Ok((header, rest))
+        let generation = Generation::from_bits(first >> 2);
+        Ok((Self { generation, kind, seq: Seq(seq), samples }, rest))
     }
 
-    fn write(&self) -> ([u8; HEADER_LEN_MAX], usize) {
-        let mut bytes = [0; HEADER_LEN_MAX];
-        let [first, number @ ..] = &mut bytes;
-        *first = (WIRE_VERSION << 4) | (self.generation.number() << 2) | self.kind as u8;
-        let len = 1 + varint::write(self.seq.0, number).unwrap_or_default();
-        (bytes, len)
+    /// As it stands in front of a frame that is kept.
+    pub fn bytes(&self) -> heapless::Vec<u8, HEADER_LEN_MAX> {
+        // Samples without their context are those of wire version 0.
+        let is_old = self.kind == Kind::Samples && self.samples.is_none();
+        let version = if is_old { 0 } else { WIRE_VERSION };
+        let mut bytes = heapless::Vec::new();
+        let mut append = |part: &[u8]| {
+            let fits = bytes.extend_from_slice(part).is_ok();
+            debug_assert!(fits, "a header is bounded");
+        };
+        let mut number = [0; varint::LEN_MAX];
+        append(&[(version << 4) | (self.generation.number() << 2) | self.kind as u8]);
+        let len = varint::write(self.seq.0, &mut number).unwrap_or_default();
+        append(number.get(..len).unwrap_or_default());
+        if let Some(samples) = &self.samples {
+            append(&samples.bytes());
+        }
+        bytes
     }
 
     fn nonce(&self) -> [u8; 12] {
@@ -139,7 +172,7 @@ impl Header {
 
 impl Binding {
     /// Associated data: "f", the length of the device id, the id, ring, lane, header.
-    fn associated(&self, header: &[u8]) -> heapless::Vec<u8, 80> {
+    fn associated(&self, header: &[u8]) -> heapless::Vec<u8, 96> {
         let mut bytes = heapless::Vec::new();
         let device = self.device.as_bytes();
         let len = u8::try_from(device.len()).unwrap_or_default();
@@ -160,19 +193,19 @@ pub fn seal(
     buffer: &mut [u8],
     body: core::ops::Range<usize>,
 ) -> Result<(core::ops::Range<usize>, FrameTag), FrameError> {
-    let (header_bytes, header_len) = header.write();
-    let header_bytes = header_bytes.get(..header_len).ok_or(FrameError::Room)?;
+    let header_bytes = header.bytes();
+    let header_len = header_bytes.len();
     let start = body.start.checked_sub(header_len).ok_or(FrameError::Room)?;
     let end = body.end.checked_add(TAG_LEN).ok_or(FrameError::Room)?;
     let frame = buffer.get_mut(start..end).ok_or(FrameError::Room)?;
     let (head, rest) = frame.split_at_mut_checked(header_len).ok_or(FrameError::Room)?;
     let (text, tag_slot) =
         rest.split_at_mut_checked(body.end - body.start).ok_or(FrameError::Room)?;
-    head.copy_from_slice(header_bytes);
+    head.copy_from_slice(&header_bytes);
     let tag = ChaCha20Poly1305::new(&key.0.into())
         .encrypt_inout_detached(
             &header.nonce().into(),
-            &binding.associated(header_bytes),
+            &binding.associated(&header_bytes),
             text.into(),
         )
         .map_err(|_| FrameError::Oversized)?;
@@ -279,21 +312,32 @@ pub enum Body<'a> {
 pub struct BodyError;
 
 impl<'a> Body<'a> {
-    /// Reads a body; with where it comes from, if it was resealed.
-    pub fn read(kind: Kind, bytes: &'a [u8]) -> Result<(Self, Option<Origin>), BodyError> {
+    /// Reads the body behind a header; with where it comes from, if it was resealed.
+    pub fn read(header: &Header, bytes: &'a [u8]) -> Result<(Self, Option<Origin>), BodyError> {
+        match (header.kind, header.samples) {
+            (Kind::Samples, Some(samples)) => {
+                let (header, columns) = samples.behind(bytes).map_err(|_| BodyError)?;
+                Ok((Self::Samples(header, columns), None))
+            }
+            (Kind::Resealed, _) => {
+                let (origin, inner) = Origin::read(bytes).ok_or(BodyError)?;
+                Ok((Self::within(origin.kind, inner)?, Some(origin)))
+            }
+            (kind, _) => Ok((Self::within(kind, bytes)?, None)),
+        }
+    }
+
+    /// Reads a body that says all of itself.
+    fn within(kind: Kind, bytes: &'a [u8]) -> Result<Self, BodyError> {
         match kind {
             Kind::Samples => {
                 let (header, columns) = SamplesHeader::read(bytes).map_err(|_| BodyError)?;
-                Ok((Self::Samples(header, columns), None))
+                Ok(Self::Samples(header, columns))
             }
-            Kind::Records => Ok((Self::Records(record::Records::new(bytes)), None)),
-            Kind::Loss => {
-                Ok((Self::Loss(postcard::from_bytes(bytes).map_err(|_| BodyError)?), None))
-            }
-            Kind::Resealed => {
-                let (origin, inner) = Origin::read(bytes).ok_or(BodyError)?;
-                Ok((Self::read(origin.kind, inner)?.0, Some(origin)))
-            }
+            Kind::Records => Ok(Self::Records(record::Records::new(bytes))),
+            Kind::Loss => Ok(Self::Loss(postcard::from_bytes(bytes).map_err(|_| BodyError)?)),
+            // A resealed frame is unwrapped before it is resealed again.
+            Kind::Resealed => Err(BodyError),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Golden bytes, both ways: what a message's bytes are, and that they read back as the message.
 //!
-//! Wire version 0 may still change: then `MILEPOST_GOLDEN=write cargo test -p milepost-protocol`
-//! writes the files anew and the diff is reviewed. From version 1 on they are never edited.
+//! Wire version 1 may still change before its first release: then `MILEPOST_GOLDEN=write cargo test -p milepost-protocol`
+//! writes the files anew and the diff is reviewed. After it they are never edited.
 
 use core::fmt::Write as _;
 use std::path::PathBuf;
@@ -10,12 +10,12 @@ use std::vec::Vec;
 
 use crate::ack::{ACK_LEN_MAX, Ack};
 use crate::codec::{
-    CodecError, Coding, Decoder, Encoder, Guess, Hints, SamplesHeader, SignalHint, Timing,
-    table_len,
+    CodecError, Coding, Decoder, Encoder, Guess, Hints, SamplesContext, SamplesHeader, SignalHint,
+    Timing, table_len,
 };
 use crate::downlink::{DOWNLINK_LEN_MAX, Downlink, Envelope, Welcome};
 use crate::event::{Attributes, Event, Level, Log, Value};
-use crate::frame::{self, Binding, Body, HEADER_LEN_MAX, Header, Kind, Origin, TAG_LEN};
+use crate::frame::{self, Binding, Body, HEADER_LEN_MAX, Header, Kind, Origin, TAG_LEN, compact};
 use crate::health::{Boot, Fork, ForkReason, Heartbeat, ResetReason};
 use crate::hello::{Challenge, HELLO_LEN_MAX, Hello, RingState};
 use crate::identity::{Counts, DeviceId, FrameTag, Generation, JournalInstance, Lane, RingId, Seq};
@@ -27,7 +27,7 @@ use crate::signal::{Catalogue, CatalogueError, CatalogueId, Signal, SignalIndex,
 use crate::time::{Clock, DeviceTime};
 
 fn golden(name: &str, bytes: &[u8]) {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden/v0").join(name);
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden/v1").join(name);
     let mut text = String::new();
     for line in bytes.chunks(32) {
         for byte in line {
@@ -47,7 +47,7 @@ fn golden(name: &str, bytes: &[u8]) {
 }
 
 fn read_golden(name: &str) -> Vec<u8> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden/v0").join(name);
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden/v1").join(name);
     let text: String = std::fs::read_to_string(path).unwrap().split_whitespace().collect();
     let byte = |at| u8::from_str_radix(&text[at..at + 2], 16).unwrap();
     (0..text.len()).step_by(2).map(byte).collect()
@@ -122,18 +122,23 @@ fn samples_frame() {
     let count = encoder.count();
     let len = encoder.finish(&mut columns).unwrap();
     let samples_header = SamplesHeader {
-        catalogue: CatalogueId(0x1234_5678),
-        clock: Clock::Reference,
-        coding: Coding::Learning,
-        boot: 3,
+        context: SamplesContext {
+            catalogue: CatalogueId(0x1234_5678),
+            clock: Clock::Reference,
+            coding: Coding::Learning,
+            boot: 3,
+        },
         count,
     };
-    let mut head = [0; SamplesHeader::LEN_MAX];
-    let head_len = samples_header.write(&mut head);
-    let body = [&head[..head_len], &columns[..len]].concat();
-    let header = Header { generation: Generation::FIRST, kind: Kind::Samples, seq: Seq(300) };
-    frame_golden("samples-frame", header, &body);
-    let (Body::Samples(read, columns), None) = Body::read(Kind::Samples, &body).unwrap() else {
+    let body = [&samples_header.count_bytes()[..], &columns[..len]].concat();
+    let header = Header::of_samples(Generation::FIRST, Seq(300), samples_header.context);
+    let mut sealed = frame_golden("samples-frame", header, &body);
+    let context = compact::Context { catalogue: CatalogueId(0x1234_5678), boot: 3 };
+    let message = compact::shorten(&mut sealed, context, Seq(290)).to_vec();
+    golden("samples-frame-compact", &message);
+    let restored = compact::restore(&message, context, Seq(300)).unwrap();
+    assert_eq!(restored.0, header);
+    let (Body::Samples(read, columns), None) = Body::read(&header, &body).unwrap() else {
         panic!("not samples");
     };
     assert_eq!(read, samples_header);
@@ -143,9 +148,12 @@ fn samples_frame() {
     let mut old = read_golden("samples-frame-0.1.0");
     let key = keys::frame_key(&secret(), &device(), &ring(), header.generation);
     let (read, body) = frame::open(&key, &binding(), &mut old).unwrap();
-    assert_eq!(read, header);
-    let (read, columns) = SamplesHeader::read(body).unwrap();
-    assert_eq!(read, SamplesHeader { coding: Coding::Rice, ..samples_header });
+    assert_eq!(read, Header::new(Generation::FIRST, Kind::Samples, Seq(300)));
+    let (Body::Samples(read, columns), None) = Body::read(&read, body).unwrap() else {
+        panic!("not samples");
+    };
+    let context = SamplesContext { coding: Coding::Rice, ..samples_header.context };
+    assert_eq!(read, SamplesHeader { context, ..samples_header });
     let decoder = |columns| Decoder::<64>::behind(&read, Hints::NONE, columns, 3);
     assert_eq!(decoder(columns).size_hint(), (0, Some(samples.len())));
     assert_eq!(decoder(columns).collect::<Result<Vec<_>, _>>().unwrap(), samples);
@@ -197,7 +205,7 @@ fn records_frame() {
     let mut body = [0; 512];
     let end = records.iter().fold(0, |at, record| record.append(&mut body, at).unwrap());
     let body = &body[..end];
-    let header = Header { generation: Generation::FIRST, kind: Kind::Records, seq: Seq(1) };
+    let header = Header::new(Generation::FIRST, Kind::Records, Seq(1));
     frame_golden("records-frame", header, body);
     let back: Result<Vec<_>, _> = Records::new(body).collect();
     assert_eq!(back.unwrap(), records);
@@ -219,10 +227,10 @@ fn loss_frame_and_resealed_frame() {
     };
     let mut bytes = [0; 64];
     let loss_body = postcard::to_slice(&loss, &mut bytes).unwrap().to_vec();
-    let header = Header { generation: Generation::FIRST, kind: Kind::Loss, seq: Seq(41) };
+    let header = Header::new(Generation::FIRST, Kind::Loss, Seq(41));
     frame_golden("loss-frame", header, &loss_body);
     assert!(
-        matches!(Body::read(Kind::Loss, &loss_body), Ok((Body::Loss(read), None)) if read == loss)
+        matches!(Body::read(&header, &loss_body), Ok((Body::Loss(read), None)) if read == loss)
     );
 
     let origin =
@@ -235,9 +243,9 @@ fn loss_frame_and_resealed_frame() {
         .append(&mut record, 0)
         .unwrap();
     body.extend_from_slice(&record[..end]);
-    let header = Header { generation: Generation::FIRST, kind: Kind::Resealed, seq: Seq(2) };
+    let header = Header::new(Generation::FIRST, Kind::Resealed, Seq(2));
     frame_golden("resealed-frame", header, &body);
-    let (read, from) = Body::read(Kind::Resealed, &body).unwrap();
+    let (read, from) = Body::read(&header, &body).unwrap();
     assert_eq!(from, Some(origin));
     assert_eq!(read.counts(), counts(0, 1));
 }
@@ -388,7 +396,7 @@ fn catalogue_record() {
 
 #[test]
 fn a_frame_opens_nowhere_else() {
-    let header = Header { generation: Generation::FIRST, kind: Kind::Records, seq: Seq(5) };
+    let header = Header::new(Generation::FIRST, Kind::Records, Seq(5));
     let sealed = frame_golden("empty-frame", header, &[]);
     let key = keys::frame_key(&secret(), &device(), &ring(), Generation::FIRST);
     let others = [

@@ -10,7 +10,7 @@ use chacha20poly1305::aead::{AeadInOut, KeyInit};
 use chacha20poly1305::{ChaCha20Poly1305, Tag};
 use serde::{Deserialize, Serialize};
 
-use crate::WIRE_VERSION;
+use crate::MESSAGE_VERSION;
 use crate::frame::{FrameError, TAG_LEN};
 use crate::identity::{Counts, DeviceId, Generation, JournalInstance, Lane, RingId, Seq};
 use crate::keys::HelloKey;
@@ -76,7 +76,7 @@ impl Hello {
         nonce: [u8; 12],
         into: &mut [u8],
     ) -> Result<usize, FrameError> {
-        let first = (WIRE_VERSION << 4) | (generation.number() << 2);
+        let first = (MESSAGE_VERSION << 4) | (generation.number() << 2);
         let (prefix, rest) = into.split_at_mut_checked(PREFIX_LEN).ok_or(FrameError::Room)?;
         for (slot, byte) in prefix.iter_mut().zip([first].into_iter().chain(nonce)) {
             *slot = byte;
@@ -94,7 +94,7 @@ impl Hello {
     /// The generation a hello claims, before it is opened.
     pub fn generation(bytes: &[u8]) -> Result<Generation, FrameError> {
         let first = bytes.first().ok_or(FrameError::Truncated)?;
-        if first >> 4 != WIRE_VERSION {
+        if first >> 4 != MESSAGE_VERSION {
             return Err(FrameError::Version);
         }
         Ok(Generation::from_bits(first >> 2))

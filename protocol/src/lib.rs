@@ -4,7 +4,6 @@
 //! it is, how a batch of samples becomes bytes, how the bytes are sealed, and how the other side
 //! says that it holds them. `docs/wire.md` is the same in words; `golden/` holds the bytes.
 //!
-//! Wire version 0: free to change until the codec is settled.
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::std_instead_of_core, clippy::alloc_instead_of_core))]
@@ -41,5 +40,9 @@ pub use sample::Sample;
 pub use signal::{Catalogue, CatalogueId, Signal, SignalIndex, Step};
 pub use time::{Clock, DeviceTime};
 
-/// The wire version this crate speaks: the top four bits of every message's first byte.
-pub const WIRE_VERSION: u8 = 0;
+/// The wire version this crate speaks. Frames have it in the top four bits of their first byte; those
+/// of version 0 are read on.
+pub const WIRE_VERSION: u8 = 1;
+
+/// In the same place, the version of all other messages: nothing of them changed since version 0.
+const MESSAGE_VERSION: u8 = 0;

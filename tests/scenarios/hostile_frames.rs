@@ -64,7 +64,7 @@ impl Device {
         let end = Record::Log(log).append(&mut buffer, HEADER_LEN_MAX).unwrap();
         let binding = Binding { device: self.id, ring: self.ring, lane: Lane::Bulk };
         let key = frame_key(&self.secret, &self.id, &self.ring, Generation::FIRST);
-        let header = Header { generation: Generation::FIRST, kind: Kind::Records, seq: Seq(seq) };
+        let header = Header::new(Generation::FIRST, Kind::Records, Seq(seq));
         assert!(end + TAG_LEN <= buffer.len());
         let (range, _) =
             frame::seal(&key, &binding, &header, &mut buffer, HEADER_LEN_MAX..end).unwrap();

@@ -11,7 +11,7 @@ import sys
 
 import codec
 
-GOLDEN = pathlib.Path(__file__).parents[2] / "protocol/golden/v0"
+GOLDEN = pathlib.Path(__file__).parents[2] / "protocol/golden/v1"
 GUESSES = ["last", "linear", "half", "mean", "related"]
 
 

@@ -12,12 +12,12 @@ import sys
 import codec
 import wire
 
-GOLDEN = pathlib.Path(__file__).parents[2] / "protocol/golden/v0"
+GOLDEN = pathlib.Path(__file__).parents[2] / "protocol/golden/v1"
 
 
 def main(path):
     usual = bytes.fromhex((GOLDEN / "usual").read_text())
-    frames = 0
+    frames = compact = 0
     for line in open(path, encoding="utf-8"):
         said = json.loads(line)
         secret, ring, sealed = (bytes.fromhex(said[name]) for name in ("secret", "ring", "frame"))
@@ -29,6 +29,12 @@ def main(path):
         got = wire.frame(secret, device, ring, lane, sealed, decoder)
         if got != said["said"]:
             sys.exit(f"frame {frames}: {got}, not {said['said']}")
+        if "compact" in said:
+            short = said["compact"]
+            message = bytes.fromhex(short["message"])
+            if wire.restored(message, short["catalogue"], short["boot"], short["expected"]) != sealed:
+                sys.exit(f"frame {frames} is another after its compact header")
+            compact += 1
         bent = bytearray(sealed)
         bent[frames % len(sealed)] ^= 1 << frames % 8
         try:
@@ -36,7 +42,7 @@ def main(path):
             sys.exit(f"frame {frames} opens with byte {frames % len(sealed)} changed")
         except wire.Wrong:
             frames += 1
-    print(json.dumps({"frames": frames}))
+    print(json.dumps({"frames": frames, "compact": compact}))
 
 
 if __name__ == "__main__":

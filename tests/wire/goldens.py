@@ -8,7 +8,7 @@ import sys
 import codec
 import wire
 
-GOLDEN = pathlib.Path(__file__).parents[2] / "protocol/golden/v0"
+GOLDEN = pathlib.Path(__file__).parents[2] / "protocol/golden/v1"
 SECRET = bytes(range(32))
 DEVICE = b"taxi-abboip"
 BULK = 1
@@ -77,6 +77,8 @@ def messages():
     first = {"generation": 0, "seq": 300}
     samples = {"catalogue": 0x12345678, "clock": "reference", "boot": 3, "samples": drive()}
     yield "samples-frame", frame("samples-frame"), {**first, "samples": samples}
+    kept = wire.restored(golden("samples-frame-compact"), 0x12345678, 3, 291)
+    yield "samples-frame-compact", kept, golden("samples-frame")
     yield "empty-frame", frame("empty-frame"), {"generation": 0, "seq": 5, "records": []}
     yield "records-frame", frame("records-frame"), {"generation": 0, "seq": 1, "records": said_of_records()}
     through = {"samples": 20000, "events": 3}

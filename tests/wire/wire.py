@@ -9,7 +9,8 @@ import struct
 
 import codec
 
-VERSION = 0
+VERSION = 1
+MESSAGES = 0  # The version of all that is no frame.
 TAG = 16
 CLOCKS = ["uptime", "rtc", "agent", "reference"]
 LANES = ["critical", "bulk", "latest"]
@@ -87,6 +88,12 @@ def unsealed(key, nonce, associated, sealed):
 # postcard
 
 
+def varint(number):
+    """Seven bits a byte, low bits first."""
+    more = number >> 7
+    return bytes([number & 0x7F | 0x80]) + varint(more) if more else bytes([number])
+
+
 class Bytes:
     """Reads from the front."""
 
@@ -114,6 +121,8 @@ class Bytes:
         while True:
             byte = self.byte()
             number |= (byte & 0x7F) << shift
+            if number >> 64:
+                raise Wrong("a number of more than 64 bits")
             shift += 7
             if byte < 0x80:
                 return number
@@ -240,26 +249,32 @@ def loss(data):
 
 
 def head(first):
-    if first >> 4 != VERSION:
+    if first >> 4 != MESSAGES:
         raise Wrong("another version")
     return first >> 2 & 3
 
 
-def samples(body, decoder):
-    """`decoder` makes one of the catalogue's id and of whether the odds are still."""
-    data = Bytes(body)
+def context(data):
+    """What samples are of: catalogue, clock, coding, boot."""
     catalogue, said = int.from_bytes(data.raw(4), "big"), data.byte()
-    coding, clock = said >> 6, CLOCKS[said & 0x3F]
-    if coding not in (1, 2):
-        raise Wrong("another coding")
-    boot, count = data.number(), data.number()
+    coding, clock = said >> 6, said & 0x3F
+    if coding not in (1, 2) or clock >= len(CLOCKS):
+        raise Wrong("another coding or clock")
+    return catalogue, CLOCKS[clock], coding, data.number()
+
+
+def samples(of, data, decoder):
+    """`decoder` makes one of the catalogue's id and of whether the odds are still."""
+    catalogue, clock, coding, boot = of
+    count = data.number()
     batch = decoder(catalogue, coding == 2).batch(data.rest(), count)
     return {"catalogue": catalogue, "clock": clock, "boot": boot, "samples": [list(sample) for sample in batch]}
 
 
-def body(kind, text, decoder):
+def body(kind, text, decoder, of=None):
     if kind == 0:
-        return {"samples": samples(text, decoder)}
+        data = Bytes(text)
+        return {"samples": samples(of or context(data), data, decoder)}
     if kind == 1:
         return {"records": records(text)}
     if kind == 2:
@@ -273,12 +288,29 @@ def frame(secret, device, ring, lane, sealed, decoder):
     """What a frame says."""
     data = Bytes(sealed)
     first = data.byte()
-    generation, seq = head(first), data.number()
+    if first >> 4 > VERSION:
+        raise Wrong("another version")
+    kind, generation, seq = first & 3, first >> 2 & 3, data.number()
+    of = context(data) if kind == 0 and first >> 4 == 1 else None
     header = sealed[: data.at]
     associated = b"f" + bytes([len(device)]) + device + ring + bytes([lane]) + header
     opens = key(secret, b"frame", device, ring, bytes([generation]))
     text = unsealed(opens, struct.pack("<QI", seq, 0), associated, data.rest())
-    return {"generation": generation, "seq": seq, **body(first & 3, text, decoder)}
+    return {"generation": generation, "seq": seq, **body(kind, text, decoder, of)}
+
+
+def restored(message, catalogue, boot, expected):
+    """A frame as it is kept, of one with a compact header behind a hello of this catalogue and boot."""
+    data = Bytes(message)
+    first, second, low = data.byte(), data.byte(), data.byte()
+    if first >> 4 != 8 | VERSION or first & 3 != 0:
+        raise Wrong("no compact header")
+    low |= (second & 15) << 8
+    near = expected - (expected - low) % 4096
+    seq = min((number for number in (near, near + 4096) if number > 0), key=lambda number: abs(number - expected))
+    clock_and_coding = second >> 6 | (second >> 4 & 3) << 6
+    of = catalogue.to_bytes(4, "big") + bytes([clock_and_coding]) + varint(boot)
+    return bytes([first & 0x7F]) + varint(seq) + of + data.rest()
 
 
 # Other messages

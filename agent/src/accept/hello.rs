@@ -1,5 +1,6 @@
 //! Hellos: which rings a connection sends, and what of them is gone.
 
+use protocol::frame::compact::Context;
 use protocol::hello::{Hello, RingState};
 use protocol::keys::{ack_key, hello_key};
 use protocol::loss::LossReason;
@@ -47,6 +48,7 @@ impl Acceptor {
         }
         let Some(session) = self.sessions.get_mut(&id) else { return Ok(()) };
         session.generation = generation;
+        session.context = Some(Context { catalogue: hello.catalogue, boot: hello.time.boot });
         for ring in &hello.rings {
             let key = ack_key(&secret, &device, &ring.ring, generation);
             let index = ring.lane.index();

@@ -2,6 +2,7 @@
 
 use protocol::ack::{ACK_LEN_MAX, Ack};
 use protocol::downlink::{DOWNLINK_LEN_MAX, Downlink, Envelope, Welcome};
+use protocol::frame::compact::Context;
 use protocol::hello::Challenge;
 use protocol::keys::AckKey;
 use protocol::topic::Channel;
@@ -17,6 +18,8 @@ pub(super) struct Session {
     pub out: Replies,
     pub lanes: [Option<LaneSession>; 3],
     pub generation: Generation,
+    /// What the latest hello said of the samples behind it.
+    pub context: Option<Context>,
     pub pubacks: Vec<u16>,
     /// A hello to be answered.
     pub hello: Option<HelloAnswer>,

@@ -146,13 +146,16 @@ impl Bench {
     }
 
     fn seal(&self, kind: Kind, seq: u64, body: &[u8]) -> Vec<u8> {
+        self.seal_as(&Header::new(Generation::FIRST, kind, Seq(seq)), body)
+    }
+
+    fn seal_as(&self, header: &Header, body: &[u8]) -> Vec<u8> {
         let mut buffer = vec![0; HEADER_LEN_MAX + body.len() + TAG_LEN];
         let at = HEADER_LEN_MAX..HEADER_LEN_MAX + body.len();
         buffer[at.clone()].copy_from_slice(body);
         let binding = Binding { device: self.device, ring: self.ring, lane: self.lane };
         let key = frame_key(&self.secret, &self.device, &self.ring, Generation::FIRST);
-        let header = Header { generation: Generation::FIRST, kind, seq: Seq(seq) };
-        let (range, _) = frame::seal(&key, &binding, &header, &mut buffer, at).unwrap();
+        let (range, _) = frame::seal(&key, &binding, header, &mut buffer, at).unwrap();
         buffer[range].to_vec()
     }
 
@@ -188,11 +191,20 @@ impl Bench {
 
     /// What the journal holds of the bulk lane: kind, seq, what it adds.
     fn journaled(&mut self) -> Vec<(EntryKind, u64, u64)> {
+        self.entries(|entry| (entry.kind, entry.seq.0, entry.adds.events))
+    }
+
+    /// The frames that it holds.
+    fn payloads(&mut self) -> Vec<Vec<u8>> {
+        self.entries(|entry| entry.payload.to_vec())
+    }
+
+    fn entries<T>(&mut self, of: impl Fn(&Entry<'_>) -> T) -> Vec<T> {
         let mut reader = self.acceptor.journal.tail().reader(Lane::Bulk, Position(0));
         let mut entries = Vec::new();
         while let Some(item) = reader.next().unwrap() {
             if let Item::Entry { entry, .. } = item {
-                entries.push((entry.kind, entry.seq.0, entry.adds.events));
+                entries.push(of(&entry));
             }
         }
         entries

@@ -9,6 +9,7 @@ use protocol::topic::{Channel, Topic};
 use protocol::{DeviceId, Lane};
 use sha2::Sha512;
 
+use crate::intake::listen::TOPIC_ALIAS_MAXIMUM;
 use crate::registry::Entropy;
 
 /// Rounds of PBKDF2, as `mosquitto_passwd` does it. Ours hash 128 random bits: no number of rounds
@@ -90,7 +91,7 @@ impl Mosquitto {
                  \n\
                  listener {} {}\n\
                  max_connections {}\n\
-                 max_topic_alias 0\n\
+                 max_topic_alias {TOPIC_ALIAS_MAXIMUM}\n\
                  # A client is who it logged in as, whatever it calls itself.\n\
                  use_username_as_clientid true",
                 self.listen.port(),

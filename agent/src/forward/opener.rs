@@ -95,7 +95,7 @@ mod tests {
         let secret = add(&registry);
         let binding = Binding { device: device(), ring: RING, lane: Lane::Bulk };
         let key = keys::frame_key(&secret, &device(), &RING, Generation::FIRST);
-        let header = Header { generation: Generation::FIRST, kind: Kind::Records, seq: Seq(3) };
+        let header = Header::new(Generation::FIRST, Kind::Records, Seq(3));
         let mut buffer = [5; HEADER_LEN_MAX + 4 + TAG_LEN];
         let body = HEADER_LEN_MAX..HEADER_LEN_MAX + 4;
         let (at, _) = frame::seal(&key, &binding, &header, &mut buffer, body).unwrap();

@@ -46,7 +46,7 @@ mod tests;
 pub use connection::OUTBOUND_MESSAGES_MAX;
 pub use gauges::{ListenGauges, ListenHealth};
 pub use reason::{End, Refusal, TlsRefusal};
-pub use session::{PACKET_LEN_MAX, RECEIVE_MAXIMUM};
+pub use session::{PACKET_LEN_MAX, RECEIVE_MAXIMUM, TOPIC_ALIAS_MAXIMUM};
 
 use connection::{Connection, Hub, attend};
 use descriptors::Bounds;

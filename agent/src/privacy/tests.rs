@@ -50,10 +50,12 @@ fn columns(samples: &[(i64, u8, i64)]) -> (SamplesHeader, Vec<u8>) {
         encoder.push(&mut buffer, sample).unwrap();
     }
     let header = SamplesHeader {
-        catalogue: CatalogueId(1),
-        clock: Clock::Reference,
-        coding: protocol::codec::Coding::Learning,
-        boot: 3,
+        context: SamplesContext {
+            catalogue: CatalogueId(1),
+            clock: Clock::Reference,
+            coding: protocol::codec::Coding::Learning,
+            boot: 3,
+        },
         count: encoder.count(),
     };
     let len = encoder.finish(&mut buffer).unwrap();

@@ -13,7 +13,7 @@ use protocol::frame::{self, Binding, HEADER_LEN_MAX, Header, Kind, TAG_LEN};
 use protocol::hello::RingState;
 use protocol::keys::{self, AckKey, FrameKey};
 use protocol::loss::LossReason;
-use protocol::{Counts, DeviceId, DeviceTime, Generation, Lane, Loss, Secret, Seq, varint};
+use protocol::{Counts, DeviceId, DeviceTime, Generation, Lane, Loss, Secret, Seq};
 
 use crate::batch::Closed;
 use crate::ring::{Cause, Gone, Lost, Ring, RingError};
@@ -349,7 +349,8 @@ impl Store {
         let said = postcard::to_slice(&loss, room.unwrap_or_default());
         let len = said.map_err(|_| RingError::TooLarge)?.len();
         let body = HEADER_LEN_MAX..HEADER_LEN_MAX.saturating_add(len);
-        self.put(flash, Kind::Loss, &mut buffer, &Closed { counts: Counts::ZERO, body })
+        let closed = Closed { counts: Counts::ZERO, body, samples: None };
+        self.put(flash, Kind::Loss, &mut buffer, &closed)
     }
 
     fn put<F: NorFlash>(
@@ -359,7 +360,7 @@ impl Store {
         buffer: &mut [u8],
         closed: &Closed,
     ) -> Result<Seq, RingError<F::Error>> {
-        let len = self.sealed_len(closed);
+        let len = self.sealed_len(kind, closed);
         let reserved = self.ring.reserve(flash, len, closed.counts)?;
         let seq = reserved.seq();
         let frame = self.seal(kind, seq, buffer, closed).ok_or(RingError::TooLarge)?;
@@ -376,7 +377,7 @@ impl Store {
         buffer: &'b mut [u8],
         closed: &Closed,
     ) -> Option<&'b [u8]> {
-        let header = Header { generation: self.generation, kind, seq };
+        let header = self.header(kind, seq, closed);
         let body = closed.body.clone();
         let sealed = frame::seal(&self.frame_key, &self.binding(), &header, buffer, body);
         let (at, _) = sealed.ok()?;
@@ -384,11 +385,14 @@ impl Store {
     }
 
     /// How long a body becomes as the ring's next frame.
-    pub fn sealed_len(&self, closed: &Closed) -> usize {
-        let mut number = [0; varint::LEN_MAX];
-        let number_len = varint::write(self.ring.next().0, &mut number).unwrap_or_default();
+    pub fn sealed_len(&self, kind: Kind, closed: &Closed) -> usize {
         let body_len = closed.body.end.saturating_sub(closed.body.start);
-        body_len.saturating_add(1).saturating_add(number_len).saturating_add(TAG_LEN)
+        let header = self.header(kind, self.ring.next(), closed).bytes();
+        body_len.saturating_add(header.len()).saturating_add(TAG_LEN)
+    }
+
+    const fn header(&self, kind: Kind, seq: Seq, closed: &Closed) -> Header {
+        Header { generation: self.generation, kind, seq, samples: closed.samples }
     }
 
     fn binding(&self) -> Binding {

@@ -129,6 +129,21 @@ fn power_cuts_at_any_point_cost_no_more_than_what_was_open() {
 }
 
 #[test]
+fn what_the_hello_said_is_not_said_again_with_each_frame() {
+    let mut world = World::new(5);
+    world.offline = true;
+    run_for(&mut world, 700);
+    world.restart();
+    assert!(world.app.outstanding(Lane::Bulk) > 0);
+    world.settle();
+    assert_eq!(world.agent.compact_frames, 0, "what an earlier boot took says all of it");
+    run_for(&mut world, 60);
+    world.settle();
+    let sent = world.agent.compact_frames;
+    assert!(sent > 0 && !world.agent.held(Lane::Bulk).samples.is_empty(), "{sent} frames");
+}
+
+#[test]
 fn a_full_ring_drops_the_oldest_and_says_so() {
     let mut world = World::new(7);
     world.offline = true;

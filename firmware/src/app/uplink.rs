@@ -4,7 +4,7 @@
 use embedded_storage::nor_flash::NorFlash;
 use protocol::ack::Ack;
 use protocol::downlink::{Downlink, Envelope, Welcome};
-use protocol::frame::{self, Binding, FrameError, HEADER_LEN_MAX, Kind, Origin};
+use protocol::frame::{self, Binding, FrameError, HEADER_LEN_MAX, Kind, Origin, compact};
 use protocol::health::{Fork, ForkReason};
 use protocol::hello::{Challenge, Hello};
 use protocol::loss::LossReason;
@@ -193,8 +193,11 @@ impl<const SIGNALS: usize, const FRAME: usize> App<'_, SIGNALS, FRAME> {
         };
         match store.ring.read(ports.flash, seq, &mut self.scratch) {
             Ok(frame) => {
-                let bytes = self.scratch.get(..frame.len).unwrap_or_default();
-                if ports.link.publish(Channel::Frames(lane), bytes).is_err() {
+                let frame = self.scratch.get_mut(..frame.len).unwrap_or_default();
+                let boot = self.system.state().boot;
+                let said = compact::Context { catalogue: self.catalogue_id, boot };
+                let message = compact::shorten(frame, said, self.session.acked(lane));
+                if ports.link.publish(Channel::Frames(lane), message).is_err() {
                     return Done::Blocked;
                 }
                 self.counters.sent_frames = self.counters.sent_frames.saturating_add(1);
@@ -347,8 +350,8 @@ fn copy<F: NorFlash>(
         }
         return leave(store, flash, &old.gone, time);
     };
-    let closed = Closed { counts: old.adds, body };
-    let len = store.sealed_len(&closed);
+    let closed = Closed { counts: old.adds, body, samples: None };
+    let len = store.sealed_len(kind, &closed);
     let reserved = store.ring.reserve_copy(flash, old, len)?;
     let sealed = store.seal(kind, reserved.seq(), scratch, &closed).ok_or(RingError::TooLarge)?;
     store.ring.write(flash, reserved, sealed).map(|_| ())
@@ -377,15 +380,17 @@ fn unwrap(
             Origin { ring: from.ring, tag: old.tag, seq: old.seq, kind }.write(&mut origin)
         }
     };
+    // What stood in clear in its header stands in its body from now on.
+    let context = header.samples.map(|samples| samples.bytes()).unwrap_or_default();
     let start = HEADER_LEN_MAX;
-    let content_at = start + origin_len;
+    let content_at = start + origin_len + context.len();
     let end = content_at.checked_add(body_len).ok_or(FrameError::Room)?;
     if end > scratch.len() {
         return Err(FrameError::Room);
     }
     scratch.copy_within(body_at..body_at + body_len, content_at);
     let slots = scratch.iter_mut().skip(start);
-    for (slot, byte) in slots.zip(origin.into_iter().take(origin_len)) {
+    for (slot, byte) in slots.zip(origin.into_iter().take(origin_len).chain(context)) {
         *slot = byte;
     }
     Ok(Some((Kind::Resealed, start..end)))

@@ -88,13 +88,22 @@ pub fn subscribe(into: &mut [u8], packet_id: u16, topics: &[&str]) -> Option<usi
     })
 }
 
-/// PUBLISH (3.3) at QoS 1.
-pub fn publish(into: &mut [u8], packet_id: u16, topic: &str, payload: &[u8]) -> Option<usize> {
-    let body_len = 2 + topic.len() + 3 + payload.len();
+/// PUBLISH (3.3) at QoS 1; with an alias of the topic (3.3.2.3.4), or 0 for none. An empty topic is
+/// what the alias stands for since it was sent with one.
+pub fn publish(
+    into: &mut [u8],
+    packet_id: u16,
+    topic: &str,
+    alias: u16,
+    payload: &[u8],
+) -> Option<usize> {
+    let [high, low] = alias.to_be_bytes();
+    let properties: &[u8] = if alias == 0 { &[0] } else { &[3, 0x23, high, low] };
+    let body_len = 2 + topic.len() + 2 + properties.len() + payload.len();
     write(into, 0x32, body_len, |writer| {
         writer.field(topic.as_bytes());
         writer.bytes(&packet_id.to_be_bytes());
-        writer.bytes(&[0]);
+        writer.bytes(properties);
         writer.bytes(payload);
     })
 }
@@ -115,6 +124,8 @@ pub enum Packet<'a> {
         packet_len_max: u32,
         /// The keep alive it wants instead, in seconds.
         keep_alive_s: Option<u16>,
+        /// The highest topic alias it takes; 0 for none.
+        alias_max: u16,
     },
     /// Answer to SUBSCRIBE.
     SubAck {
@@ -201,18 +212,21 @@ fn conn_ack(body: &[u8]) -> Option<Packet<'_>> {
     let ([_, reason], rest) = body.split_first_chunk::<2>()?;
     let (mut properties, _) = properties(rest)?;
     let (mut receive_max, mut packet_len_max, mut keep_alive_s) = (u16::MAX, u32::MAX, None);
+    let mut alias_max = 0;
     while let Some((id, rest)) = properties.split_first() {
         let value_len = property_len(*id, rest)?;
         let (value, rest) = rest.split_at_checked(value_len)?;
         match id {
             0x13 => keep_alive_s = Some(u16::from_be_bytes(value.try_into().ok()?)),
             0x21 => receive_max = u16::from_be_bytes(value.try_into().ok()?),
+            0x22 => alias_max = u16::from_be_bytes(value.try_into().ok()?),
             0x27 => packet_len_max = u32::from_be_bytes(value.try_into().ok()?),
             _ => {}
         }
         properties = rest;
     }
-    Some(Packet::ConnAck { reason: *reason, receive_max, packet_len_max, keep_alive_s })
+    let reason = *reason;
+    Some(Packet::ConnAck { reason, receive_max, packet_len_max, keep_alive_s, alias_max })
 }
 
 /// The properties (2.2.2) and what is behind them.

@@ -81,6 +81,37 @@ fn publishes_a_few_at_once_and_counts_their_acknowledgements() {
 }
 
 #[test]
+fn a_topic_is_said_once_in_a_connection_if_the_server_takes_aliases() {
+    let up = |alias_max| {
+        let mut client = client();
+        client.connect(0);
+        client.opened(0);
+        drain(&mut client);
+        feed(&mut client, &[0x20, 6, 0, 0, 3, 0x22, 0, alias_max]);
+        assert_eq!(event(&mut client, 0), None);
+        drain(&mut client);
+        feed(&mut client, SUBACK);
+        assert_eq!(event(&mut client, 0), Some(LinkEvent::Up));
+        client
+    };
+    let (bulk, hello) = (Channel::Frames(Lane::Bulk), Channel::Hello);
+    let mut client = up(3);
+    for channel in [bulk, hello, bulk, hello] {
+        client.publish(channel, b"hi").unwrap();
+    }
+    let mut expected = b"\x32\x16\x00\x0cm0/truck-1/b\x00\x02\x03\x23\x00\x02hi".to_vec();
+    // The hello's would be 4.
+    expected.extend(b"\x32\x13\x00\x0cm0/truck-1/h\x00\x03\x00hi");
+    expected.extend(b"\x32\x0a\x00\x00\x00\x04\x03\x23\x00\x02hi");
+    expected.extend(b"\x32\x13\x00\x0cm0/truck-1/h\x00\x05\x00hi");
+    assert_eq!(drain(&mut client), expected);
+    // A new connection knows none of the old one's.
+    let mut client = up(4);
+    client.publish(bulk, b"hi").unwrap();
+    assert!(drain(&mut client).starts_with(b"\x32\x16\x00\x0cm0/truck-1/b"));
+}
+
+#[test]
 fn the_server_may_ask_for_fewer_at_once() {
     let mut client = client();
     client.connect(0);

@@ -7,46 +7,49 @@ use protocol::record::{Record, Records};
 use protocol::{Generation, Seq};
 
 use super::codec;
-use super::world::{Sealed, WORLD, binding, loss, origin, records_body, samples_body};
+use super::world::{
+    CONTEXT, Sealed, WORLD, binding, loss, origin, records_body, samples_body, whole_samples_body,
+};
 use crate::bound::bounded;
+
+/// The most samples that are decoded of a body.
+const COUNT_MAX: u16 = 256;
 
 /// A kind, and a body: sealed, opened, and read as the agent does.
 pub fn run(bytes: &[u8]) {
     let Some((kind, body)) = bytes.split_first() else { return };
     let kinds = [Kind::Samples, Kind::Records, Kind::Loss, Kind::Resealed];
-    let header = Header {
-        generation: Generation::FIRST,
-        kind: kinds[usize::from(*kind & 3)],
-        seq: Seq(u64::from(*kind >> 2) + 1),
+    let seq = Seq(u64::from(*kind >> 3) + 1);
+    let header = match kinds[usize::from(*kind & 3)] {
+        Kind::Samples if kind & 4 == 0 => Header::of_samples(Generation::FIRST, seq, CONTEXT),
+        kind => Header::new(Generation::FIRST, kind, seq),
     };
     let Some(mut sealed) = Sealed::new(&header, body) else { return };
     let (opened, text) =
         bounded(0, || frame::open(&WORLD.frame_key, &binding(), sealed.bytes())).unwrap();
     assert_eq!((opened, &*text), (header, body));
-    read(header.kind, text);
+    read(&header, text);
 }
 
-fn read(kind: Kind, text: &[u8]) {
-    let Ok((body, origin)) = bounded(0, || Body::read(kind, text)) else { return };
+fn read(head: &Header, text: &[u8]) {
+    let Ok((body, origin)) = bounded(0, || Body::read(head, text)) else { return };
     if let Some(origin) = origin {
         let mut again = [0; Origin::LEN_MAX];
         let len = origin.write(&mut again);
-        assert_eq!(again[..len], text[..len], "two forms of one origin");
+        assert_eq!(again[..], text[..len], "two forms of one origin");
     }
     let counts = bounded(0, || body.counts());
     match body {
         Body::Samples(header, columns) => {
-            let mut again = [0; SamplesHeader::LEN_MAX];
-            let len = header.write(&mut again);
-            assert!(text[..text.len() - columns.len()].ends_with(&again[..len]));
+            let (whole, count) = (header.bytes(), header.count_bytes());
+            let again = if head.samples.is_some() { &count[..] } else { &whole };
+            assert!(text[..text.len() - columns.len()].ends_with(again));
             assert_eq!(counts, Counts { samples: u64::from(header.count), events: 0 });
-            let signals = u8::try_from(header.catalogue.0 & 63).unwrap_or_default() + 1;
-            bounded(0, || {
-                codec::decode(
-                    Decoder::<64>::behind(&header, Hints::NONE, columns, signals),
-                    signals,
-                );
-            });
+            let signals = u8::try_from(header.context.catalogue.0 & 63).unwrap_or_default() + 1;
+            // Any columns decode to as many samples as are claimed: few say as much.
+            let header = SamplesHeader { count: header.count.min(COUNT_MAX), ..header };
+            let decoder = Decoder::<64>::behind(&header, Hints::NONE, columns, signals);
+            bounded(0, || codec::decode(decoder, signals));
         }
         Body::Records(records) => each(records, counts),
         Body::Loss(loss) => {
@@ -89,9 +92,10 @@ pub fn seeds() -> Vec<Vec<u8>> {
         |kind: Kind, body: &[u8]| of(Kind::Resealed, &[&origin(kind)[..], body].concat());
     vec![
         of(Kind::Samples, &samples_body()),
+        [&[4][..], &whole_samples_body()].concat(),
         of(Kind::Records, &records_body()),
         of(Kind::Loss, &loss),
-        resealed(Kind::Samples, &samples_body()),
+        resealed(Kind::Samples, &whole_samples_body()),
         resealed(Kind::Records, &records_body()),
         resealed(Kind::Loss, &loss),
     ]

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use protocol::codec::{Encoder, Hints, SAMPLE_BYTES_MAX, SamplesHeader};
+use protocol::codec::{Encoder, Hints, SAMPLE_BYTES_MAX, SamplesContext, SamplesHeader};
 use protocol::event::{Attributes, Event, Level, Log, Value};
 use protocol::frame::{self, Binding, FRAME_LEN_MAX, HEADER_LEN_MAX, Header, Origin, TAG_LEN};
 use protocol::health::{Boot, Fork, ForkReason, Heartbeat, ResetReason};
@@ -96,19 +96,24 @@ pub fn columns(samples: &[Sample]) -> Vec<u8> {
     into
 }
 
-/// A body of samples.
+/// What its samples are of.
+pub const CONTEXT: SamplesContext = SamplesContext {
+    catalogue: CatalogueId(0x1234_5678),
+    clock: Clock::Reference,
+    coding: protocol::codec::Coding::Learning,
+    boot: 3,
+};
+
+/// A body of samples, behind a header that says what they are of.
 pub fn samples_body() -> Vec<u8> {
     let samples = samples();
-    let header = SamplesHeader {
-        catalogue: CatalogueId(0x1234_5678),
-        clock: Clock::Reference,
-        coding: protocol::codec::Coding::Learning,
-        boot: 3,
-        count: u16::try_from(samples.len()).unwrap(),
-    };
-    let mut head = [0; SamplesHeader::LEN_MAX];
-    let len = header.write(&mut head);
-    [&head[..len], &columns(&samples)].concat()
+    let header = SamplesHeader { context: CONTEXT, count: u16::try_from(samples.len()).unwrap() };
+    [&header.count_bytes()[..], &columns(&samples)].concat()
+}
+
+/// One that says all of itself.
+pub fn whole_samples_body() -> Vec<u8> {
+    [&CONTEXT.bytes()[..], &samples_body()].concat()
 }
 
 /// A record of each kind.

@@ -142,7 +142,7 @@ impl<'a, const N: usize> Decoder<'a, N> {
         signals: u8,
     ) -> Self {
         let count = header.count;
-        match header.coding {
+        match header.context.coding {
             Coding::Rice => Self(Inner::Rice(RiceDecoder::new(columns, count, signals))),
             Coding::Learning => Self::new(hints, columns, count, signals),
             Coding::Still => Self(Inner::Still(RangeDecoder::new(hints, columns, count, signals))),

@@ -34,11 +34,11 @@ use crate::varint;
 /// The most bytes one pushed sample can add to the encoded batch.
 pub const SAMPLE_BYTES_MAX: usize = 88;
 
-/// Stands at the front of a body of samples, before the coded columns.
+/// What a batch of samples is of.
 ///
-/// Layout: catalogue id (4 bytes, big endian), clock and coding (1), boot (varint), count (varint).
+/// Layout: catalogue id (4 bytes, big endian), clock and coding (1), boot (varint).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct SamplesHeader {
+pub struct SamplesContext {
     /// The catalogue the signals belong to.
     pub catalogue: CatalogueId,
     /// What the ticks count from: the epoch, or the boot.
@@ -47,7 +47,14 @@ pub struct SamplesHeader {
     pub coding: Coding,
     /// The boot in which the samples were taken.
     pub boot: u32,
-    /// How many samples follow, 1 to 65535.
+}
+
+/// What a batch of samples is of, and how many there are: all that stands before the coded columns.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SamplesHeader {
+    /// What they are of.
+    pub context: SamplesContext,
+    /// How many samples follow, 1 to 65535 (varint).
     pub count: u16,
 }
 
@@ -70,42 +77,85 @@ impl Coding {
             .into_iter()
             .find(|coding| *coding as u8 == byte & Self::BITS)
     }
+
+    /// The two in the byte that they share.
+    pub(crate) fn with_clock(byte: u8) -> Option<(Clock, Self)> {
+        Some((Clock::from_number(byte & !Self::BITS)?, Self::from_bits(byte)?))
+    }
+}
+
+impl SamplesContext {
+    /// The most bytes it takes.
+    pub const LEN_MAX: usize = 4 + 1 + 5;
+
+    /// As it stands in a frame.
+    pub fn bytes(&self) -> heapless::Vec<u8, { Self::LEN_MAX }> {
+        let mut number = [0; varint::LEN_MAX];
+        let len = varint::write(u64::from(self.boot), &mut number).unwrap_or_default();
+        let parts = [
+            &self.catalogue.0.to_be_bytes()[..],
+            &[self.clock as u8 | self.coding as u8],
+            number.get(..len).unwrap_or_default(),
+        ];
+        let mut bytes = heapless::Vec::new();
+        for part in parts {
+            let fits = bytes.extend_from_slice(part).is_ok();
+            debug_assert!(fits, "a context is bounded");
+        }
+        bytes
+    }
+
+    /// Reads it; with the rest.
+    pub fn read(from: &[u8]) -> Result<(Self, &[u8]), CodecError> {
+        let (catalogue, rest) = from.split_first_chunk::<4>().ok_or(CodecError::Truncated)?;
+        let (first, rest) = rest.split_first().ok_or(CodecError::Truncated)?;
+        let (clock, coding) = Coding::with_clock(*first).ok_or(CodecError::Malformed)?;
+        let (boot, rest) = varint::read(rest).ok_or(CodecError::Truncated)?;
+        let catalogue = CatalogueId(u32::from_be_bytes(*catalogue));
+        let boot = u32::try_from(boot).map_err(|_| CodecError::Malformed)?;
+        Ok((Self { catalogue, clock, coding, boot }, rest))
+    }
+
+    /// Reads how many samples of it there are; the coded columns follow.
+    pub fn behind(self, body: &[u8]) -> Result<(SamplesHeader, &[u8]), CodecError> {
+        let (count, columns) = varint::read(body).ok_or(CodecError::Truncated)?;
+        let count = u16::try_from(count).map_err(|_| CodecError::Malformed)?;
+        if count == 0 {
+            return Err(CodecError::Malformed);
+        }
+        Ok((SamplesHeader { context: self, count }, columns))
+    }
 }
 
 impl SamplesHeader {
-    /// The most bytes a header takes.
-    pub const LEN_MAX: usize = 4 + 1 + 5 + 3;
+    /// The most bytes of the count.
+    pub const COUNT_LEN_MAX: usize = 3;
+    /// The most bytes of a header.
+    pub const LEN_MAX: usize = SamplesContext::LEN_MAX + Self::COUNT_LEN_MAX;
 
-    /// Writes the header to the front of `into`; its length.
-    pub fn write(&self, into: &mut [u8; Self::LEN_MAX]) -> usize {
-        let fixed: [u8; 4] = self.catalogue.0.to_be_bytes();
-        let coding = self.clock as u8 | self.coding as u8;
-        for (slot, byte) in into.iter_mut().zip(fixed.into_iter().chain([coding])) {
-            *slot = byte;
-        }
-        let mut at = 5;
-        for number in [u64::from(self.boot), u64::from(self.count)] {
-            let room = into.get_mut(at..).unwrap_or_default();
-            at += varint::write(number, room).unwrap_or_default();
-        }
-        at
+    /// The count as it stands before the columns.
+    pub fn count_bytes(&self) -> heapless::Vec<u8, { Self::COUNT_LEN_MAX }> {
+        let mut number = [0; varint::LEN_MAX];
+        let len = varint::write(u64::from(self.count), &mut number).unwrap_or_default();
+        let fits = number.get(..len).and_then(|number| heapless::Vec::from_slice(number).ok());
+        fits.unwrap_or_default()
     }
 
-    /// Reads the header; the coded columns follow.
+    /// The header as it stands where nothing in front of it names the context: in a resealed frame,
+    /// and in any of wire version 0.
+    pub fn bytes(&self) -> heapless::Vec<u8, { Self::LEN_MAX }> {
+        let mut bytes = heapless::Vec::new();
+        for part in [&self.context.bytes()[..], &self.count_bytes()] {
+            let fits = bytes.extend_from_slice(part).is_ok();
+            debug_assert!(fits, "a header is bounded");
+        }
+        bytes
+    }
+
+    /// Reads such a header; the coded columns follow.
     pub fn read(body: &[u8]) -> Result<(Self, &[u8]), CodecError> {
-        let (catalogue, rest) = body.split_first_chunk::<4>().ok_or(CodecError::Truncated)?;
-        let (coding, rest) = rest.split_first().ok_or(CodecError::Truncated)?;
-        let clock = Clock::from_number(*coding & !Coding::BITS).ok_or(CodecError::Malformed)?;
-        let (boot, rest) = varint::read(rest).ok_or(CodecError::Truncated)?;
-        let (count, rest) = varint::read(rest).ok_or(CodecError::Truncated)?;
-        let header = Self {
-            catalogue: CatalogueId(u32::from_be_bytes(*catalogue)),
-            clock,
-            coding: Coding::from_bits(*coding).ok_or(CodecError::Malformed)?,
-            boot: u32::try_from(boot).map_err(|_| CodecError::Malformed)?,
-            count: u16::try_from(count).map_err(|_| CodecError::Malformed)?,
-        };
-        if header.count == 0 { Err(CodecError::Malformed) } else { Ok((header, rest)) }
+        let (context, rest) = SamplesContext::read(body)?;
+        context.behind(rest)
     }
 
     /// What the batch adds to the ledger.

@@ -77,17 +77,18 @@ fn a_full_buffer_refuses_and_keeps_what_it_has() {
 #[test]
 fn header_round_trips() {
     let header = SamplesHeader {
-        catalogue: CatalogueId(0xdead_beef),
-        clock: Clock::Reference,
-        coding: Coding::Learning,
-        boot: u32::MAX,
+        context: SamplesContext {
+            catalogue: CatalogueId(0xdead_beef),
+            clock: Clock::Reference,
+            coding: Coding::Learning,
+            boot: u32::MAX,
+        },
         count: u16::MAX,
     };
-    let mut bytes = [0; SamplesHeader::LEN_MAX];
-    let len = header.write(&mut bytes);
-    assert_eq!(len, SamplesHeader::LEN_MAX);
-    assert_eq!(SamplesHeader::read(&bytes[..len]).unwrap(), (header, &[][..]));
-    for cut in 0..len {
+    let bytes = header.bytes();
+    assert_eq!(bytes.len(), SamplesHeader::LEN_MAX);
+    assert_eq!(SamplesHeader::read(&bytes[..]).unwrap(), (header, &[][..]));
+    for cut in 0..bytes.len() {
         assert!(SamplesHeader::read(&bytes[..cut]).is_err());
     }
 }
@@ -151,10 +152,12 @@ fn a_decoder_says_how_many_it_may_give() {
 #[test]
 fn a_header_counts_its_samples_as_samples() {
     let header = SamplesHeader {
-        catalogue: CatalogueId(1),
-        clock: Clock::Rtc,
-        coding: Coding::Learning,
-        boot: 1,
+        context: SamplesContext {
+            catalogue: CatalogueId(1),
+            clock: Clock::Rtc,
+            coding: Coding::Learning,
+            boot: 1,
+        },
         count: 250,
     };
     assert_eq!(header.counts(), Counts { samples: 250, events: 0 });

@@ -2,16 +2,18 @@ use std::vec;
 
 use crate::WIRE_VERSION;
 use crate::ack::{ACK_LEN_MAX, Ack};
+use crate::codec::{Coding, SamplesContext};
 use crate::downlink::{DOWNLINK_LEN_MAX, Downlink, Envelope, Welcome};
 use crate::frame::{
     self, Binding, FRAME_LEN_MAX, FrameError, HEADER_LEN_MAX, Header, Kind, Origin, TAG_LEN,
+    compact,
 };
 use crate::hello::{Challenge, HELLO_LEN_MAX, Hello, Rings};
 use crate::identity::{DeviceId, FrameTag, Generation, JournalInstance, Lane, RingId, Seq};
 use crate::keys::{self, Secret};
 use crate::record::Record;
 use crate::signal::{Catalogue, CatalogueId};
-use crate::time::DeviceTime;
+use crate::time::{Clock, DeviceTime};
 
 const RING: RingId = RingId([3; 16]);
 
@@ -63,6 +65,14 @@ fn an_acknowledgement_says_its_generation_and_whether_to_repeat() {
     }
 }
 
+/// What samples are of.
+const CONTEXT: SamplesContext = SamplesContext {
+    catalogue: CatalogueId(7),
+    clock: Clock::Agent,
+    coding: Coding::Still,
+    boot: 3,
+};
+
 fn sealed(header: &Header, body_len: usize) -> (vec::Vec<u8>, FrameTag) {
     let binding = Binding { device: device(), ring: RING, lane: Lane::Bulk };
     let key = keys::frame_key(&secret(), &device(), &RING, header.generation);
@@ -80,7 +90,7 @@ fn a_frame_says_its_generation_kind_and_number() {
     for generation in generations() {
         for kind in [Kind::Samples, Kind::Records, Kind::Loss, Kind::Resealed] {
             for seq in [Seq(1), Seq(u64::MAX)] {
-                let (frame, tag) = sealed(&Header { generation, kind, seq }, 4);
+                let (frame, tag) = sealed(&Header::new(generation, kind, seq), 4);
                 assert_eq!(frame::tag_of(&frame), tag);
                 assert_eq!(tag.0, frame[frame.len() - TAG_LEN..][..8]);
             }
@@ -90,14 +100,114 @@ fn a_frame_says_its_generation_kind_and_number() {
 
 #[test]
 fn the_longest_header_takes_all_the_room_there_is() {
-    let header = Header { generation: Generation::FIRST, kind: Kind::Samples, seq: Seq(u64::MAX) };
+    let context = SamplesContext { boot: u32::MAX, ..CONTEXT };
+    let header = Header::of_samples(Generation::FIRST, Seq(u64::MAX), context);
     let (frame, _) = sealed(&header, 5);
     assert_eq!(frame.len(), HEADER_LEN_MAX + 5 + TAG_LEN);
 }
 
 #[test]
+fn a_header_of_samples_says_what_they_are_of_or_is_malformed() {
+    let header = Header::of_samples(Generation::FIRST, Seq(300), CONTEXT);
+    let (frame, _) = sealed(&header, 0);
+    for (at, wrong) in [(7, 4), (7, 0xc0)] {
+        let mut frame = frame.clone();
+        frame[at] = wrong;
+        assert_eq!(Header::read(&frame), Err(FrameError::Malformed), "clock, coding");
+    }
+    assert_eq!(Header::read(&frame[..7]), Err(FrameError::Malformed));
+    assert_eq!(Header::read(&frame[..frame.len() - 1]), Err(FrameError::Truncated));
+}
+
+/// What a hello says of the device's samples.
+const SAID: compact::Context =
+    compact::Context { catalogue: CONTEXT.catalogue, boot: CONTEXT.boot };
+
+#[test]
+fn a_compact_frame_is_put_together_again_while_both_sides_know_about_where_they_are() {
+    for (seq, acknowledged, expected) in [
+        (1, 0, 1),
+        (300, 299, 300),
+        (5_000, 3_976, 3_977),
+        (5_000, 4_990, 5_800),
+        (1 << 40, (1 << 40) - 7, 1 << 40),
+    ] {
+        let header = Header::of_samples(Generation::new(3).unwrap(), Seq(seq), CONTEXT);
+        let (frame, _) = sealed(&header, 9);
+        let mut sent = frame.clone();
+        let message = compact::shorten(&mut sent, SAID, Seq(acknowledged));
+        assert_eq!(message.len(), compact::LEN + 9 + TAG_LEN);
+        assert!(compact::is_compact(message) && !compact::is_compact(&frame));
+        assert_eq!(Header::read(message), Err(FrameError::Version), "never taken for what is kept");
+        let (restored, rest) = compact::restore(message, SAID, Seq(expected)).unwrap();
+        assert_eq!((restored, [&restored.bytes()[..], rest].concat()), (header, frame));
+    }
+}
+
+#[test]
+fn a_frame_that_the_agent_could_not_put_together_is_sent_as_it_is() {
+    let header = Header::of_samples(Generation::FIRST, Seq(5_000), CONTEXT);
+    let other_boot = compact::Context { boot: 4, ..SAID };
+    let other_catalogue = compact::Context { catalogue: CatalogueId(8), ..SAID };
+    let old = Header::new(Generation::FIRST, Kind::Samples, Seq(5_000));
+    let records = Header::new(Generation::FIRST, Kind::Records, Seq(5_000));
+    for (header, context, acknowledged) in [
+        (header, SAID, 3_975),
+        (header, SAID, 5_000),
+        (header, SAID, 5_001),
+        (header, other_boot, 4_999),
+        (header, other_catalogue, 4_999),
+        (old, SAID, 4_999),
+        (records, SAID, 4_999),
+    ] {
+        let (frame, _) = sealed(&header, 9);
+        let mut sent = frame.clone();
+        assert_eq!(compact::shorten(&mut sent, context, Seq(acknowledged)), frame);
+    }
+}
+
+#[test]
+fn a_compact_frame_behind_the_wrong_hello_does_not_open() {
+    let header = Header::of_samples(Generation::FIRST, Seq(300), CONTEXT);
+    let (mut frame, _) = sealed(&header, 9);
+    let message = compact::shorten(&mut frame, SAID, Seq(299)).to_vec();
+    let binding = Binding { device: device(), ring: RING, lane: Lane::Bulk };
+    let key = keys::frame_key(&secret(), &device(), &RING, Generation::FIRST);
+    let other_boot = compact::Context { boot: 4, ..SAID };
+    for (context, expected, opens) in
+        [(SAID, 300, true), (other_boot, 300, false), (SAID, 300 + 4_096, false)]
+    {
+        let (header, rest) = compact::restore(&message, context, Seq(expected)).unwrap();
+        let mut frame = [&header.bytes()[..], rest].concat();
+        assert_eq!(frame::open(&key, &binding, &mut frame).is_ok(), opens, "{context:?}");
+    }
+}
+
+#[test]
+fn no_compact_header_is_taken_that_says_what_it_cannot() {
+    let header = Header::of_samples(Generation::FIRST, Seq(300), CONTEXT);
+    let (mut frame, _) = sealed(&header, 0);
+    let message = compact::shorten(&mut frame, SAID, Seq(299)).to_vec();
+    let with = |at: usize, byte: u8| {
+        let mut message = message.clone();
+        message[at] = byte;
+        compact::restore(&message, SAID, Seq(300)).unwrap_err()
+    };
+    assert_eq!(with(0, message[0] & 0x7f), FrameError::Version);
+    assert_eq!(with(0, message[0] ^ 0x20), FrameError::Version);
+    assert_eq!(with(0, message[0] | 1), FrameError::Malformed, "records");
+    assert_eq!(with(1, message[1] | 0x30), FrameError::Malformed, "a fourth coding");
+    for len in 0..message.len() {
+        let cut = compact::restore(&message[..len], SAID, Seq(300));
+        assert_eq!(cut.unwrap_err(), FrameError::Truncated);
+    }
+    let zero = [&[message[0], message[1] & 0xf0, 0][..], &message[3..]].concat();
+    assert_eq!(compact::restore(&zero, SAID, Seq(1)).unwrap_err(), FrameError::Malformed);
+}
+
+#[test]
 fn a_frame_is_as_long_as_it_may_be_and_no_longer() {
-    let header = Header { generation: Generation::FIRST, kind: Kind::Samples, seq: Seq(1) };
+    let header = Header::new(Generation::FIRST, Kind::Samples, Seq(1));
     let (frame, _) = sealed(&header, FRAME_LEN_MAX - TAG_LEN - 2);
     assert_eq!(frame.len(), FRAME_LEN_MAX);
     let longer = [&frame[..], &[0]].concat();

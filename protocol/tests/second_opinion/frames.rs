@@ -1,10 +1,12 @@
 //! Whole frames of every kind, sealed; and the golden files.
 
 use milepost_protocol::codec::{
-    Coding, Encoder, Hints, SAMPLE_BYTES_MAX, SamplesHeader, StillEncoder,
+    Coding, Encoder, Hints, SAMPLE_BYTES_MAX, SamplesContext, SamplesHeader, StillEncoder,
 };
 use milepost_protocol::event::{Attributes, Event, Level, Log, Value as Attribute};
-use milepost_protocol::frame::{Binding, HEADER_LEN_MAX, Header, Kind, Origin, TAG_LEN, seal};
+use milepost_protocol::frame::{
+    Binding, HEADER_LEN_MAX, Header, Kind, Origin, TAG_LEN, compact, seal,
+};
 use milepost_protocol::health::{Boot, Crash, Fork, ForkReason, Heartbeat, ResetReason};
 use milepost_protocol::loss::{Loss, LossReason};
 use milepost_protocol::record::Record;
@@ -38,7 +40,7 @@ fn narrow(chance: &mut Chance) -> u32 {
 }
 
 fn seq(chance: &mut Chance) -> Seq {
-    Seq(unsigned(chance) >> 1)
+    Seq((unsigned(chance) >> 1).max(1))
 }
 
 fn time(chance: &mut Chance) -> DeviceTime {
@@ -184,22 +186,23 @@ fn batch(chance: &mut Chance, signals: u8) -> (Vec<u8>, Value) {
     };
     let clock = time(chance).clock;
     let header = SamplesHeader {
-        catalogue: CatalogueId(narrow(chance)),
-        clock,
-        coding,
-        boot: narrow(chance),
+        context: SamplesContext {
+            catalogue: CatalogueId(narrow(chance)),
+            clock,
+            coding,
+            boot: narrow(chance),
+        },
         count: u16::try_from(samples.len()).unwrap(),
     };
-    let mut head = [0; SamplesHeader::LEN_MAX];
-    let head_len = header.write(&mut head);
+    let head = header.bytes();
     let samples: Vec<_> = samples.iter().map(|s| (s.tick, s.signal.0, s.raw)).collect();
     let said = json!({
-        "catalogue": header.catalogue.0,
+        "catalogue": header.context.catalogue.0,
         "clock": clock,
-        "boot": header.boot,
+        "boot": header.context.boot,
         "samples": samples,
     });
-    ([&head[..head_len], &columns[..len.unwrap()]].concat(), json!({ "samples": said }))
+    ([&head[..], &columns[..len.unwrap()]].concat(), json!({ "samples": said }))
 }
 
 /// A line of what the Python reads.
@@ -228,7 +231,13 @@ fn line(chance: &mut Chance) -> String {
     let device: DeviceId = name.parse().unwrap();
     let (lane, ring) = (pick(chance, &Lane::ALL), RingId(bytes(chance)));
     let generation = Generation::new(chance.byte() & 3).unwrap();
-    let header = Header { generation, kind, seq: seq(chance) };
+    let mut header = Header::new(generation, kind, seq(chance));
+    // Release 0.1.0 had it all in the body.
+    if kind == Kind::Samples && chance.below(4) > 0 {
+        let (context, rest) = SamplesContext::read(&body).unwrap();
+        header.samples = Some(context);
+        body.drain(..body.len() - rest.len());
+    }
     let mut buffer = vec![0; HEADER_LEN_MAX + body.len() + TAG_LEN];
     let at = HEADER_LEN_MAX..HEADER_LEN_MAX + body.len();
     buffer[at.clone()].copy_from_slice(&body);
@@ -236,10 +245,22 @@ fn line(chance: &mut Chance) -> String {
     let (frame, _) = seal(&key, &Binding { device, ring, lane }, &header, &mut buffer, at).unwrap();
     said["generation"] = generation.number().into();
     said["seq"] = header.seq.0.into();
-    let line = json!({
+    let frame = &mut buffer[frame];
+    let (sealed, frame_len) = (hex(frame), frame.len());
+    let mut line = json!({
         "secret": hex(&secret), "device": name, "ring": hex(&ring.0), "lane": lane as u8,
-        "signals": signals, "frame": hex(&buffer[frame]), "said": said,
+        "signals": signals, "frame": sealed, "said": said,
     });
+    if let Some(SamplesContext { catalogue, boot, .. }) = header.samples {
+        let acknowledged = Seq(header.seq.0.saturating_sub(1 + chance.below(1_000)));
+        let context = compact::Context { catalogue, boot };
+        let message = compact::shorten(frame, context, acknowledged);
+        let expected = acknowledged.0.saturating_add(1 + chance.below(1_000));
+        assert_eq!(message.len() + header.bytes().len(), frame_len + compact::LEN);
+        line["compact"] = json!({
+            "message": hex(message), "catalogue": catalogue.0, "boot": boot, "expected": expected,
+        });
+    }
     format!("{line}\n")
 }
 
@@ -248,11 +269,11 @@ fn a_decoder_from_the_page_alone_opens_a_thousand_frames() {
     let mut chance = Chance(20_261_130);
     let text: String = (0..FRAMES).map(|_| line(&mut chance)).collect();
     let said = opinion("frames.py", &text);
-    assert!(said.contains("\"frames\": 1000"), "{said}");
+    assert!(said.contains("\"frames\": 1000") && !said.contains("\"compact\": 0"), "{said}");
 }
 
 #[test]
 fn a_decoder_from_the_page_alone_opens_every_golden_file() {
     let said = opinion("goldens.py", "");
-    assert!(said.contains("\"goldens\": 18"), "{said}");
+    assert!(said.contains("\"goldens\": 19"), "{said}");
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use protocol::ack::{ACK_LEN_MAX, Ack};
 use protocol::codec::Decoder;
 use protocol::downlink::{DOWNLINK_LEN_MAX, Downlink, Envelope, Welcome};
-use protocol::frame::{Binding, Body, open, tag_of};
+use protocol::frame::{Binding, Body, compact, open, tag_of};
 use protocol::hello::Hello;
 use protocol::record::Record;
 use protocol::topic::{Channel, Topic};
@@ -33,6 +33,8 @@ struct State {
     catalogue: &'static Catalogue<'static>,
     keys: BTreeMap<DeviceId, DeviceKey>,
     rings: HashMap<(DeviceId, Lane), Ring>,
+    /// What each device's latest hello said.
+    said: HashMap<DeviceId, compact::Context>,
     documents: Vec<String>,
     /// Frames still to be left unacknowledged, for devices to be cut off with work to do.
     pub deaf_after: u64,
@@ -73,6 +75,7 @@ impl Double {
             catalogue,
             keys,
             rings: HashMap::new(),
+            said: HashMap::new(),
             documents: Vec::new(),
             deaf_after: u64::MAX,
         };
@@ -171,6 +174,8 @@ impl State {
         let DeviceKey { secret, generation } = self.keys[&device].clone();
         let hello =
             Hello::open(&keys::hello_key(&secret, &device, generation), &device, bytes).unwrap();
+        let said = compact::Context { catalogue: hello.catalogue, boot: hello.time.boot };
+        self.said.insert(device, said);
         for said in &hello.rings {
             let known = self.rings.entry((device, said.lane)).or_insert(Ring {
                 id: said.ring,
@@ -232,9 +237,18 @@ impl State {
         let DeviceKey { secret, generation } = self.keys[&device].clone();
         let ring = self.rings.get_mut(&(device, lane)).unwrap();
         let tag = tag_of(bytes);
+        let mut restored;
+        let bytes = if compact::is_compact(bytes) {
+            let (header, rest) =
+                compact::restore(bytes, self.said[&device], ring.durable.next()).unwrap();
+            restored = [&header.bytes()[..], rest].concat();
+            &mut restored[..]
+        } else {
+            bytes
+        };
         let key = keys::frame_key(&secret, &device, &ring.id, generation);
         let (header, body) = open(&key, &Binding { device, ring: ring.id, lane }, bytes).unwrap();
-        let (body, origin) = Body::read(header.kind, body).unwrap();
+        let (body, origin) = Body::read(&header, body).unwrap();
         assert!(origin.is_none(), "nothing forks here");
         let covers = matches!(&body, Body::Loss(loss) if loss.first <= ring.durable.next() && loss.last == header.seq.prev());
         if header.seq <= ring.durable || (header.seq != ring.durable.next() && !covers) {
@@ -256,7 +270,7 @@ impl State {
                         "samples",
                         Some(unix_ms),
                         lane,
-                        Some(samples.boot),
+                        Some(samples.context.boot),
                         &data,
                     ));
                 });

@@ -1,15 +1,10 @@
 //! What goes around a payload on its way: our frame's head, seal and MQTT packet; a peer's topic and
 //! packet.
 
-use protocol::codec::{Coding, SamplesHeader};
-use protocol::frame::TAG_LEN;
-use protocol::{CatalogueId, Clock, Seq, varint};
+use protocol::frame::{TAG_LEN, compact};
 
 /// A device's name of usual length.
 const DEVICE: &str = "vehicle-042";
-/// A frame in the middle of a device's life: a year of one a minute.
-const SEQ: Seq = Seq(525_600);
-const BOOT: u32 = 200;
 
 /// MQTT's variable byte integer (OASIS MQTT 5.0, 1.5.5) takes so many bytes.
 const fn varint_len(number: usize) -> usize {
@@ -28,18 +23,10 @@ fn publish(topic: usize, beside: usize, payload: usize) -> usize {
     1 + varint_len(remaining) + remaining
 }
 
-/// Bytes of a frame of ours in its packet: QoS 1, MQTT 5, no properties.
+/// Bytes of a frame of ours in its packet: QoS 1, MQTT 5, a topic alias (OASIS MQTT 5.0, 3.3.2.3.4).
 pub fn ours(columns: usize, count: u16) -> usize {
-    let samples = SamplesHeader {
-        catalogue: CatalogueId(0),
-        clock: Clock::Reference,
-        coding: Coding::Learning,
-        boot: BOOT,
-        count,
-    };
-    let seq = varint::write(SEQ.0, &mut [0; varint::LEN_MAX]).unwrap_or(varint::LEN_MAX);
-    let head = 1 + seq + samples.write(&mut [0; SamplesHeader::LEN_MAX]);
-    publish("m0//b".len() + DEVICE.len(), 2 + 1, head + columns + TAG_LEN)
+    let body = varint_len(usize::from(count)) + columns;
+    publish(0, 2 + 1 + 3, compact::LEN + body + TAG_LEN)
 }
 
 /// Bytes of a Sparkplug DDATA in its packet: QoS 0, MQTT 3.1.1, a topic of one group, edge node and
@@ -50,8 +37,9 @@ pub fn sparkplug(payload: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use protocol::frame::{Binding, HEADER_LEN_MAX, Header, Kind, seal};
-    use protocol::{DeviceId, Generation, Lane, RingId, Secret, keys};
+    use protocol::codec::{Coding, SamplesContext};
+    use protocol::frame::{Binding, HEADER_LEN_MAX, Header, seal};
+    use protocol::{CatalogueId, Clock, DeviceId, Generation, Lane, RingId, Secret, Seq, keys};
 
     use super::*;
 
@@ -60,8 +48,9 @@ mod tests {
         assert_eq!(publish(3, 0, 10), 2 + 2 + 3 + 10);
         assert_eq!(publish(3, 3, 200), 3 + 2 + 3 + 3 + 200);
         assert_eq!(sparkplug(0), 2 + 2 + 35);
-        // Head 4, catalogue, clock, boot and count 9, tag 16; topic 16 and 5 beside it.
-        assert_eq!(ours(100, 600), 3 + (2 + 16 + 3) + 4 + 9 + 100 + 16);
+        // Head 3, count 2, tag 16; no topic, and 6 beside it.
+        assert_eq!(ours(100, 600), 3 + (2 + 6) + 3 + 2 + 100 + 16);
+        assert_eq!(ours(100, 600) - 100, 32, "the bar");
     }
 
     #[test]
@@ -69,11 +58,20 @@ mod tests {
         let device: DeviceId = DEVICE.parse().unwrap();
         let ring = RingId([3; 16]);
         let key = keys::frame_key(&Secret::new([7; 32]), &device, &ring, Generation::FIRST);
-        let header = Header { generation: Generation::FIRST, kind: Kind::Samples, seq: SEQ };
+        let context = compact::Context { catalogue: CatalogueId(7), boot: 200 };
+        let samples = SamplesContext {
+            catalogue: context.catalogue,
+            clock: Clock::Reference,
+            coding: Coding::Learning,
+            boot: context.boot,
+        };
+        let seq = Seq(525_600);
+        let header = Header::of_samples(Generation::FIRST, seq, samples);
         let mut buffer = [0; 256];
-        let body = HEADER_LEN_MAX..HEADER_LEN_MAX + 9 + 100;
+        let body = HEADER_LEN_MAX..HEADER_LEN_MAX + 2 + 100;
         let binding = Binding { device, ring, lane: Lane::Bulk };
-        let (frame, _) = seal(&key, &binding, &header, &mut buffer, body).unwrap();
-        assert_eq!(ours(100, 600), 3 + (2 + 16 + 3) + frame.len());
+        let (at, _) = seal(&key, &binding, &header, &mut buffer, body).unwrap();
+        let message = compact::shorten(&mut buffer[at], context, seq.prev());
+        assert_eq!(ours(100, 600), 3 + 2 + 6 + message.len());
     }
 }

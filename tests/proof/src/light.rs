@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 
 use firmware::session::Acknowledged;
 use protocol::ack::Ack;
-use protocol::codec::{Encoder, SamplesHeader};
+use protocol::codec::{Encoder, SamplesContext, SamplesHeader};
 use protocol::frame::{self, Binding, HEADER_LEN_MAX, Header, Kind, TAG_LEN};
 use protocol::hello::{Challenge, Hello, RingState};
 use protocol::keys::{ack_key, frame_key, hello_key};
@@ -273,7 +273,8 @@ impl Ring {
         let (kind, len) = self.body(seq.0, buffer.get_mut(HEADER_LEN_MAX..)?)?;
         let binding = Binding { device: keys.device, ring: ring_id(self.device, LANE), lane: LANE };
         let key = frame_key(&keys.secret, &keys.device, &binding.ring, Generation::FIRST);
-        let header = Header { generation: Generation::FIRST, kind, seq };
+        let samples = (kind == Kind::Samples).then(context);
+        let header = Header { samples, ..Header::new(Generation::FIRST, kind, seq) };
         let body = HEADER_LEN_MAX..HEADER_LEN_MAX + len;
         let (at, _) = frame::seal(&key, &binding, &header, &mut buffer, body).ok()?;
         buffer.truncate(at.end);
@@ -316,18 +317,21 @@ fn empty(device: u32, lane: Lane) -> RingState {
     }
 }
 
-/// Codes the samples of a frame; the length of its body.
-fn samples(device: u32, index: u64, shape: Shape, into: &mut [u8]) -> Option<usize> {
-    let header = SamplesHeader {
+fn context() -> SamplesContext {
+    SamplesContext {
         catalogue: *CATALOGUE_ID,
         clock: Clock::Reference,
         coding: protocol::codec::Coding::Learning,
         boot: 1,
-        count: u16::try_from(shape.samples()).ok()?,
-    };
-    let mut bytes = [0; SamplesHeader::LEN_MAX];
-    let head = header.write(&mut bytes);
-    into.get_mut(..head)?.copy_from_slice(bytes.get(..head)?);
+    }
+}
+
+/// Codes the samples of a frame; the length of its body.
+fn samples(device: u32, index: u64, shape: Shape, into: &mut [u8]) -> Option<usize> {
+    let header = SamplesHeader { context: context(), count: u16::try_from(shape.samples()).ok()? };
+    let count = header.count_bytes();
+    let head = count.len();
+    into.get_mut(..head)?.copy_from_slice(&count);
     let columns =
         into.get_mut(head..)?.get_mut(..FRAME_LEN_MAX - TAG_LEN - HEADER_LEN_MAX - head)?;
     let mut encoder = Encoder::<SIGNALS>::new(CATALOGUE.hints, u8::try_from(SIGNALS).ok()?);

@@ -1,8 +1,9 @@
 //! What is made of each frame, and how it is counted.
 
 use protocol::Clock;
-use protocol::codec::SamplesHeader;
+use protocol::codec::{SamplesContext, SamplesHeader};
 use protocol::event::{Attributes, Event};
+use protocol::frame::compact;
 use protocol::health::Heartbeat;
 
 use super::*;
@@ -108,18 +109,73 @@ fn what_only_shows_that_a_device_is_alive_is_no_news() {
 fn samples_are_news() {
     let dir = tempfile::tempdir().unwrap();
     let mut bench = greeted(dir.path());
-    let header = SamplesHeader {
-        catalogue: CatalogueId(9),
-        clock: Clock::Agent,
-        coding: protocol::codec::Coding::Learning,
-        boot: 1,
-        count: 3,
-    };
-    let mut body = [0; SamplesHeader::LEN_MAX];
-    let len = header.write(&mut body);
-    bench.send(bench.seal(Kind::Samples, 1, &body[..len]));
+    // As release 0.1.0 sent them, and as they are sent now.
+    let old = SamplesHeader { context: CONTEXT, count: 3 };
+    bench.send(bench.seal(Kind::Samples, 1, &old.bytes()));
     assert_eq!(doings(&bench).samples, 3);
+    bench.send(samples(&bench, 2));
+    assert_eq!(doings(&bench).samples, 6);
     assert_eq!(doings(&bench).last_changed_ms, Some(NOW));
+}
+
+/// What the samples of a greeted device are of.
+const CONTEXT: SamplesContext = SamplesContext {
+    catalogue: CatalogueId(9),
+    clock: Clock::Agent,
+    coding: protocol::codec::Coding::Learning,
+    boot: 0,
+};
+
+/// A frame of three samples.
+fn samples(bench: &Bench, seq: u64) -> Vec<u8> {
+    let body = SamplesHeader { context: CONTEXT, count: 3 }.count_bytes();
+    bench.seal_as(&Header::of_samples(Generation::FIRST, Seq(seq), CONTEXT), &body)
+}
+
+/// A frame on its way.
+fn shortened(mut frame: Vec<u8>, acknowledged: u64) -> Vec<u8> {
+    let context = compact::Context { catalogue: CONTEXT.catalogue, boot: CONTEXT.boot };
+    let message = compact::shorten(&mut frame, context, Seq(acknowledged)).to_vec();
+    assert!(compact::is_compact(&message));
+    message
+}
+
+#[test]
+fn a_frame_with_a_compact_header_is_journaled_as_it_was_sealed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::new(dir.path(), 1 << 30);
+    let (first, second) = (samples(&bench, 1), samples(&bench, 2));
+    bench.send(shortened(first.clone(), 0));
+    assert_eq!(bench.acceptor.counters().rejected_before_hello.get(), 1);
+    bench.hello(1, Counts::ZERO, 0);
+    // In order, again, and one that is not to be had yet.
+    for (frame, acknowledged) in [(&first, 0), (&second, 1), (&first, 0), (&samples(&bench, 4), 1)]
+    {
+        bench.send(shortened(frame.clone(), acknowledged));
+    }
+    let ack = bench.commit().unwrap();
+    assert_eq!((ack.durable, ack.tag, ack.repeat), (Seq(2), frame::tag_of(&second), true));
+    assert_eq!(bench.acceptor.counters.duplicates.get(), 1);
+    assert_eq!(bench.payloads(), [first, second]);
+}
+
+#[test]
+fn a_frame_with_a_compact_header_is_another_behind_another_hello() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = greeted(dir.path());
+    let frame = samples(&bench, 1);
+    bench.catalogue = CatalogueId(10);
+    bench.hello(1, Counts::ZERO, 0);
+    bench.commit();
+    bench.send(shortened(frame.clone(), 0));
+    assert_eq!(bench.acceptor.counters().rejected_unauthentic.get(), 1);
+    assert_eq!(bench.commit(), None, "and not acknowledged");
+    bench.send(frame);
+    assert_eq!(bench.commit().unwrap().durable, Seq(1), "it opens behind any, as it is kept");
+    let mut unknown = shortened(samples(&bench, 2), 1);
+    unknown[0] ^= 0x10;
+    bench.send(unknown);
+    assert_eq!(bench.acceptor.counters().rejected_version.get(), 1);
 }
 
 #[test]

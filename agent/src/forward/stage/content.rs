@@ -52,7 +52,7 @@ pub(super) fn open<'a>(
     if head.seq != entry.seq {
         return Ok(Err(Unread::Dead("another number than it was journaled under".to_owned())));
     }
-    Ok(Body::read(head.kind, content).map_err(|error| Unread::Dead(error.to_string())))
+    Ok(Body::read(&head, content).map_err(|error| Unread::Dead(error.to_string())))
 }
 
 impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
@@ -67,8 +67,8 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
             Err(Unread::Erased) => self.tallies.exclude(ERASED, entry.adds),
             Err(Unread::Dead(reason)) => self.dead_letter(lane, entry, entry.adds, &reason),
             Ok((Body::Samples(header, columns), origin)) => {
-                let Some(lens) = self.lens(header.catalogue) else {
-                    return Settled::Awaits(header.catalogue);
+                let Some(lens) = self.lens(header.context.catalogue) else {
+                    return Settled::Awaits(header.context.catalogue);
                 };
                 let source = source(lane, entry, origin.as_ref());
                 let policy = &mut self.parts.policy;

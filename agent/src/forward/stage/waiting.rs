@@ -95,6 +95,7 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
     /// The catalogue that a frame waits for, if it is not known.
     pub(super) fn awaits(&self, content: &Content<'_>) -> Option<CatalogueId> {
         let Ok((Body::Samples(header, _), _)) = content else { return None };
-        self.parts.catalogues.get(header.catalogue).is_none().then_some(header.catalogue)
+        let id = header.context.catalogue;
+        self.parts.catalogues.get(id).is_none().then_some(id)
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use protocol::codec::{Encoder, Hints, SamplesHeader};
+use protocol::codec::{Encoder, Hints, SamplesContext, SamplesHeader};
 use protocol::frame::{self, Binding, HEADER_LEN_MAX, Header, Kind, Origin, TAG_LEN};
 use protocol::loss::{Loss, LossReason};
 use protocol::record::Record;
@@ -113,11 +113,15 @@ impl Ring {
     }
 
     pub fn seal(&self, kind: Kind, seq: u64, body: &[u8]) -> Vec<u8> {
+        let mut header = Header::new(Generation::FIRST, kind, Seq(seq));
+        let mut body = body;
+        if let (Kind::Samples, Ok((context, rest))) = (kind, SamplesContext::read(body)) {
+            (header.samples, body) = (Some(context), rest);
+        }
         let mut buffer = vec![0; HEADER_LEN_MAX];
         buffer.extend_from_slice(body);
         let end = buffer.len();
         buffer.resize(end + TAG_LEN, 0);
-        let header = Header { generation: Generation::FIRST, kind, seq: Seq(seq) };
         let binding = Binding { device: self.device, ring: self.id, lane: self.lane };
         let key = key(self.device, self.id);
         let (range, _) =
@@ -149,16 +153,17 @@ fn body_of(
         encoder.push(&mut columns, sample).unwrap();
     }
     let header = SamplesHeader {
-        catalogue,
-        clock: Clock::Agent,
-        coding: protocol::codec::Coding::Learning,
-        boot: 1,
+        context: SamplesContext {
+            catalogue,
+            clock: Clock::Agent,
+            coding: protocol::codec::Coding::Learning,
+            boot: 1,
+        },
         count: encoder.count(),
     };
     let len = encoder.finish(&mut columns).unwrap();
-    let mut body = [0; SamplesHeader::LEN_MAX];
-    let header_len = header.write(&mut body);
-    [&body[..header_len], &columns[..len]].concat()
+    let body = header.bytes();
+    [&body[..], &columns[..len]].concat()
 }
 
 pub fn samples(samples: u64) -> Counts {

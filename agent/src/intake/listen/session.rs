@@ -5,14 +5,14 @@
 //! panics on a CONNECT with a topic alias maximum of zero, and cannot hold a CONNECT to a smaller
 //! limit than a frame.
 //!
-//! What a session cannot do, on purpose: QoS 2, retained messages, wills, topic aliases, wildcard
-//! or shared subscriptions, subscription identifiers, and outliving its connection.
+//! What a session cannot do, on purpose: QoS 2, retained messages, wills, wildcard or shared
+//! subscriptions, subscription identifiers, and outliving its connection.
 
 use mqtt_protocol_core::mqtt::connection::{PacketBuilder, PacketData, RawPacket};
 use mqtt_protocol_core::mqtt::packet::{
     FixedHeader, MaximumPacketSize, MaximumQos, Property, Qos, ReceiveMaximum, RetainAvailable,
     ServerKeepAlive, SessionExpiryInterval, SharedSubscriptionAvailable,
-    SubscriptionIdentifierAvailable, WildcardSubscriptionAvailable, v5_0,
+    SubscriptionIdentifierAvailable, TopicAliasMaximum, WildcardSubscriptionAvailable, v5_0,
 };
 use mqtt_protocol_core::mqtt::result_code::{
     DisconnectReasonCode, MqttError, SubackReasonCode, UnsubackReasonCode,
@@ -27,6 +27,9 @@ use super::reason::End;
 /// The most publishes of one device that may wait for their PUBACK.
 pub const RECEIVE_MAXIMUM: u16 = 16;
 
+/// Topic aliases of one device: it publishes to so many topics.
+pub const TOPIC_ALIAS_MAXIMUM: u16 = 4;
+
 /// The longest packet that a device may send: a frame, and room for topic and properties.
 #[allow(clippy::cast_possible_truncation, reason = "a constant far below u32::MAX")]
 pub const PACKET_LEN_MAX: u32 = FRAME_LEN_MAX as u32 + 256;
@@ -37,6 +40,8 @@ pub(super) struct Session {
     packets: PacketBuilder,
     /// Packet ids that wait for their PUBACK; at most [`RECEIVE_MAXIMUM`].
     unacknowledged: Vec<u16>,
+    /// What each topic alias stands for, from alias 1 on.
+    aliases: [Option<Channel>; TOPIC_ALIAS_MAXIMUM as usize],
     reads_acks: bool,
     reads_downlink: bool,
     /// The longest packet that the device takes.
@@ -68,6 +73,7 @@ impl Session {
             device: claim.device,
             packets,
             unacknowledged: Vec::new(),
+            aliases: [None; TOPIC_ALIAS_MAXIMUM as usize],
             reads_acks: false,
             reads_downlink: false,
             packet_len_max: claim.packet_len_max,
@@ -133,19 +139,28 @@ impl Session {
         if publish.retain() {
             return Err(End::Retain);
         }
+        let mut alias = None;
         for property in publish.props() {
             match property {
-                Property::TopicAlias(_) => return Err(End::TopicAlias),
+                Property::TopicAlias(number) => {
+                    let number = usize::from(number.val()).checked_sub(1);
+                    let slot = number.and_then(|number| self.aliases.get_mut(number));
+                    alias = Some(slot.ok_or(End::TopicAlias)?);
+                }
                 Property::SubscriptionIdentifier(_) => return Err(End::Protocol),
                 _ => {}
             }
         }
-        let channel = match Topic::parse(publish.topic_name()) {
-            None => return Err(End::UnknownTopic),
-            Some(Topic { device, channel }) if device == self.device && channel.is_uplink() => {
+        let channel = match publish.topic_name() {
+            // What the alias stands for was said before (MQTT 5, 3.3.2.3.4).
+            "" => alias.and_then(|known| *known).ok_or(End::Protocol)?,
+            topic => {
+                let channel = uplink(self.device, topic)?;
+                if let Some(known) = alias {
+                    *known = Some(channel);
+                }
                 channel
             }
-            Some(_) => return Err(End::ForeignTopic),
         };
         if publish.payload().len() > FRAME_LEN_MAX {
             return Err(End::TooLarge);
@@ -253,6 +268,15 @@ impl Session {
     }
 }
 
+/// The channel that a device publishes to.
+fn uplink(own: DeviceId, topic: &str) -> Result<Channel, End> {
+    match Topic::parse(topic) {
+        None => Err(End::UnknownTopic),
+        Some(Topic { device, channel }) if device == own && channel.is_uplink() => Ok(channel),
+        Some(_) => Err(End::ForeignTopic),
+    }
+}
+
 /// Writes a DISCONNECT.
 pub(super) fn disconnect(code: DisconnectReasonCode, out: &mut Vec<u8>) {
     write(v5_0::Disconnect::builder().reason_code(code).build(), out);
@@ -279,6 +303,7 @@ fn connack_properties(claim: &Claim, keep_alive_s: u16) -> Vec<Property> {
         ReceiveMaximum::new(RECEIVE_MAXIMUM).map(Property::from),
         MaximumPacketSize::new(PACKET_LEN_MAX).map(Property::from),
         MaximumQos::new(1).map(Property::from),
+        TopicAliasMaximum::new(TOPIC_ALIAS_MAXIMUM).map(Property::from),
         RetainAvailable::new(0).map(Property::from),
         WildcardSubscriptionAvailable::new(0).map(Property::from),
         SubscriptionIdentifierAvailable::new(0).map(Property::from),

@@ -35,7 +35,7 @@ fn swapped(dir: &std::path::Path) -> Vehicles {
 
 fn cleared(policy: &mut Policy, clock: Clock, samples: &[(i64, u8, i64)]) -> Cleared {
     let (header, columns) = columns(samples);
-    let header = SamplesHeader { clock, ..header };
+    let header = SamplesHeader { context: SamplesContext { clock, ..header.context }, ..header };
     let lens = Arc::new(policy.lens(&Arc::new(catalogue())));
     let mut cleared = Cleared::default();
     policy.turn_to(source().device).unwrap();

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use protocol::codec::{Encoder, Hints, SamplesHeader};
+use protocol::codec::{Encoder, Hints, SamplesContext, SamplesHeader};
 use protocol::event::{Level, Log};
 use protocol::health::Heartbeat;
 use protocol::record::Record;
@@ -139,10 +139,12 @@ impl World {
                 encoder.push(&mut buffer, sample).unwrap();
             }
             let header = SamplesHeader {
-                catalogue: CatalogueId(9),
-                clock: frame.clock,
-                coding: protocol::codec::Coding::Learning,
-                boot: frame.boot,
+                context: SamplesContext {
+                    catalogue: CatalogueId(9),
+                    clock: frame.clock,
+                    coding: protocol::codec::Coding::Learning,
+                    boot: frame.boot,
+                },
                 count: encoder.count(),
             };
             let len = encoder.finish(&mut buffer).unwrap();

@@ -7,7 +7,7 @@ use std::vec::Vec;
 use protocol::ack::{ACK_LEN_MAX, Ack};
 use protocol::codec::{Decoder, Hints};
 use protocol::downlink::{Downlink, Envelope, Welcome};
-use protocol::frame::{self, Binding, Body, Kind, Origin};
+use protocol::frame::{self, Binding, Body, Kind, Origin, compact};
 use protocol::hello::Hello;
 use protocol::keys;
 use protocol::record::{Record, Records};
@@ -45,6 +45,10 @@ pub struct Agent {
     pub unix_ms: i64,
     pub rings: BTreeMap<RingId, Held>,
     current: [Option<RingId>; 3],
+    /// What the latest hello said.
+    said: Option<compact::Context>,
+    /// Frames of which most of the header was left out.
+    pub compact_frames: u64,
     pub catalogues: Vec<CatalogueId>,
     pub catalogue_frames: usize,
     /// Boots, forks, events in the order in which they came, in words.
@@ -65,6 +69,8 @@ impl Agent {
             unix_ms: 1_700_000_000_000,
             rings: BTreeMap::new(),
             current: [None; 3],
+            said: None,
+            compact_frames: 0,
             catalogues: vec![],
             catalogue_frames: 0,
             records: vec![],
@@ -96,6 +102,7 @@ impl Agent {
     fn hello(&mut self, bytes: &mut [u8]) -> Outgoing {
         let key = keys::hello_key(&self.secret, &self.device, Generation::FIRST);
         let hello = Hello::open(&key, &self.device, bytes).expect("authentic");
+        self.said = Some(compact::Context { catalogue: hello.catalogue, boot: hello.time.boot });
         let mut outgoing = vec![];
         for state in &hello.rings {
             assert!(state.first_retained <= state.next, "{state:?}");
@@ -151,8 +158,19 @@ impl Agent {
         let binding = Binding { device: self.device, ring, lane };
         let key = keys::frame_key(&self.secret, &self.device, &ring, Generation::FIRST);
         let tag = frame::tag_of(bytes);
+        let mut restored;
+        let bytes = if compact::is_compact(bytes) {
+            self.compact_frames += 1;
+            let next = self.rings[&ring].durable.next();
+            let restored_header = compact::restore(bytes, self.said.unwrap(), next);
+            let Ok((header, rest)) = restored_header else { return vec![] };
+            restored = [&header.bytes()[..], rest].concat();
+            &mut restored[..]
+        } else {
+            bytes
+        };
         let Ok((header, body)) = frame::open(&key, &binding, bytes) else { return vec![] };
-        let (parsed, origin) = Body::read(header.kind, body).expect("well formed");
+        let (parsed, origin) = Body::read(&header, body).expect("well formed");
         let held = self.rings.get_mut(&ring).unwrap();
         if header.seq <= held.durable {
             self.duplicates += 1;
@@ -178,7 +196,7 @@ impl Agent {
             Body::Samples(header, columns) => {
                 let samples = Decoder::<4>::behind(&header, Hints::NONE, columns, 3);
                 held.samples.extend(samples.map(|sample| sample.expect("decodes")));
-                held.clocks.push(header.clock);
+                held.clocks.push(header.context.clock);
             }
             Body::Records(records) => self.records(records),
             Body::Loss(_) => assert_eq!(header.kind, Kind::Loss),

@@ -45,7 +45,7 @@ impl Device {
     fn sample(&mut self, adds: u64) -> Seq {
         let mut buffer = [9; 100];
         let body = HEADER_LEN_MAX..100 - TAG_LEN;
-        let closed = Closed { counts: counts(adds), body };
+        let closed = Closed { counts: counts(adds), body, samples: None };
         let seq = self.store.ring.next();
         self.store.store(&mut self.flash, at(0), Kind::Samples, &mut buffer, &closed).unwrap();
         assert!(self.store.ring.next() > seq);

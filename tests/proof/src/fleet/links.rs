@@ -1,9 +1,9 @@
 //! Connections and messages between devices and agent.
 
 use protocol::ack::Ack;
-use protocol::frame::{self, Header};
+use protocol::frame::{self, Header, compact};
 use protocol::topic::Channel;
-use protocol::{DeviceId, FrameTag, JournalInstance, keys};
+use protocol::{CatalogueId, DeviceId, FrameTag, JournalInstance, keys};
 
 use super::broker::{garble, happens};
 use super::device::Device;
@@ -207,10 +207,15 @@ impl World {
         else {
             return;
         };
-        let (Ok((header, _)), Some(ring)) = (Header::read(&message.payload), device.ring(lane))
-        else {
-            return;
+        let payload = &message.payload;
+        // Of a compact header only number and generation are looked at.
+        let read = if compact::is_compact(payload) {
+            let context = compact::Context { catalogue: CatalogueId(0), boot: 0 };
+            compact::restore(payload, context, device.last(lane))
+        } else {
+            Header::read(payload)
         };
+        let (Ok((header, _)), Some(ring)) = (read, device.ring(lane)) else { return };
         let ack = Ack {
             generation: header.generation,
             lane,

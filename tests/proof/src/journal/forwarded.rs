@@ -97,7 +97,7 @@ fn seal(binding: &Binding, seq: u64) -> Result<Vec<u8>, Violation> {
     let end = event.append(&mut buffer, HEADER_LEN_MAX);
     let end = end.ok_or_else(|| failed("no room for an event"))?;
     buffer.truncate(end + TAG_LEN);
-    let header = Header { generation: Generation::FIRST, kind: Kind::Records, seq: Seq(seq) };
+    let header = Header::new(Generation::FIRST, Kind::Records, Seq(seq));
     let sealed = frame::seal(&key(binding), binding, &header, &mut buffer, HEADER_LEN_MAX..end);
     let (range, _) = sealed.map_err(failed)?;
     Ok(buffer.get(range).unwrap_or_default().to_vec())

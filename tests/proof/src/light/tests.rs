@@ -7,7 +7,7 @@ fn keys() -> Keys {
 }
 
 /// Opens a frame as an agent does.
-fn opened(ring: &Ring, seq: u64) -> (usize, Kind, Vec<u8>) {
+fn opened(ring: &Ring, seq: u64) -> (usize, Header, Vec<u8>) {
     let keys = keys();
     let mut frame = ring.frame(&keys, Seq(seq)).unwrap();
     let len = frame.len();
@@ -15,7 +15,7 @@ fn opened(ring: &Ring, seq: u64) -> (usize, Kind, Vec<u8>) {
     let key = frame_key(&keys.secret, &keys.device, &binding.ring, Generation::FIRST);
     let (header, body) = frame::open(&key, &binding, &mut frame).unwrap();
     assert_eq!(header.seq, Seq(seq));
-    (len, header.kind, body.to_vec())
+    (len, header, body.to_vec())
 }
 
 #[test]
@@ -24,10 +24,10 @@ fn a_small_frame_is_200_bytes_and_holds_what_its_place_says() {
     (0..300).for_each(|_| ring.take(1000, 16));
     let mut bytes = 0;
     for seq in 2..302 {
-        let (len, kind, body) = opened(&ring, seq);
+        let (len, head, body) = opened(&ring, seq);
         bytes += len;
-        assert_eq!(kind, Kind::Samples);
-        let (Body::Samples(header, columns), None) = Body::read(kind, &body).unwrap() else {
+        assert_eq!(head.kind, Kind::Samples);
+        let (Body::Samples(header, columns), None) = Body::read(&head, &body).unwrap() else {
             panic!("not samples")
         };
         let decoded =
@@ -61,9 +61,9 @@ fn what_a_full_ring_drops_is_said_and_counted_once() {
     // 1 to 4 go, the catalogue among them; 9 says so, 10 is the frame.
     ring.take(8, 4);
     assert_eq!((ring.first(), ring.next(), ring.dropped), (Seq(5), Seq(11), 3));
-    let (_, kind, body) = opened(&ring, 9);
-    assert_eq!(kind, Kind::Loss);
-    let Ok((Body::Loss(loss), _)) = Body::read(kind, &body) else { panic!("not a loss") };
+    let (_, head, body) = opened(&ring, 9);
+    assert_eq!(head.kind, Kind::Loss);
+    let Ok((Body::Loss(loss), _)) = Body::read(&head, &body) else { panic!("not a loss") };
     assert_eq!((loss.first, loss.last, loss.through.samples), (Seq(1), Seq(4), 3 * n));
     let state = ring.state((Seq::ZERO, JournalInstance::default()));
     assert_eq!((state.before_first.samples, state.before_next.samples), (3 * n, 8 * n));

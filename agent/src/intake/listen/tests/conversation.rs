@@ -52,12 +52,13 @@ async fn the_connack_tells_the_limits() {
     client.send(&packet(0x10, &body)).await;
 
     let (first, body) = client.packet().await;
-    assert_eq!((first, &body[..3]), (0x20, &[0, 0, 26][..]), "no session present");
+    assert_eq!((first, &body[..3]), (0x20, &[0, 0, 29][..]), "no session present");
     let [high, low] = u16::try_from(PACKET_LEN_MAX).unwrap().to_be_bytes();
     let properties = [
         &[0x21, 0, 16][..],       // receive maximum
         &[0x27, 0, 0, high, low], // maximum packet size
         &[0x24, 1],               // maximum QoS
+        &[0x22, 0, 4],            // topic alias maximum
         &[0x25, 0],               // retain available
         &[0x28, 0],               // wildcard subscription available
         &[0x29, 0],               // subscription identifiers available
@@ -66,6 +67,22 @@ async fn the_connack_tells_the_limits() {
         &[0x13, 0x0e, 0x10],      // server keep alive
     ];
     assert_eq!(body[3..], properties.concat());
+}
+
+#[tokio::test]
+async fn an_alias_stands_for_the_topic_that_it_was_sent_with_last() {
+    let mut listening = Listening::start(config());
+    let (mut client, _, _outbound) = listening.device("dev1").await;
+    let aliased = |topic, payload: &[u8]| {
+        packet(0x30, &[text(topic), vec![3, 0x23, 0, 4], payload.to_vec()].concat())
+    };
+    let critical = Channel::Frames(protocol::Lane::Critical);
+    for (topic, channel) in
+        [("m0/dev1/b", BULK), ("", BULK), ("m0/dev1/c", critical), ("", critical)]
+    {
+        client.send(&aliased(topic, b"x")).await;
+        assert_eq!(listening.published().await, (channel, b"x".to_vec(), None));
+    }
 }
 
 #[tokio::test]

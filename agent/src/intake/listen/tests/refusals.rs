@@ -88,7 +88,9 @@ async fn older_clients_are_told_in_their_own_version() {
 async fn a_forbidden_packet_ends_the_session_with_its_reason() {
     let mut listening = Listening::start(config());
     let own = "m0/dev1/b";
-    let with_alias = [text(own), vec![3, 0x23, 0, 1], b"x".to_vec()].concat();
+    let aliased = |topic, alias| {
+        packet(0x30, &[text(topic), vec![3, 0x23, 0, alias], b"x".to_vec()].concat())
+    };
     let with_identifier = [vec![0, 1, 2, 0x0b, 1], text("m0/dev1/a"), vec![0]].concat();
     for (bytes, code, end) in [
         (publish(QOS_1, "m0/dev2/b", 1, b"x"), 0x87, End::ForeignTopic),
@@ -96,12 +98,15 @@ async fn a_forbidden_packet_ends_the_session_with_its_reason() {
         (publish(QOS_0, "m0/dev1/d", 0, b"x"), 0x87, End::ForeignTopic),
         (publish(QOS_1, "m0/dev1/x", 1, b"x"), 0x90, End::UnknownTopic),
         (publish(QOS_1, "weather", 1, b"x"), 0x90, End::UnknownTopic),
-        (publish(QOS_0, "", 0, b"x"), 0x90, End::UnknownTopic),
+        (publish(QOS_0, "", 0, b"x"), 0x82, End::Protocol),
         (publish(QOS_2, own, 1, b"x"), 0x9b, End::Qos),
         (publish(QOS_1 | RETAIN, own, 1, b"x"), 0x9a, End::Retain),
         (publish(QOS_1, own, 0, b"x"), 0x82, End::Protocol),
         (publish(QOS_1, own, 1, &[0; 8193]), 0x95, End::TooLarge),
-        (packet(0x30, &with_alias), 0x94, End::TopicAlias),
+        (aliased(own, 5), 0x94, End::TopicAlias),
+        (aliased("", 0), 0x94, End::TopicAlias),
+        (aliased("", 1), 0x82, End::Protocol),
+        (aliased("m0/dev2/b", 1), 0x87, End::ForeignTopic),
         (packet(0x82, &with_identifier), 0xa1, End::SubscriptionIdentifier),
         (subscribe(0, &["m0/dev1/a"]), 0x82, End::Protocol),
         (packet(0x82, &[0, 1, 0]), 0x82, End::Protocol),
