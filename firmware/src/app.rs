@@ -96,7 +96,12 @@ impl<'a, const SIGNALS: usize, const FRAME: usize> App<'a, SIGNALS, FRAME> {
             let fits = store.ring.frame_len_max() >= FRAME;
             if fits { Ok(store) } else { Err(StartError::FrameLen) }
         };
-        let stores = [open(Lane::Critical)?, open(Lane::Bulk)?, open(Lane::Latest)?];
+        let mut stores = [open(Lane::Critical)?, open(Lane::Bulk)?, open(Lane::Latest)?];
+        for (store, unsent) in stores.iter_mut().zip(before.unsent) {
+            store.recall(unsent);
+        }
+        let unsent = stores.each_ref().map(Store::unsent);
+        system.write(flash, SystemState { unsent, ..system.state() })?;
 
         let signals = u8::try_from(signals).map_err(|_| StartError::Catalogue)?;
         let batches = Batches::new(catalogue.hints, signals, &config.batch);

@@ -25,7 +25,7 @@ pub const FRAME_MIN: usize = protocol::hello::HELLO_LEN_MAX;
 
 /// A buffer for the lanes of which a frame holds a few samples: the critical one, whose frames are
 /// closed after a second, and that of the latest values.
-pub const SMALL: usize = 336;
+pub const SMALL: usize = 328;
 
 /// Room for one sample.
 const LEAST: usize = COLUMNS_AT + SAMPLE_BYTES_MAX + TAG_LEN + Origin::LEN_MAX;

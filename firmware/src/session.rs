@@ -62,6 +62,8 @@ pub struct RingView {
     pub first: Seq,
     /// The next that will be assigned.
     pub next: Seq,
+    /// The first that no agent can have: never sent, nor said to be gone. At most `next`.
+    pub unsent: Seq,
 }
 
 /// What to do now. The driver does it, reports, and asks again.
@@ -79,13 +81,17 @@ pub enum Step {
     Wait(u64),
 }
 
-/// What an acknowledgement means for the ring.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Verdict {
-    /// Everything up to here is held: free it.
-    Release(Seq),
-    /// The agent knows another history than this ring's: free nothing.
-    Fork(ForkReason),
+/// Why an authentic acknowledgement is not of this ring's history: then it frees nothing. `own`: the
+/// tag of the ring's own frame `ack.durable`, if it still has it.
+pub fn fork_reason(ack: &Ack, ring: &RingView, own: Option<FrameTag>) -> Option<ForkReason> {
+    let says_tag = ack.tag != FrameTag::default();
+    if ack.durable >= ring.unsent {
+        Some(ForkReason::Ahead)
+    } else if says_tag && own.is_some_and(|own| own != ack.tag) {
+        Some(ForkReason::Mismatch)
+    } else {
+        None
+    }
 }
 
 /// The session.
@@ -302,23 +308,9 @@ impl Session {
         }
     }
 
-    /// An authentic acknowledgement of a lane's ring. `own`: the tag of the ring's own frame
-    /// `ack.durable`, if it still has it.
-    pub fn acknowledged(
-        &mut self,
-        now_ms: u64,
-        ack: &Ack,
-        ring: &RingView,
-        own: Option<FrameTag>,
-    ) -> Verdict {
+    /// An authentic acknowledgement of a lane's ring, and of its history ([`fork_reason`]).
+    pub fn acknowledged(&mut self, now_ms: u64, ack: &Ack, ring: &RingView) {
         self.answered();
-        if ack.durable >= ring.next {
-            return Verdict::Fork(ForkReason::Ahead);
-        }
-        let says_tag = ack.tag != FrameTag::default();
-        if says_tag && own.is_some_and(|own| own != ack.tag) {
-            return Verdict::Fork(ForkReason::Mismatch);
-        }
         let patience_ms = u64::from(self.config.ack_timeout_ms);
         if let Some(link) = self.lanes.get_mut(ack.lane.index()) {
             link.falls_behind(now_ms, ack, patience_ms);
@@ -346,7 +338,6 @@ impl Session {
         {
             connection.hello_wanted = true;
         }
-        Verdict::Release(ack.durable)
     }
 
     /// The other side said something authentic.

@@ -15,6 +15,7 @@ use protocol::keys::{self, AckKey, FrameKey};
 use protocol::loss::LossReason;
 use protocol::{Counts, DeviceId, DeviceTime, Generation, Lane, Loss, Secret, Seq};
 
+use super::system::Unsent;
 use crate::batch::Closed;
 use crate::ring::{Cause, Gone, Lost, Ring, RingError};
 use crate::session::{Acknowledged, RingView};
@@ -49,6 +50,10 @@ pub(super) struct Store {
     frame_key: FrameKey,
     unsaid: Option<Unsaid>,
     superseded: Option<Superseded>,
+    /// The first number that no agent can have: neither sent, nor said to be gone.
+    unsent: Seq,
+    /// Acknowledged since the boot.
+    is_met: bool,
     /// Frames stored, and frames dropped unacknowledged, since boot.
     pub stored_frames: u64,
     pub dropped_frames: u64,
@@ -81,6 +86,8 @@ impl Store {
             lane: ring.lane(),
             ack_key: keys::ack_key(secret, device, &id, *generation),
             frame_key: keys::frame_key(secret, device, &id, *generation),
+            unsent: ring.next(),
+            is_met: false,
             ring,
             abandoned: Counts::ZERO,
             device: *device,
@@ -99,6 +106,32 @@ impl Store {
         self.ack_key = keys::ack_key(secret, device, &id, *generation);
         self.frame_key = keys::frame_key(secret, device, &id, *generation);
         (self.unsaid, self.superseded) = (None, None);
+        (self.unsent, self.is_met) = (self.ring.next(), false);
+    }
+
+    /// What was unsent when the boot began.
+    pub fn recall(&mut self, unsent: Unsent) {
+        self.unsent = unsent.first(self.ring.next());
+    }
+
+    /// What the system area keeps of it until it is met.
+    pub const fn unsent(&self) -> Unsent {
+        Unsent::from(self.unsent)
+    }
+
+    /// An agent may have this one from now on.
+    pub fn sent(&mut self, seq: Seq) {
+        self.unsent = self.unsent.max(seq.next());
+    }
+
+    /// Whether it was acknowledged since the boot.
+    pub const fn is_met(&self) -> bool {
+        self.is_met
+    }
+
+    /// It is acknowledged for the first time since the boot.
+    pub const fn met(&mut self) {
+        self.is_met = true;
     }
 
     /// After a boot: finds the loss that stands for all before it in the latest-value lane.
@@ -132,22 +165,40 @@ impl Store {
         let first = self.ring.first_retained();
         let front = self.superseded;
         RingView {
-            said_first: front.map_or(first, |front| front.from),
+            said_first: self.said_first().0,
             first: front.map_or(first, |front| front.said_at.max(first)),
             next: self.ring.next(),
+            unsent: self.unsent,
         }
+    }
+
+    /// The first that a hello says is kept, and what was counted before it.
+    ///
+    /// What was dropped and never sent is not said to be gone before an agent has answered once: it
+    /// would pass by those numbers, and if it has them from before this flash was rolled back, nobody
+    /// would find out.
+    fn said_first(&self) -> (Seq, Counts) {
+        if let Some(front) = self.superseded {
+            return (front.from, front.before);
+        }
+        let first = (self.ring.first_retained(), self.ring.before_first());
+        let lost = self
+            .ring
+            .lost()
+            .filter(|lost| !self.is_met && first.0 > self.unsent && lost.first <= self.unsent);
+        lost.map_or(first, |lost| (lost.first, lost.before))
     }
 
     /// What the hello says.
     pub fn state(&self, acknowledged: Acknowledged) -> RingState {
         let ring = &self.ring;
-        let front = self.superseded;
+        let (first_retained, before_first) = self.said_first();
         RingState {
             lane: self.lane,
             ring: ring.id(),
-            first_retained: self.view().said_first,
+            first_retained,
             next: ring.next(),
-            before_first: front.map_or(ring.before_first(), |front| front.before),
+            before_first,
             before_next: ring.before_next(),
             acknowledged: acknowledged.through,
             acknowledged_by: acknowledged.by,

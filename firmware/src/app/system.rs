@@ -8,6 +8,7 @@
 use core::ops::Range;
 
 use embedded_storage::nor_flash::NorFlash;
+use protocol::Seq;
 
 use crate::checksum::{CRC, flipped_bit, is_one_bit};
 
@@ -15,6 +16,8 @@ const MAGIC: [u8; 4] = *b"MPs\x00";
 /// Bytes of an entry: a multiple of every write unit there is.
 const ENTRY_LEN: usize = STRIDE as usize;
 const STRIDE: u32 = 32;
+/// Behind magic, number, boot, formats and flags.
+const UNSENT_AT: usize = 5 * 4;
 const SECTORS: u32 = 2;
 /// By how much a number may rise from one entry to one that is mended.
 const STEP_MAX: u32 = 16;
@@ -28,6 +31,30 @@ pub struct SystemState {
     pub formats: u32,
     /// Nothing was left open when the device last stopped.
     pub clean: bool,
+    /// By lane number, what no agent can have yet.
+    pub unsent: [Unsent; 3],
+}
+
+/// From which number on no agent can have a lane's frames: none was sent since a boot that began there.
+/// The low bits of that number; nothing once a lane was acknowledged in this boot or the last one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Unsent(Option<u16>);
+
+impl Unsent {
+    /// None was sent from this one on.
+    pub const fn from(first: Seq) -> Self {
+        let [low, high, ..] = first.0.to_le_bytes();
+        Self(Some(u16::from_le_bytes([low, high])))
+    }
+
+    /// The number, of a ring that gives out `next`; `next` itself if it is not known. More than 65,535
+    /// are not told apart: then it is a later one, of which the same is true.
+    pub fn first(self, next: Seq) -> Seq {
+        let [low, high, ..] = next.0.to_le_bytes();
+        let back = self.0.map_or(0, |first| u16::from_le_bytes([low, high]).wrapping_sub(first));
+        // Of another ring, if that one has not given out so many.
+        Seq(next.0.checked_sub(u64::from(back)).filter(|first| *first > 0).unwrap_or(next.0))
+    }
 }
 
 /// The area cannot be used.
@@ -184,8 +211,13 @@ impl System {
 
 fn encode(number: u32, state: &SystemState) -> [u8; ENTRY_LEN] {
     let mut bytes = [0; ENTRY_LEN];
-    let fields = [number, state.boot, state.formats, u32::from(state.clean)];
+    // Release 0.1.0 left zeros behind the first byte of the last field: nothing is known.
+    let known = state.unsent.iter().zip([2, 4, 8]).filter(|(unsent, _)| unsent.0.is_some());
+    let flags = known.fold(u8::from(state.clean), |flags, (_, bit)| flags | bit);
+    let fields = [number, state.boot, state.formats, u32::from(flags)];
+    let unsent = state.unsent.map(|unsent| unsent.0.unwrap_or_default());
     let said = MAGIC.into_iter().chain(fields.into_iter().flat_map(u32::to_le_bytes));
+    let said = said.chain(unsent.into_iter().flat_map(u16::to_le_bytes));
     for (slot, byte) in bytes.iter_mut().zip(said) {
         *slot = byte;
     }
@@ -205,8 +237,14 @@ fn decode(bytes: &[u8; ENTRY_LEN]) -> Option<(u32, SystemState)> {
         .chunks_exact(4)
         .map(|field| field.first_chunk::<4>().map_or(0, |bytes| u32::from_le_bytes(*bytes)));
     let number = fields.next()?;
-    let (boot, formats, clean) = (fields.next()?, fields.next()?, fields.next()?);
-    Some((number, SystemState { boot, formats, clean: clean == 1 }))
+    let (boot, formats, flags) = (fields.next()?, fields.next()?, fields.next()?);
+    let mut unsent = [Unsent::default(); 3];
+    let lows = said.get(UNSENT_AT..)?.chunks_exact(2);
+    for ((unsent, low), bit) in unsent.iter_mut().zip(lows).zip([2, 4, 8]) {
+        let low = low.first_chunk::<2>().map(|low| u16::from_le_bytes(*low));
+        *unsent = Unsent(low.filter(|_| flags & bit != 0));
+    }
+    Some((number, SystemState { boot, formats, clean: flags & 1 == 1, unsent }))
 }
 
 #[cfg(test)]
@@ -219,7 +257,30 @@ mod tests {
     const REGION: Range<u32> = 256..768;
 
     fn state(boot: u32) -> SystemState {
-        SystemState { boot, formats: boot * 3, clean: boot.is_multiple_of(2) }
+        let unsent = [Unsent::from(Seq(u64::from(boot) << 12)), Unsent(None), Unsent::from(Seq(1))];
+        SystemState { boot, formats: boot * 3, clean: boot.is_multiple_of(2), unsent }
+    }
+
+    #[test]
+    fn what_is_unsent_is_known_by_its_low_bits() {
+        let unsent = |first, next| Unsent::from(Seq(first)).first(Seq(next));
+        for (first, next) in [(1, 1), (1, 7), (65_530, 65_540), (1 << 40, (1 << 40) + 65_535)] {
+            assert_eq!(unsent(first, next), Seq(first));
+        }
+        assert_eq!(unsent(100, 100 + 65_536), Seq(100 + 65_536), "later, and true as well");
+        assert_eq!(unsent(398, 30), Seq(30), "of another ring");
+        assert_eq!(Unsent::default().first(Seq(30)), Seq(30));
+    }
+
+    #[test]
+    fn an_entry_of_release_0_1_0_is_read_and_knows_of_nothing_unsent() {
+        let mut bytes =
+            encode(7, &SystemState { boot: 3, formats: 9, clean: true, ..SystemState::default() });
+        assert_eq!(bytes[UNSENT_AT - 4..ENTRY_LEN - 4], [1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        let expected = SystemState { boot: 3, formats: 9, clean: true, ..SystemState::default() };
+        assert_eq!(decode(&bytes), Some((7, expected)));
+        bytes[4] ^= 1;
+        assert_eq!(decode(&bytes), None);
     }
 
     #[test]
@@ -270,7 +331,7 @@ mod tests {
 
     #[test]
     fn an_entry_with_a_flipped_bit_counts_if_it_can_be_the_next() {
-        let next = SystemState { boot: 2, formats: 3, clean: true };
+        let next = SystemState { boot: 2, formats: 3, clean: true, ..SystemState::default() };
         // Whether the device was stopped in order nobody knows of it.
         assert_eq!(hurt(next), SystemState { clean: false, ..next });
         assert_eq!(hurt(SystemState { boot: 2 + STEP_MAX, ..next }), state(1));

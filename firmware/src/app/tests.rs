@@ -11,6 +11,7 @@ mod store;
 pub(crate) mod world;
 
 use crate::ring::flash_model::Left;
+use agent::Held;
 use world::{Weather, World};
 
 #[test]
@@ -326,6 +327,44 @@ fn what_is_gone_under_numbers_that_the_agent_knows_is_said_in_the_new_ring() {
                 if lane == Lane::Bulk { LossReason::Forked } else { LossReason::Superseded };
             assert!(held.losses.iter().any(|loss| loss.reason == reason), "{:?}", held.losses);
         }
+    }
+}
+
+/// What it sealed under numbers of another history is gone again before it meets the agent, which has
+/// those numbers: there is no tag left to compare, and taken for the agent's own they would be lost
+/// without a word.
+#[test]
+fn what_was_dropped_under_numbers_that_the_agent_has_from_before_a_rollback_is_said() {
+    for boots in 0..3 {
+        let mut world = World::new(60 + boots);
+        run_for(&mut world, 100);
+        world.settle();
+        let backup = world.flash.clone();
+        run_for(&mut world, 1_300);
+        world.settle();
+        let had = world.agent.held(Lane::Bulk).samples.len();
+        world.flash = backup;
+        world.restart();
+        world.offline = true;
+        // Full twice over.
+        for _ in 0..=boots {
+            while world.app.counters().dropped_frames[Lane::Bulk.index()] < 200 {
+                world.source.ready += 10;
+                world.step(100);
+            }
+            world.app.flush(world.now, &mut world.flash);
+            world.restart();
+        }
+        world.settle();
+        assert_eq!(world.app.counters().forks, 3, "{boots} boots: each lane is of another history");
+        let rings: Vec<_> = world.agent.of_lane(Lane::Bulk).map(|(_, held)| held).collect();
+        let (old, new) = rings.iter().partition::<Vec<&Held>, _>(|held| held.samples.len() == had);
+        assert_eq!((old.len(), new.len()), (1, 1), "the old ring gets nothing more");
+        assert_eq!(old[0].unexplained + old[0].said_lost, Counts::ZERO);
+        assert!(new[0].losses.iter().any(|loss| loss.reason == LossReason::Forked));
+        let delivered = u64::try_from(new[0].samples.len()).unwrap();
+        let lost = new[0].unexplained + new[0].said_lost;
+        assert_eq!(delivered + lost.samples, new[0].through.samples, "{boots} boots");
     }
 }
 

@@ -15,10 +15,11 @@ use protocol::{DeviceTime, FrameTag, Lane, RingId, Seq, keys};
 use super::App;
 use super::open::next_ring;
 use super::store::{Identity, Store};
+use super::system::Unsent;
 use crate::batch::Closed;
 use crate::ports::{Entropy, Link, LinkEvent, Now, Ports};
 use crate::ring::{Gone, OldFrame, RingError};
-use crate::session::{Step, Verdict};
+use crate::session::{Step, fork_reason};
 
 /// Frames sealed anew in one poll.
 const RESEAL_MAX: u32 = 16;
@@ -83,9 +84,38 @@ impl<const SIGNALS: usize, const FRAME: usize> App<'_, SIGNALS, FRAME> {
         // A loss covers it there, or it is no longer here: nothing to compare.
         let says_tag = ack.tag != FrameTag::default();
         let own = if says_tag { store.ring.tag(ports.flash, ack.durable).ok() } else { None };
-        match self.session.acknowledged(now.uptime_ms, &ack, &store.view(), own) {
-            Verdict::Release(through) => store.release(through),
-            Verdict::Fork(reason) => self.fork(now, ports, &ack, reason),
+        if let Some(reason) = fork_reason(&ack, &store.view(), own) {
+            self.session.answered();
+            self.fork(now, ports, &ack, reason);
+        } else if self.meet(ports.flash, ack.lane) {
+            self.release(now, &ack);
+        }
+        true
+    }
+
+    /// The agent holds this ring's frames up to there.
+    fn release(&mut self, now: &Now, ack: &Ack) {
+        let Some(store) = self.stores.get_mut(ack.lane.index()) else { return };
+        self.session.acknowledged(now.uptime_ms, ack, &store.view());
+        store.release(ack.durable);
+    }
+
+    /// From now on an agent may have what a lane sends: remembers it before anything is sent. Whether
+    /// that worked; if not, the next answer asks again.
+    fn meet<F: NorFlash>(&mut self, flash: &mut F, lane: Lane) -> bool {
+        if self.stores.get(lane.index()).is_some_and(Store::is_met) {
+            return true;
+        }
+        let mut state = self.system.state();
+        if let Some(unsent) = state.unsent.get_mut(lane.index()) {
+            *unsent = Unsent::default();
+        }
+        if state != self.system.state() && self.system.write(flash, state).is_err() {
+            self.counters.flash_errors = self.counters.flash_errors.saturating_add(1);
+            return false;
+        }
+        if let Some(store) = self.stores.get_mut(lane.index()) {
+            store.met();
         }
         true
     }
@@ -176,7 +206,12 @@ impl<const SIGNALS: usize, const FRAME: usize> App<'_, SIGNALS, FRAME> {
         }
         self.challenge = challenge;
         self.counters.hellos = self.counters.hellos.saturating_add(1);
-        self.session.said_hello(now.uptime_ms, &self.stores.each_ref().map(Store::view));
+        let views = self.stores.each_ref().map(Store::view);
+        for (store, view) in self.stores.iter_mut().zip(&views) {
+            // An agent passes by what is before.
+            store.sent(view.said_first.prev());
+        }
+        self.session.said_hello(now.uptime_ms, &views);
         Done::Yes
     }
 
@@ -201,6 +236,7 @@ impl<const SIGNALS: usize, const FRAME: usize> App<'_, SIGNALS, FRAME> {
                     return Done::Blocked;
                 }
                 self.counters.sent_frames = self.counters.sent_frames.saturating_add(1);
+                store.sent(seq);
                 self.session.sent(now.uptime_ms, lane, seq);
                 Done::Yes
             }
@@ -260,9 +296,11 @@ impl<const SIGNALS: usize, const FRAME: usize> App<'_, SIGNALS, FRAME> {
             return;
         }
         store.reopened(identity);
-        self.session.reopened(ack.lane);
-        self.counters.forks = self.counters.forks.saturating_add(1);
         let to = store.ring.id();
+        self.session.reopened(ack.lane);
+        // What was unsent in the ring that is left means nothing in the new one.
+        self.meet(ports.flash, ack.lane);
+        self.counters.forks = self.counters.forks.saturating_add(1);
         let acknowledged = ack.durable;
         self.say(&Record::Fork(Fork {
             time,

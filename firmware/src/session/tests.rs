@@ -10,8 +10,8 @@ const BULK: usize = 1;
 
 /// Bulk has frames 1 to 9, the other lanes none.
 fn rings() -> [RingView; 3] {
-    let empty = RingView { said_first: Seq(1), first: Seq(1), next: Seq(1) };
-    [empty, RingView { next: Seq(10), ..empty }, empty]
+    let empty = RingView { said_first: Seq(1), first: Seq(1), next: Seq(1), unsent: Seq(1) };
+    [empty, RingView { next: Seq(10), unsent: Seq(10), ..empty }, empty]
 }
 
 fn ack(lane: Lane, durable: u64, repeat: bool) -> Ack {
@@ -47,8 +47,8 @@ fn run(session: &mut Session, now_ms: u64, rings: &[RingView; 3]) -> (Vec<Step>,
     panic!("never waits: {steps:?}");
 }
 
-fn hear(session: &mut Session, now_ms: u64, rings: &[RingView; 3], ack: &Ack) -> Verdict {
-    session.acknowledged(now_ms, ack, &rings[ack.lane.index()], None)
+fn hear(session: &mut Session, now_ms: u64, rings: &[RingView; 3], ack: &Ack) {
+    session.acknowledged(now_ms, ack, &rings[ack.lane.index()]);
 }
 
 /// A session that is connected, greeted and knows that the agent holds `durable` of bulk.
@@ -81,8 +81,7 @@ fn nothing_already_held_is_sent_and_the_window_bounds_the_rest() {
     let mut session = greeted(&rings, 3);
     assert_eq!(run(&mut session, 0, &rings).0, bulk(4..=7));
     assert_eq!(run(&mut session, 1, &rings).0, []);
-    let verdict = hear(&mut session, 2, &rings, &ack(Lane::Bulk, 5, false));
-    assert_eq!(verdict, Verdict::Release(Seq(5)));
+    hear(&mut session, 2, &rings, &ack(Lane::Bulk, 5, false));
     assert_eq!(run(&mut session, 2, &rings).0, bulk(8..=9));
 }
 
@@ -187,12 +186,12 @@ fn frames_dropped_unsent_are_said_before_more_is_sent() {
     let mut rings = rings();
     let mut session = greeted(&rings, 0);
     run(&mut session, 0, &rings);
-    rings[BULK] = RingView { said_first: Seq(7), first: Seq(7), next: Seq(12) };
+    rings[BULK] = RingView { said_first: Seq(7), first: Seq(7), next: Seq(12), unsent: Seq(12) };
     let (steps, until) = run(&mut session, 100, &rings);
     assert_eq!((steps, until), (vec![], 1000), "one hello a second");
     assert_eq!(run(&mut session, 1000, &rings).0, [vec![Step::Hello], bulk(7..=10)].concat(),);
     // Dropped after it was sent: nobody has to be told.
-    rings[BULK] = RingView { said_first: Seq(9), first: Seq(9), next: Seq(12) };
+    rings[BULK] = RingView { said_first: Seq(9), first: Seq(9), next: Seq(12), unsent: Seq(12) };
     hear(&mut session, 1100, &rings, &ack(Lane::Bulk, 6, false));
     assert_eq!(run(&mut session, 3000, &rings).0, bulk([11]));
 }
@@ -202,7 +201,7 @@ fn a_loss_at_the_front_stands_for_what_it_covers() {
     let mut rings = rings();
     let mut session = greeted(&rings, 0);
     run(&mut session, 0, &rings);
-    rings[BULK] = RingView { said_first: Seq(2), first: Seq(10), next: Seq(12) };
+    rings[BULK] = RingView { said_first: Seq(2), first: Seq(10), next: Seq(12), unsent: Seq(12) };
     assert_eq!(run(&mut session, 100, &rings).0, bulk(10..=11), "no hello needed");
 }
 
@@ -219,21 +218,28 @@ fn an_unreadable_frame_holds_its_lane_until_all_before_it_is_held() {
 }
 
 #[test]
-fn forks_are_seen_and_nothing_is_freed() {
-    let rings = rings();
-    let mut session = greeted(&rings, 0);
-    run(&mut session, 0, &rings);
-    let ahead = hear(&mut session, 0, &rings, &ack(Lane::Bulk, 10, false));
-    assert_eq!(ahead, Verdict::Fork(ForkReason::Ahead));
-    let other = Ack { tag: FrameTag([1; 8]), ..ack(Lane::Bulk, 2, false) };
-    let own = Some(FrameTag([2; 8]));
-    let mismatch = session.acknowledged(0, &other, &rings[BULK], own);
-    assert_eq!(mismatch, Verdict::Fork(ForkReason::Mismatch));
-    assert_eq!(session.acked(Lane::Bulk), Seq::ZERO);
+fn another_history_is_known_by_its_tag_and_by_numbers_that_nobody_can_have() {
+    let ring = RingView { unsent: Seq(8), ..rings()[BULK] };
+    let (own, tag) = (Some(FrameTag([2; 8])), FrameTag([1; 8]));
+    let of = |durable, tag, own| {
+        fork_reason(&Ack { tag, ..ack(Lane::Bulk, durable, false) }, &ring, own)
+    };
+    assert_eq!(of(10, tag, None), Some(ForkReason::Ahead), "never given out");
+    assert_eq!(of(8, tag, None), Some(ForkReason::Ahead), "never sent");
+    assert_eq!(of(7, tag, None), None, "it is no longer here: no tag to compare");
+    assert_eq!(of(7, tag, own), Some(ForkReason::Mismatch));
+    assert_eq!(of(7, FrameTag([2; 8]), own), None);
     // A loss covers it there: no tag to compare.
-    let loss = session.acknowledged(0, &ack(Lane::Bulk, 2, false), &rings[BULK], own);
-    assert_eq!(loss, Verdict::Release(Seq(2)));
+    assert_eq!(of(2, FrameTag::default(), own), None);
+}
+
+#[test]
+fn a_ring_that_was_left_is_followed_by_a_hello() {
+    let rings = rings();
+    let mut session = greeted(&rings, 2);
+    run(&mut session, 0, &rings);
     session.reopened(Lane::Bulk);
+    assert_eq!(session.acked(Lane::Bulk), Seq::ZERO);
     assert_eq!(run(&mut session, 1000, &rings).0, [Step::Hello]);
 }
 
