@@ -148,7 +148,7 @@ reasons! {
         Protocol = "protocol",
         /// More unacknowledged publishes than the receive maximum.
         ReceiveMaximum = "receive_maximum",
-        /// A topic alias of 0, or above [`super::session::TOPIC_ALIAS_MAXIMUM`].
+        /// A topic alias above [`super::session::TOPIC_ALIAS_MAXIMUM`].
         TopicAlias = "topic_alias",
         /// A packet or payload beyond the limit.
         TooLarge = "too_large",

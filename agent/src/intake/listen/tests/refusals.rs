@@ -104,7 +104,7 @@ async fn a_forbidden_packet_ends_the_session_with_its_reason() {
         (publish(QOS_1, own, 0, b"x"), 0x82, End::Protocol),
         (publish(QOS_1, own, 1, &[0; 8193]), 0x95, End::TooLarge),
         (aliased(own, 5), 0x94, End::TopicAlias),
-        (aliased("", 0), 0x94, End::TopicAlias),
+        (aliased("", 0), 0x82, End::Protocol),
         (aliased("", 1), 0x82, End::Protocol),
         (aliased("m0/dev2/b", 1), 0x87, End::ForeignTopic),
         (packet(0x82, &with_identifier), 0xa1, End::SubscriptionIdentifier),
