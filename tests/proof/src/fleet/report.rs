@@ -143,6 +143,23 @@ impl Report {
         share(self.tally.driven_s, 1) / 3600.0
     }
 
+    /// How often the states were met in which most can go wrong: of all devices, those whose ring began
+    /// again at its first sector, was full, or forked; of all worlds, those with a loss, with a sink that
+    /// went by identity, with a full journal, with two agents.
+    pub fn shares(&self) -> [(&'static str, f64); 7] {
+        let Tally { worlds, devices, wrapped, full, forked, .. } = self.tally;
+        let Tally { lossy, reconciled, held, shared, .. } = self.tally;
+        [
+            ("wrapped", share(wrapped, devices)),
+            ("full", share(full, devices)),
+            ("forked", share(forked, devices)),
+            ("worlds_with_losses", share(lossy, worlds)),
+            ("worlds_by_identity", share(reconciled, worlds)),
+            ("worlds_journal_full", share(held, worlds)),
+            ("worlds_two_agents", share(shared, worlds)),
+        ]
+    }
+
     /// For a machine; with the time that it took.
     pub fn to_json(&self, seconds: f64) -> Value {
         let Tally { worlds, devices, .. } = self.tally;

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use firmware::mqtt::{Mqtt, Transport};
 use firmware::ports::{Link as _, LinkEvent};
-use firmware::session::{RingView, Session, SessionConfig, Step, Verdict};
+use firmware::session::{RingView, Session, SessionConfig, Step, fork_reason};
 use milepost_proof::light::{Keys, LANE, Ring, Shape};
 use protocol::Lane;
 use protocol::downlink::DOWNLINK_LEN_MAX;
@@ -213,10 +213,11 @@ impl Client {
 
     fn views(&self) -> [RingView; 3] {
         let first = protocol::Seq::FIRST;
-        let mut views = [RingView { said_first: first, first, next: first }; 3];
+        let mut views = [RingView { said_first: first, first, next: first, unsent: first }; 3];
         if let Some(view) = views.get_mut(LANE.index()) {
             let first = self.ring.first();
-            *view = RingView { said_first: first, first, next: self.ring.next() };
+            let next = self.ring.next();
+            *view = RingView { said_first: first, first, next, unsent: next };
         }
         views
     }
@@ -239,9 +240,12 @@ impl Client {
         let Some(ack) = self.keys.ack(self.ring.device(), bytes) else { return };
         let views = self.views();
         let Some(view) = views.get(ack.lane.index()) else { return };
-        let verdict = self.session.acknowledged(now_ms, &ack, view, None);
-        if let (Lane::Bulk, Verdict::Release(through)) = (ack.lane, verdict) {
-            self.ring.release(through);
+        if fork_reason(&ack, view, None).is_some() {
+            return;
+        }
+        self.session.acknowledged(now_ms, &ack, view);
+        if ack.lane == Lane::Bulk {
+            self.ring.release(ack.durable);
             let frames = self.ring.frames();
             if self.ring.first() == self.ring.next() && self.held < frames {
                 self.held = frames;
