@@ -67,7 +67,7 @@ impl Plan {
             draw_fault(&mut faults, &mut chance, (at, kind), size);
         }
         faults.sort_by_key(|(at, _)| *at);
-        let ring_sectors = 4 + u32::try_from(chance.below(28)).unwrap_or(0);
+        let ring_sectors = 4 + u32::try_from(chance.below(10)).unwrap_or(0);
         let journal_bytes =
             if chance.one_in(2) { small_journal(&mut chance) } else { JOURNAL_BYTES };
         Self {
@@ -211,7 +211,7 @@ fn draw_fault_of_agent(
             let (own, left) = (!chance.one_in(4), chance.index(20_000));
             Fault::DiskFull { agent, own, left, for_s: chance.below(1200) }
         }
-        14 => Fault::SinkDown { agent, sink, for_s: chance.below(4 * 3600) },
+        14 => Fault::SinkDown { agent, sink, for_s: chance.below(8 * 3600) },
         15 => {
             let times = 1 + u32::try_from(chance.below(3)).unwrap_or(0);
             Fault::SinkDoubtful { agent, sink, times }
