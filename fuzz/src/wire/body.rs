@@ -36,7 +36,7 @@ fn read(head: &Header, text: &[u8]) {
     if let Some(origin) = origin {
         let mut again = [0; Origin::LEN_MAX];
         let len = origin.write(&mut again);
-        assert_eq!(again[..], text[..len], "two forms of one origin");
+        assert_eq!(again[..len], text[..len], "two forms of one origin");
     }
     let counts = bounded(0, || body.counts());
     match body {

@@ -109,7 +109,8 @@ fn shortened(header: &Header, input: &mut Input<'_>) {
 
 /// Any bytes as a message with a compact header: at most one of its numbers fits.
 fn stranger_on_its_way(bytes: &[u8]) {
-    let expected = Seq(bytes.iter().fold(1, |sum, byte| sum * 7 + u64::from(*byte) % 7) & 0xffff);
+    let sum = |sum: u64, byte: &u8| sum.wrapping_mul(31).wrapping_add(u64::from(*byte));
+    let expected = Seq(bytes.iter().fold(1, sum) & 0xffff);
     let Ok((header, rest)) = bounded(0, || compact::restore(bytes, COMMON, expected)) else {
         return;
     };
