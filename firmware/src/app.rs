@@ -248,7 +248,7 @@ impl<'a, const SIGNALS: usize, const FRAME: usize> App<'a, SIGNALS, FRAME> {
     ) -> bool {
         while let Some((signal, lane)) = self.schedule.due(now.uptime_ms) {
             if let Some(reading) = ports.source.read(signal, now) {
-                self.push(now, ports.flash, lane, &reading);
+                self.push(now, ports.flash, lane, &reading, ports.source.content());
             }
         }
         for _ in 0..READINGS_MAX {
@@ -256,7 +256,7 @@ impl<'a, const SIGNALS: usize, const FRAME: usize> App<'a, SIGNALS, FRAME> {
             let mut admitted = false;
             for lane in self.schedule.admit(&reading) {
                 admitted = true;
-                self.push(now, ports.flash, lane, &reading);
+                self.push(now, ports.flash, lane, &reading, ports.source.content());
             }
             if !admitted {
                 self.counters.refused = self.counters.refused.saturating_add(1);
@@ -265,16 +265,23 @@ impl<'a, const SIGNALS: usize, const FRAME: usize> App<'a, SIGNALS, FRAME> {
         true
     }
 
-    fn push<F: NorFlash>(&mut self, now: &Now, flash: &mut F, lane: Lane, reading: &Reading) {
-        let mut pushed = self.batches.push(lane, now.uptime_ms, reading);
+    fn push<F: NorFlash>(
+        &mut self,
+        now: &Now,
+        flash: &mut F,
+        lane: Lane,
+        reading: &Reading,
+        content: &[u8],
+    ) {
+        let mut pushed = self.batches.push(lane, now.uptime_ms, reading, content);
         if pushed.is_err() {
             self.close_batch(now, flash, lane);
-            pushed = self.batches.push(lane, now.uptime_ms, reading);
+            pushed = self.batches.push(lane, now.uptime_ms, reading, content);
         }
         if pushed.is_ok() {
             self.accept(lane, Counts { samples: 1, events: 0 });
         } else {
-            // Not even an empty batch takes it: no such signal.
+            // Not even an empty batch takes it: no such signal, or not what its value says.
             self.counters.refused = self.counters.refused.saturating_add(1);
         }
     }

@@ -11,6 +11,7 @@ use protocol::codec::{
 };
 use protocol::frame::{HEADER_LEN_MAX, Origin, TAG_LEN};
 use protocol::record::Record;
+use protocol::sample::CONTENT_LEN_MAX;
 use protocol::{CatalogueId, Clock, Counts, Lane};
 
 use crate::ports::Reading;
@@ -27,9 +28,10 @@ pub const FRAME_MIN: usize = protocol::hello::HELLO_LEN_MAX;
 /// closed after a second, and that of the latest values.
 pub const SMALL: usize = 328;
 
-/// Room for one sample.
-const LEAST: usize = COLUMNS_AT + SAMPLE_BYTES_MAX + TAG_LEN + Origin::LEN_MAX;
-const _: () = assert!(FRAME_MIN >= LEAST && SMALL >= 2 * LEAST);
+/// Room for one sample, whatever stands beside it.
+const LEAST: usize = COLUMNS_AT + SAMPLE_MAX + TAG_LEN + Origin::LEN_MAX;
+const SAMPLE_MAX: usize = SAMPLE_BYTES_MAX + CONTENT_LEN_MAX;
+const _: () = assert!(FRAME_MIN >= LEAST && SMALL >= LEAST + SAMPLE_BYTES_MAX);
 
 /// When a batch is closed, besides a change of clock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -99,13 +101,18 @@ impl<'a, const SIGNALS: usize, const FRAME: usize, O: Odds + Default> Batch<'a, 
 
     /// Appends a reading, or says that the batch must be closed first. An empty batch takes any
     /// reading of a signal in the catalogue.
-    pub fn push(&mut self, now_ms: u64, reading: &Reading) -> Result<(), MustClose> {
+    pub fn push(
+        &mut self,
+        now_ms: u64,
+        reading: &Reading,
+        content: &[u8],
+    ) -> Result<(), MustClose> {
         let other_clock = self.opened.is_some_and(|(clock, _)| clock != reading.clock);
         if other_clock || self.encoder.count() >= self.limits.samples_max {
             return Err(MustClose);
         }
         let columns = columns(&mut self.buffer, self.limits.frame_len_max);
-        self.encoder.push(columns, reading.sample).map_err(|_| MustClose)?;
+        self.encoder.push_with(columns, reading.sample, content).map_err(|_| MustClose)?;
         self.opened.get_or_insert((reading.clock, now_ms));
         Ok(())
     }
@@ -180,11 +187,17 @@ impl<'a, const SIGNALS: usize, const FRAME: usize> Batches<'a, SIGNALS, FRAME> {
     }
 
     /// [`Batch::push`].
-    pub fn push(&mut self, lane: Lane, now_ms: u64, reading: &Reading) -> Result<(), MustClose> {
+    pub fn push(
+        &mut self,
+        lane: Lane,
+        now_ms: u64,
+        reading: &Reading,
+        content: &[u8],
+    ) -> Result<(), MustClose> {
         match lane {
-            Lane::Critical => self.critical.push(now_ms, reading),
-            Lane::Bulk => self.bulk.push(now_ms, reading),
-            Lane::Latest => self.latest.push(now_ms, reading),
+            Lane::Critical => self.critical.push(now_ms, reading, content),
+            Lane::Bulk => self.bulk.push(now_ms, reading, content),
+            Lane::Latest => self.latest.push(now_ms, reading, content),
         }
     }
 
@@ -223,7 +236,7 @@ impl<'a, const SIGNALS: usize, const FRAME: usize> Batches<'a, SIGNALS, FRAME> {
 fn columns<const FRAME: usize>(buffer: &mut [u8; FRAME], frame_len_max: usize) -> &mut [u8] {
     let end = frame_len_max.min(FRAME.saturating_sub(Origin::LEN_MAX)).saturating_sub(TAG_LEN);
     // One sample always fits, however low the limit is set.
-    let end = end.max(COLUMNS_AT + SAMPLE_BYTES_MAX);
+    let end = end.max(COLUMNS_AT + SAMPLE_MAX);
     buffer.get_mut(COLUMNS_AT..end).unwrap_or_default()
 }
 
@@ -300,7 +313,7 @@ mod tests {
 
     fn reading(at: u32, clock: Clock) -> Reading {
         let (tick, raw) = (i64::from(at), i64::from(at.wrapping_mul(2_654_435_761)));
-        Reading { sample: Sample { tick, signal: SignalIndex(0), raw }, clock }
+        Reading { sample: Sample::new(tick, SignalIndex(0), raw), clock }
     }
 
     fn batch(frame_len_max: usize, samples_max: u16) -> Batch<'static, 4, FRAME> {
@@ -308,8 +321,9 @@ mod tests {
     }
 
     fn fill(batch: &mut Batch<'_, 4, FRAME>) -> u32 {
-        let taken =
-            (0..5_000).take_while(|at| batch.push(5, &reading(*at, Clock::Rtc)).is_ok()).count();
+        let taken = (0..5_000)
+            .take_while(|at| batch.push(5, &reading(*at, Clock::Rtc), &[]).is_ok())
+            .count();
         u32::try_from(taken).unwrap()
     }
 
@@ -334,12 +348,12 @@ mod tests {
     #[test]
     fn a_batch_ends_with_its_clock_and_with_its_samples() {
         let mut batch = batch(usize::MAX, 3);
-        batch.push(5, &reading(1, Clock::Rtc)).unwrap();
-        assert_eq!(batch.push(6, &reading(2, Clock::Agent)), Err(MustClose));
-        batch.push(7, &reading(2, Clock::Rtc)).unwrap();
-        batch.push(8, &reading(3, Clock::Rtc)).unwrap();
+        batch.push(5, &reading(1, Clock::Rtc), &[]).unwrap();
+        assert_eq!(batch.push(6, &reading(2, Clock::Agent), &[]), Err(MustClose));
+        batch.push(7, &reading(2, Clock::Rtc), &[]).unwrap();
+        batch.push(8, &reading(3, Clock::Rtc), &[]).unwrap();
         assert!(batch.is_full());
-        assert_eq!(batch.push(9, &reading(4, Clock::Rtc)), Err(MustClose));
+        assert_eq!(batch.push(9, &reading(4, Clock::Rtc), &[]), Err(MustClose));
         assert_eq!(batch.opened_ms(), Some(5), "the age of the first");
         let closed = batch.close(CatalogueId(7), 2).unwrap();
         assert_eq!(closed.counts, Counts { samples: 3, events: 0 });
@@ -358,9 +372,9 @@ mod tests {
     #[test]
     fn a_signal_outside_the_catalogue_is_never_taken() {
         let mut batch = batch(usize::MAX, 3);
-        let sample = Sample { tick: 0, signal: SignalIndex(2), raw: 0 };
+        let sample = Sample::new(0, SignalIndex(2), 0);
         let reading = Reading { sample, clock: Clock::Rtc };
-        assert_eq!(batch.push(0, &reading), Err(MustClose));
+        assert_eq!(batch.push(0, &reading, &[]), Err(MustClose));
         assert!(batch.is_empty());
     }
 

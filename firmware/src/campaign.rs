@@ -180,7 +180,7 @@ mod tests {
     use super::*;
 
     fn reading(signal: u8, tick: i64) -> Reading {
-        let sample = Sample { tick, signal: SignalIndex(signal), raw: 0 };
+        let sample = Sample::new(tick, SignalIndex(signal), 0);
         Reading { sample, clock: Clock::Reference }
     }
 

@@ -32,6 +32,10 @@ pub trait Source {
     fn next(&mut self, now: &Now) -> Option<Reading>;
     /// Reads one signal now, for a periodic rule.
     fn read(&mut self, signal: SignalIndex, now: &Now) -> Option<Reading>;
+    /// What stands beside the value of the reading that was given last: of bytes and of text.
+    fn content(&self) -> &[u8] {
+        &[]
+    }
     /// When [`Source::next`] has its next reading, in uptime milliseconds, if it knows.
     fn due(&self) -> Option<u64>;
 }

@@ -107,11 +107,11 @@ fn keys_and_names() {
 #[test]
 fn samples_frame() {
     let samples: Vec<Sample> = (0..40_i64)
-        .map(|at| Sample {
-            tick: 1_211_094_008 + (at / 3) * 60 + i64::from(at == 20),
-            signal: SignalIndex(u8::try_from(at % 3).unwrap()),
-            raw: [3_777_833 + at * 11, -12_241_820 - at * 7, at % 2]
-                [usize::try_from(at % 3).unwrap()],
+        .map(|at| {
+            let steps = [3_777_833 + at * 11, -12_241_820 - at * 7, at % 2];
+            let signal = usize::try_from(at % 3).unwrap();
+            let tick = 1_211_094_008 + (at / 3) * 60 + i64::from(at == 20);
+            Sample::new(tick, SignalIndex(u8::try_from(signal).unwrap()), steps[signal])
         })
         .collect();
     let mut columns = [0; 1024];

@@ -36,7 +36,7 @@ mod tests;
 pub use identity::{Counts, DeviceId, FrameTag, Generation, JournalInstance, Lane, RingId, Seq};
 pub use keys::Secret;
 pub use loss::Loss;
-pub use sample::Sample;
+pub use sample::{Sample, Value};
 pub use signal::{Catalogue, CatalogueId, Signal, SignalIndex, Step};
 pub use time::{Clock, DeviceTime};
 

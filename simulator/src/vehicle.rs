@@ -93,7 +93,7 @@ mod tests {
 
     fn source() -> Source {
         let mut recording = Recording::new(&taxi::CATALOGUE);
-        recording.push(Sample { tick: 1, signal: SignalIndex(0), raw: 2 }).unwrap();
+        recording.push(Sample::new(1, SignalIndex(0), 2)).unwrap();
         Source::Recorded(Arc::new(recording))
     }
 

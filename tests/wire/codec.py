@@ -36,6 +36,13 @@ def table_len(signals):
     return (SHARED + signals * OWN + 1) // 2
 
 
+class Escape:
+    """In the place of a number: what follows is something else."""
+
+    def __init__(self, kind):
+        self.kind = kind
+
+
 class Chance:
     def __init__(self, level, still):
         self.ones, self.seen, self.still = LEVELS[level], 3, still
@@ -229,7 +236,8 @@ class Decoder:
         def more(step):
             return [row[2 + min(step, 9)] for row in rows]
 
-        return self.number([row[0] for row in rows], [row[1] for row in rows], more)
+        number = self.number([row[0] for row in rows], [row[1] for row in rows], more)
+        return 0 if isinstance(number, Escape) else number
 
     def after(self, signal):
         after = clamp(self.last + signal.interval, -(1 << 31), (1 << 31) - 1)
@@ -295,7 +303,10 @@ class Decoder:
                 return [self.shared[FIRST + 2 + near(hint.spread, step)]] * 2
 
             zero, sign = self.shared[FIRST], self.shared[FIRST + 1]
-            signal.last = i64(hint.expected + self.number([zero] * 2, [sign] * 2, more))
+            off = self.number([zero] * 2, [sign] * 2, more)
+            if isinstance(off, Escape):
+                return self.exact(off)
+            signal.last = i64(hint.expected + off)
             signal.size = 0
             return signal.last
         related = self.signals[hint.related] if hint.related < len(self.signals) else None
@@ -319,6 +330,8 @@ class Decoder:
         sign = own[SIGN + 3 * change + direction]
         zero = [habit, own[CHANGE + 3 * change + direction]]
         surprise = self.number(zero, [sign] * 2, more)
+        if isinstance(surprise, Escape):
+            return self.exact(surprise)
         value = i64(signal.last + by + surprise)
         moved = clamp(i64(value - signal.last), -(1 << 22), 1 << 22)
         from_value = i32(signal.to_mean - (moved << 8))
@@ -333,6 +346,17 @@ class Decoder:
         self.surprised += (signal.size > 0) - was
         return value
 
+    # What is no number of steps
+
+    def exact(self, escape):
+        flat = self.reader.flat
+        if escape.kind == 0:
+            return None
+        if escape.kind in (1, 2):
+            return {("single", "double")[escape.kind - 1]: flat(32 * escape.kind)}
+        content = bytes(flat(8) for _ in range(flat(8)))
+        return {"bytes": list(content)} if escape.kind == 3 else {"text": content.decode()}
+
     # Numbers
 
     def number(self, zero, sign, more):
@@ -344,7 +368,9 @@ class Decoder:
             below += 1
         step = below
         if step == 20:
-            below = min(below + self.reader.flat(6), 63)
+            below += self.reader.flat(6)
+            if below > 63:
+                return Escape(below - 64)
         number, left, first = 1, below, DIGITS + 3 * min(step, 11)
         place = first
         for _ in range(min(below, 2)):

@@ -46,7 +46,7 @@ fn columns(samples: &[(i64, u8, i64)]) -> (SamplesHeader, Vec<u8>) {
     // As a device with more signals than the catalogue has would.
     let mut encoder = Encoder::<64>::new(Hints::NONE, 64);
     for (tick, signal, raw) in samples {
-        let sample = Sample { tick: *tick, signal: SignalIndex(*signal), raw: *raw };
+        let sample = Sample::new(*tick, SignalIndex(*signal), *raw);
         encoder.push(&mut buffer, sample).unwrap();
     }
     let header = SamplesHeader {

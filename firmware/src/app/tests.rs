@@ -193,7 +193,7 @@ fn the_latest_value_never_waits_behind_older_ones() {
     assert!(held.said_lost.samples > 500);
     assert!(held.losses.iter().all(|loss| loss.reason == LossReason::Superseded));
     let newest = world.agent.held(Lane::Bulk).samples.iter().rfind(|s| s.signal.0 == 0).unwrap();
-    assert_eq!(held.samples.last().unwrap().raw, newest.raw);
+    assert_eq!(held.samples.last().unwrap().value, newest.value);
 }
 
 #[test]
@@ -319,7 +319,8 @@ fn what_is_gone_under_numbers_that_the_agent_knows_is_said_in_the_new_ring() {
             assert_ne!(world.app.ring_id(lane), old[at], "{lane:?} was left");
             let accepted = world.accepted(lane).since(before[at]).samples;
             let held = world.agent.held(lane);
-            let came = held.samples.iter().filter(|sample| sample.raw >= first_raw).count();
+            let came =
+                held.samples.iter().filter(|sample| sample.steps() >= Some(first_raw)).count();
             let told = held.said_lost.samples + held.unexplained.samples;
             let accounted = u64::try_from(came).unwrap() + told;
             assert!(accounted + most_open[at] >= accepted, "{lane:?}: {accounted} of {accepted}");
@@ -437,7 +438,8 @@ fn a_power_cut_during_a_fork_loses_nothing() {
         let lost = (held.unexplained + held.said_lost).samples;
         let delivered = u64::try_from(held.samples.len()).unwrap();
         assert_eq!(delivered + lost, held.through.samples, "seed {seed}");
-        let mut raws: Vec<i64> = held.samples.iter().map(|sample| sample.raw).collect();
+        let mut raws: Vec<i64> =
+            held.samples.iter().map(|sample| sample.steps().unwrap()).collect();
         raws.sort_unstable();
         raws.dedup();
         assert_eq!(raws.len(), held.samples.len(), "seed {seed}: copied twice");

@@ -3,7 +3,8 @@
 use protocol::codec::{
     Decoder, Encoder, Guess, Hints, SAMPLE_BYTES_MAX, SignalHint, Timing, table_len,
 };
-use protocol::{Sample, SignalIndex};
+use protocol::sample::CONTENT_LEN_MAX;
+use protocol::{Sample, SignalIndex, Value};
 
 use super::world::{columns, samples};
 use crate::bound::bounded;
@@ -13,7 +14,7 @@ use crate::input::Input;
 const SAMPLES_MAX: usize = 128;
 /// Fewer than so many samples are claimed by most inputs.
 const COUNT_USUAL: u16 = 256;
-const NONE: Sample = Sample { tick: 0, signal: SignalIndex(0), raw: 0 };
+const NONE: Sample = Sample::new(0, SignalIndex(0), 0);
 
 pub fn run(bytes: &[u8]) {
     let mut input = Input::new(bytes);
@@ -85,6 +86,10 @@ pub fn decode<const N: usize>(mut decoder: Decoder<'_, N>, signals: u8) {
             return;
         };
         assert!(sample.signal.0 < signals, "a signal that the catalogue does not have");
+        assert_eq!(decoder.content().len(), sample.value.content_len());
+        if let Value::Text(_) = sample.value {
+            assert!(str::from_utf8(decoder.content()).is_ok());
+        }
         left -= 1;
     }
     assert_eq!(left, 0, "fewer samples than were said to be there, and no error");
@@ -93,7 +98,7 @@ pub fn decode<const N: usize>(mut decoder: Decoder<'_, N>, signals: u8) {
 /// Samples as the input says, through encoder and decoder.
 fn round_trip(hints: Hints<'_>, input: &mut Input<'_>) {
     let signals = (input.byte() & 63) + 1;
-    let mut samples = [NONE; SAMPLES_MAX];
+    let mut samples = [(NONE, &[][..]); SAMPLES_MAX];
     let mut buffer = [0; SAMPLES_MAX * SAMPLE_BYTES_MAX];
     // A smaller buffer fills up: what was refused must have changed nothing.
     let room = usize::from(input.short()) % buffer.len();
@@ -102,14 +107,16 @@ fn round_trip(hints: Hints<'_>, input: &mut Input<'_>) {
     let mut pushed = 0;
     let mut last = NONE;
     while !input.is_empty() && pushed < SAMPLES_MAX {
-        let signal = SignalIndex(input.byte());
+        let shape = input.byte();
+        // One in four is no whole number of steps.
+        let (signal, is_exact) = (SignalIndex(shape & 0x7f), shape & 0x83 == 0x83);
         let tick = last.tick.wrapping_add(input.number());
-        let raw = last.raw.wrapping_add(input.number());
-        let sample = Sample { tick, signal, raw };
+        let (value, content) = if is_exact { exact(input) } else { (steps(last, input), &[][..]) };
+        let sample = Sample { tick, signal, value };
         last = sample;
-        if encoder.push(buffer, sample).is_ok() {
-            assert!(signal.0 < signals);
-            samples[pushed] = sample;
+        if encoder.push_with(buffer, sample, content).is_ok() {
+            assert!(signal.0 < signals && content.len() <= CONTENT_LEN_MAX);
+            samples[pushed] = (sample, content);
             pushed += 1;
         }
     }
@@ -120,10 +127,30 @@ fn round_trip(hints: Hints<'_>, input: &mut Input<'_>) {
     };
     let count = u16::try_from(pushed).unwrap();
     let mut decoder = Decoder::<64>::new(hints, &buffer[..len], count, signals);
-    for sample in &samples[..pushed] {
+    for (sample, content) in &samples[..pushed] {
         assert_eq!(decoder.next(), Some(Ok(*sample)));
+        assert_eq!(decoder.content(), *content);
     }
     assert_eq!(decoder.next(), None);
+}
+
+fn steps(last: Sample, input: &mut Input<'_>) -> Value {
+    Value::Steps(last.steps().unwrap_or_default().wrapping_add(input.number()))
+}
+
+/// A value that is no number of steps, and what stands beside it, right or wrong.
+fn exact<'a>(input: &mut Input<'a>) -> (Value, &'a [u8]) {
+    let kind = input.byte();
+    match kind % 5 {
+        0 => (Value::Missing, &[]),
+        1 => (Value::Single(u32::from(input.short()) << 16 | u32::from(input.short())), &[]),
+        2 => (Value::Double(input.number().cast_unsigned()), &[]),
+        of => {
+            let content = input.piece();
+            let len = if kind < 250 { u8::try_from(content.len()).unwrap() } else { kind };
+            (if of == 3 { Value::Bytes(len) } else { Value::Text(len) }, content)
+        }
+    }
 }
 
 pub fn seeds() -> Vec<Vec<u8>> {

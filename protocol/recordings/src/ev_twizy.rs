@@ -56,7 +56,7 @@ pub(super) fn read(
                 report.note_malformed(number, || format!("column {name}: no value"));
                 continue;
             };
-            let sample = Sample { tick, signal: SignalIndex(signal), raw };
+            let sample = Sample::new(tick, SignalIndex(signal), raw);
             if let Err(unknown) = recording.push(sample) {
                 report.note_malformed(number, || unknown.to_string());
             }

@@ -97,7 +97,7 @@ pub(super) fn read(path: &Path, report: &mut FileReport) -> Result<Vec<Track>, R
             let places = u8::try_from(places).unwrap_or_default();
             let Some(raw) = scaled(value.as_bytes(), places, Excess::Cut) else { continue };
             let signal = SignalIndex(u8::try_from(seen.place).unwrap_or(u8::MAX));
-            let pushed = track.recording.push(Sample { tick: line.t, signal, raw });
+            let pushed = track.recording.push(Sample::new(line.t, signal, raw));
             debug_assert!(pushed.is_ok(), "the survey saw every path that has a place");
         }
     }

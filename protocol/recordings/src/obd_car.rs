@@ -93,7 +93,7 @@ pub(super) fn read(
             continue;
         };
         let signal = SignalIndex(u8::try_from(column).unwrap_or(u8::MAX));
-        if let Err(unknown) = recording.push(Sample { tick, signal, raw }) {
+        if let Err(unknown) = recording.push(Sample::new(tick, signal, raw)) {
             report.note_malformed(number, || unknown.to_string());
         }
     }

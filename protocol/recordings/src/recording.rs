@@ -107,13 +107,14 @@ impl Recording {
         self.bytes.is_empty()
     }
 
-    /// Appends a sample.
+    /// Appends a sample; of a value that is no whole number of steps nothing is kept.
     pub fn push(&mut self, sample: Sample) -> Result<(), UnknownSignal> {
         let raw = self.end.raws.get_mut(usize::from(sample.signal.0));
         let raw = raw.ok_or(UnknownSignal(sample.signal))?;
+        let Some(steps) = sample.steps() else { return Ok(()) };
         self.bytes.push(sample.signal.0);
-        let difference = sample.raw.wrapping_sub(*raw);
-        *raw = sample.raw;
+        let difference = steps.wrapping_sub(*raw);
+        *raw = steps;
         self.push_difference(sample.tick.wrapping_sub(self.end.tick));
         self.push_difference(difference);
         self.end.tick = sample.tick;
@@ -224,7 +225,7 @@ impl RecordingCursor {
         *last = last.wrapping_add(unzigzag(raw));
         self.at += whole.len() - rest.len();
         let signal = SignalIndex(*signal);
-        let sample = Sample { tick, signal, raw: *last };
+        let sample = Sample::new(tick, signal, *last);
         Some(Entry::Sample(recording.lane_of(signal), sample))
     }
 }
@@ -247,7 +248,7 @@ mod tests {
             let mut recording = Recording::new(&taxi::CATALOGUE);
             let samples: Vec<_> = samples
                 .into_iter()
-                .map(|(tick, signal, raw)| Sample { tick, signal: SignalIndex(signal), raw })
+                .map(|(tick, signal, raw)| Sample::new(tick, SignalIndex(signal), raw))
                 .collect();
             for sample in &samples {
                 recording.push(*sample).unwrap();
@@ -260,11 +261,13 @@ mod tests {
     fn a_repeated_one_goes_on_where_it_ended() {
         let mut recording = Recording::new(&taxi::CATALOGUE);
         for tick in [10, 15, 12] {
-            recording.push(Sample { tick, signal: SignalIndex(0), raw: tick }).unwrap();
+            recording.push(Sample::new(tick, SignalIndex(0), tick)).unwrap();
         }
         recording.repeat(3);
-        let read: Vec<_> =
-            super::samples(&recording).iter().map(|sample| (sample.tick, sample.raw)).collect();
+        let read: Vec<_> = super::samples(&recording)
+            .iter()
+            .map(|sample| (sample.tick, sample.steps().unwrap()))
+            .collect();
         let expected = [
             (10, 10),
             (15, 15),
@@ -282,7 +285,7 @@ mod tests {
     #[test]
     fn a_foreign_signal_is_refused() {
         let mut recording = Recording::new(&taxi::CATALOGUE);
-        let sample = Sample { tick: 0, signal: SignalIndex(3), raw: 0 };
+        let sample = Sample::new(0, SignalIndex(3), 0);
         assert_eq!(recording.push(sample), Err(UnknownSignal(SignalIndex(3))));
         assert!(recording.is_empty() && recording.cursor().next(&recording).is_none());
     }

@@ -41,7 +41,7 @@ pub(super) fn read(lines: &mut Lines, report: &mut FileReport) -> Result<Vec<Tra
         };
         let Some(track) = tracks.get_mut(at) else { continue };
         for (signal, raw) in (0..).zip([fix.latitude, fix.longitude, fix.occupancy]) {
-            let sample = Sample { tick: fix.unix_s, signal: SignalIndex(signal), raw };
+            let sample = Sample::new(fix.unix_s, SignalIndex(signal), raw);
             if let Err(unknown) = track.recording.push(sample) {
                 report.note_malformed(number, || unknown.to_string());
             }

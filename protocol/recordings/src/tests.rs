@@ -26,7 +26,7 @@ impl Folder {
 fn samples(recording: &Recording) -> Vec<(i64, u8, i64)> {
     recording::samples(recording)
         .into_iter()
-        .map(|Sample { tick, signal, raw }| (tick, signal.0, raw))
+        .map(|sample| (sample.tick, sample.signal.0, sample.steps().unwrap()))
         .collect()
 }
 

@@ -173,7 +173,7 @@ fn basics(recordings: &[Vec<Sample>], signals: u8) -> Vec<SignalHint> {
             }
             before = Some(*sample);
             if let (Some(seen), Some(last)) = (seen.get_mut(place), last.get_mut(place)) {
-                seen.values.push(sample.raw);
+                seen.values.extend(sample.steps());
                 seen.periods
                     .extend(last.replace(sample.tick).map(|at| sample.tick.wrapping_sub(at)));
             }
@@ -239,9 +239,11 @@ fn middle(values: &mut [i64]) -> i64 {
 fn multiples(recordings: &[Vec<Sample>], signals: u8) -> Vec<u64> {
     let mut found: Vec<(Option<i64>, u64)> = vec![(None, 0); usize::from(signals)];
     for sample in recordings.iter().flatten() {
-        if let Some((first, divisor)) = found.get_mut(usize::from(sample.signal.0)) {
-            let first = *first.get_or_insert(sample.raw);
-            *divisor = common(*divisor, sample.raw.abs_diff(first));
+        if let (Some((first, divisor)), Some(steps)) =
+            (found.get_mut(usize::from(sample.signal.0)), sample.steps())
+        {
+            let first = *first.get_or_insert(steps);
+            *divisor = common(*divisor, steps.abs_diff(first));
         }
     }
     found.into_iter().map(|(_, divisor)| divisor).collect()

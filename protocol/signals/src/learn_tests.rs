@@ -27,7 +27,7 @@ fn poller() -> Vec<Sample> {
             chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             tick += 30 * (1 + i64::from((chance >> 33).is_multiple_of(4)));
             let jitter = (chance >> 40).cast_signed() % 7 - 3;
-            samples.push(Sample { tick: tick + jitter, signal: SignalIndex(signal), raw });
+            samples.push(Sample::new(tick + jitter, SignalIndex(signal), raw));
         }
     }
     samples
@@ -71,7 +71,7 @@ fn nothing_is_learnt_of_nothing() {
 
 #[test]
 fn batches_end_with_their_time() {
-    let at = |tick| Sample { tick, signal: SignalIndex(0), raw: 0 };
+    let at = |tick| Sample::new(tick, SignalIndex(0), 0);
     let recording = [5, 7, 14, 15, 16, 40].map(at);
     let ends: Vec<i64> = batches(&recording, 10).map(|batch| batch.last().unwrap().tick).collect();
     assert_eq!(ends, [14, 16, 40]);

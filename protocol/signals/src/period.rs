@@ -99,7 +99,7 @@ mod tests {
             .map(|at| {
                 beat += 1 + i64::from((at * 7 + seed) % 5 == 0);
                 let jitter = (at * at + seed) % 3 - 1;
-                Sample { tick: beat * period / 16 + jitter, signal: SignalIndex(0), raw: 0 }
+                Sample::new(beat * period / 16 + jitter, SignalIndex(0), 0)
             })
             .collect()
     }
@@ -117,7 +117,7 @@ mod tests {
         let mut tick = 0;
         let random = (0..3000_i64).map(|at| {
             tick += 20 + (at * at * 31 + at * 17) % 97;
-            Sample { tick, signal: SignalIndex(0), raw: 0 }
+            Sample::new(tick, SignalIndex(0), 0)
         });
         assert_eq!(of_all([random.collect::<Vec<_>>()].iter().map(Vec::as_slice)), []);
     }

@@ -2,6 +2,7 @@
 
 use super::chance::Chance;
 use super::clock::Follower;
+use super::exact::Content;
 use super::hints::Hints;
 use super::model::{INDEX_BITS, Model};
 use super::odds::{Learning, Odds, Still};
@@ -13,7 +14,7 @@ use crate::signal::SignalIndex;
 
 /// So many samples of a batch tell which clock the next one follows.
 const FOLLOWED: u16 = 128;
-const NOTHING: Sample = Sample { tick: 0, signal: SignalIndex(0), raw: 0 };
+const NOTHING: Sample = Sample::new(0, SignalIndex(0), 0);
 
 /// Codes samples as they come, for a catalogue of up to `N` signals (at most 64).
 ///
@@ -55,12 +56,25 @@ impl<'a, const N: usize, O: Odds + Default> Encoder<'a, N, O> {
         self.count == 0
     }
 
-    /// Appends a sample. Refuses, with nothing changed, one whose worst case might not fit, whose
-    /// signal the catalogue does not have, or that is the 65,536th.
+    /// Appends a sample that has nothing beside it; see [`Encoder::push_with`].
     pub fn push(&mut self, into: &mut [u8], sample: Sample) -> Result<(), Full> {
+        self.push_with(into, sample, &[])
+    }
+
+    /// Appends a sample, and what stands beside its value. Refuses, with nothing changed, one whose
+    /// worst case might not fit, whose signal the catalogue does not have, or that is the 65,536th; and
+    /// one that has beside it what its value does not say.
+    pub fn push_with(
+        &mut self,
+        into: &mut [u8],
+        sample: Sample,
+        content: &[u8],
+    ) -> Result<(), Full> {
+        let mut content = Content::of(sample.value, content).ok_or(Full)?;
+        let most = SAMPLE_BYTES_MAX + content.bytes().len();
         if sample.signal.0 >= self.signals
             || self.count == u16::MAX
-            || into.len() < self.at.len() + SAMPLE_BYTES_MAX
+            || into.len() < self.at.len() + most
         {
             return Err(Full);
         }
@@ -68,7 +82,7 @@ impl<'a, const N: usize, O: Odds + Default> Encoder<'a, N, O> {
         if self.count == 0 {
             self.model.choose(&mut writer, self.hints.timing, self.follower.best());
         }
-        self.model.sample(&mut writer, &self.hints, sample).map_err(|_| Full)?;
+        self.model.sample(&mut writer, &self.hints, sample, &mut content).map_err(|_| Full)?;
         if self.count < FOLLOWED {
             self.follower.came(self.hints.timing, sample.tick);
         }
@@ -123,6 +137,7 @@ struct RangeDecoder<'a, const N: usize, O> {
     model: Model<O, N>,
     hints: Hints<'a>,
     reader: Reader<'a>,
+    content: Content,
     count: u16,
     left: u16,
 }
@@ -146,6 +161,15 @@ impl<'a, const N: usize> Decoder<'a, N> {
             Coding::Rice => Self(Inner::Rice(RiceDecoder::new(columns, count, signals))),
             Coding::Learning => Self::new(hints, columns, count, signals),
             Coding::Still => Self(Inner::Still(RangeDecoder::new(hints, columns, count, signals))),
+        }
+    }
+
+    /// What stands beside the sample that came last.
+    pub fn content(&self) -> &[u8] {
+        match &self.0 {
+            Inner::Rice(_) => &[],
+            Inner::Learning(range) => range.content.bytes(),
+            Inner::Still(range) => range.content.bytes(),
         }
     }
 
@@ -183,7 +207,8 @@ impl<const N: usize> Iterator for Decoder<'_, N> {
 impl<'a, const N: usize, O: Odds + Default> RangeDecoder<'a, N, O> {
     fn new(hints: Hints<'a>, columns: &'a [u8], count: u16, signals: u8) -> Self {
         let model = Model::new(O::default(), &hints, signals);
-        Self { model, hints, reader: Reader::new(columns), count, left: count }
+        let (reader, content) = (Reader::new(columns), Content::EMPTY);
+        Self { model, hints, reader, content, count, left: count }
     }
 
     fn next_batch(&mut self, columns: &'a [u8], count: u16) {
@@ -198,7 +223,8 @@ impl<'a, const N: usize, O: Odds + Default> RangeDecoder<'a, N, O> {
         if self.left == self.count {
             self.model.choose(&mut self.reader, self.hints.timing, 0);
         }
-        let sample = self.model.sample(&mut self.reader, &self.hints, NOTHING);
+        self.content.clear();
+        let sample = self.model.sample(&mut self.reader, &self.hints, NOTHING, &mut self.content);
         self.left = if sample.is_ok() { self.left - 1 } else { 0 };
         Some(sample)
     }

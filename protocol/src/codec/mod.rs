@@ -13,6 +13,7 @@ mod odds;
 mod start;
 mod clock;
 mod value;
+mod exact;
 mod model;
 mod batch;
 mod bits;
@@ -31,7 +32,7 @@ use crate::signal::CatalogueId;
 use crate::time::Clock;
 use crate::varint;
 
-/// The most bytes one pushed sample can add to the encoded batch.
+/// The most bytes one pushed sample can add to the encoded batch, besides what stands beside its value.
 pub const SAMPLE_BYTES_MAX: usize = 88;
 
 /// What a batch of samples is of.

@@ -2,12 +2,14 @@
 
 use super::CodecError;
 use super::clock::{Clock, FINE, Instants};
+use super::exact::{self, Content};
 use super::hints::{Hints, Timing};
+use super::number::Escape;
 use super::odds::{Odds, Row, Talk, own, shared};
 use super::range::Coder;
 use super::start::Levels;
 use super::value::Values;
-use crate::sample::Sample;
+use crate::sample::{Sample, Value};
 use crate::signal::SignalIndex;
 
 /// Bits of a signal's number.
@@ -82,23 +84,29 @@ impl<O: Odds, const N: usize> Model<O, N> {
         self.clock.choose(coder, timing, best);
     }
 
-    /// Codes a sample; a decoder does not look at the one given.
+    /// Codes a sample, and what stands beside it; a decoder does not look at the one given, and writes
+    /// over that.
     pub fn sample<C: Coder>(
         &mut self,
         coder: &mut C,
         hints: &Hints<'_>,
         sample: Sample,
+        content: &mut Content,
     ) -> Result<Sample, CodecError> {
         let signal = self.signal(coder, hints, sample.signal.0);
         if signal >= self.signals {
             return Err(CodecError::UnknownSignal);
         }
         let tick = self.tick(coder, hints, signal, sample.tick);
-        let raw = self.value(coder, hints, signal, sample.raw);
+        let steps = self.steps(coder, hints, signal, exact::coded(sample.value));
         self.last = Some(signal);
-        let (tick, raw) =
-            (tick.ok_or(CodecError::UnknownSignal)?, raw.ok_or(CodecError::UnknownSignal)?);
-        Ok(Sample { tick, signal: SignalIndex(signal), raw })
+        let (tick, steps) =
+            (tick.ok_or(CodecError::UnknownSignal)?, steps.ok_or(CodecError::UnknownSignal)?);
+        let value = match steps {
+            Ok(steps) => Value::Steps(steps),
+            Err(escape) => exact::value(coder, escape, sample.value, content)?,
+        };
+        Ok(Sample { tick, signal: SignalIndex(signal), value })
     }
 
     fn signal<C: Coder>(&mut self, coder: &mut C, hints: &Hints<'_>, signal: u8) -> u8 {
@@ -166,13 +174,13 @@ impl<O: Odds, const N: usize> Model<O, N> {
         Some(tick)
     }
 
-    fn value<C: Coder>(
+    fn steps<C: Coder>(
         &mut self,
         coder: &mut C,
         hints: &Hints<'_>,
         signal: u8,
-        raw: i64,
-    ) -> Option<i64> {
+        steps: Result<i64, Escape>,
+    ) -> Option<Result<i64, Escape>> {
         let hint = hints.of(signal, self.signals);
         let related =
             self.states.get(usize::from(hint.related)).map_or(Values::START, |state| state.values);
@@ -186,13 +194,13 @@ impl<O: Odds, const N: usize> Model<O, N> {
             _ => 2,
         };
         let was = values.surprised();
-        let raw = values.next(&mut talk, Row(signal), &hint, &related, stir, raw);
+        let steps = values.next(&mut talk, Row(signal), &hint, &related, stir, steps);
         match (was, values.surprised()) {
             (false, true) => self.surprised += 1,
             (true, false) => self.surprised -= 1,
             _ => {}
         }
-        Some(raw)
+        Some(steps)
     }
 }
 

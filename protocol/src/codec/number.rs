@@ -6,8 +6,11 @@
 use super::odds::{Odds, Row, RowOdds as _, Talk, shared};
 use super::range::Coder;
 
-/// Beyond so many bits their number is written out.
+/// Beyond so many bits their number is written out, in six bits.
 const COUNTED_MAX: usize = 20;
+const WRITTEN_BITS: u32 = 6;
+/// What is written out above that is no number but an [`Escape`].
+const BELOW_MAX: u32 = 63;
 /// Chances for the bits of a number: for each count of bits, one for the bit below the top one, and
 /// two for the next.
 pub const DIGIT_CHANCES: usize = 3 * DIGITS_MAX;
@@ -52,21 +55,30 @@ pub struct Places {
     pub more: [Ladder; 2],
 }
 
+/// In the place of a number: something else follows. 0 to 19.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Escape(pub u8);
+
 /// Codes a number.
 #[inline]
 pub fn number<C: Coder, O: Odds>(
     talk: &mut Talk<'_, C, O>,
     row: Row,
     places: &Places,
-    value: i64,
-) -> i64 {
+    value: Result<i64, Escape>,
+) -> Result<i64, Escape> {
+    // An escape begins as the largest numbers do.
+    let (value, escape) = match value {
+        Ok(value) => (value, None),
+        Err(escape) => (i64::MAX, Some(escape)),
+    };
     let magnitude = value.unsigned_abs();
     let top = 63_u32.saturating_sub(magnitude.leading_zeros());
     let (is_negative, step) = {
         let (coder, mut odds) = talk.row(row);
         let [a, b] = places.zero;
         if !odds.bit(coder, a, b, value != 0) {
-            return 0;
+            return Ok(0);
         }
         let [a, b] = places.sign;
         let is_negative = odds.bit(coder, a, b, value < 0);
@@ -80,9 +92,15 @@ pub fn number<C: Coder, O: Odds>(
     };
     let mut below = u32::try_from(step).unwrap_or(0);
     if step == COUNTED_MAX {
-        let more = talk.flat(u64::from(top.saturating_sub(below)), 6);
-        // 63 at most in what was encoded; whatever is decoded, no more.
-        below = (below + u32::try_from(more).unwrap_or(0)).min(63);
+        let more = match escape {
+            Some(escape) => BELOW_MAX - below + 1 + u32::from(escape.0),
+            None => top.saturating_sub(below),
+        };
+        let more = u32::try_from(talk.flat(u64::from(more), WRITTEN_BITS)).unwrap_or(0);
+        if let Some(escape) = (below + more).checked_sub(BELOW_MAX + 1) {
+            return Err(Escape(u8::try_from(escape).unwrap_or(u8::MAX)));
+        }
+        below += more;
     }
     let mut coded = 1_u64;
     let mut left = below;
@@ -96,8 +114,8 @@ pub fn number<C: Coder, O: Odds>(
     }
     coded = coded << left | talk.flat(magnitude, left);
     if C::ENCODES {
-        return value;
+        return Ok(value);
     }
     // `i64::MIN` has a magnitude of 2^63: both ways round it is itself.
-    if is_negative { coded.cast_signed().wrapping_neg() } else { coded.cast_signed() }
+    Ok(if is_negative { coded.cast_signed().wrapping_neg() } else { coded.cast_signed() })
 }

@@ -136,7 +136,7 @@ impl<'a, const N: usize> RiceDecoder<'a, N> {
         column.last_interval = if self.left == self.count { 0 } else { interval };
         self.model.last_tick = self.model.last_tick.wrapping_add(interval);
         column.last_raw = column.last_raw.wrapping_add(unzigzag(column.raw.take(&mut self.bits)?));
-        Ok(Sample { tick: self.model.last_tick, signal: SignalIndex(signal), raw: column.last_raw })
+        Ok(Sample::new(self.model.last_tick, SignalIndex(signal), column.last_raw))
     }
 }
 

@@ -3,8 +3,19 @@ use std::vec::Vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::sample::Sample;
+use crate::sample::{CONTENT_LEN_MAX, Sample, Value};
 use crate::signal::SignalIndex;
+
+/// A sample, and what stands beside it.
+type Measured = (Sample, Vec<u8>);
+
+fn collect<const N: usize>(decoder: &mut Decoder<'_, N>) -> Result<Vec<Measured>, CodecError> {
+    let mut all = Vec::new();
+    while let Some(sample) = decoder.next() {
+        all.push((sample?, decoder.content().to_vec()));
+    }
+    Ok(all)
+}
 
 fn encode(samples: &[Sample]) -> Vec<u8> {
     let mut buffer = std::vec![0; samples.len() * SAMPLE_BYTES_MAX + SAMPLE_BYTES_MAX];
@@ -25,7 +36,25 @@ prop_compose! {
     fn any_sample()(tick in prop_oneof![any::<i64>(), 1_500_000_000_000..1_500_000_060_000_i64],
                     signal in 0_u8..10,
                     raw in prop_oneof![any::<i64>(), -1000..1000_i64]) -> Sample {
-        Sample { tick, signal: SignalIndex(signal), raw }
+        Sample::new(tick, SignalIndex(signal), raw)
+    }
+}
+
+prop_compose! {
+    /// Most of it steps, as it is with sensors.
+    fn any_measured()(sample in any_sample(), kind in 0_u8..20, bits in any::<u64>(),
+                      content in prop::collection::vec(any::<u8>(), 0..=CONTENT_LEN_MAX),
+                      text in "\\PC{0,16}") -> Measured {
+        let of = |value| Sample { value, ..sample };
+        let len = |content: &[u8]| u8::try_from(content.len()).unwrap();
+        match kind {
+            0 => (of(Value::Missing), Vec::new()),
+            1 => (of(Value::Single(u32::try_from(bits >> 32).unwrap())), Vec::new()),
+            2 => (of(Value::Double(bits)), Vec::new()),
+            3 => (of(Value::Bytes(len(&content))), content),
+            4 => (of(Value::Text(len(text.as_bytes()))), text.into_bytes()),
+            _ => (sample, Vec::new()),
+        }
     }
 }
 
@@ -50,7 +79,7 @@ fn a_steady_poller_costs_little() {
         .map(|at| Sample {
             tick: 1_500_000_000_000 + at * 90 + (at % 3),
             signal: SignalIndex(u8::try_from(at % 10).unwrap()),
-            raw: 800 + (at / 10) % 4,
+            value: Value::Steps(800 + (at / 10) % 4),
         })
         .collect();
     let bytes = encode(&samples);
@@ -62,7 +91,7 @@ fn a_steady_poller_costs_little() {
 fn a_full_buffer_refuses_and_keeps_what_it_has() {
     let mut buffer = [0; 200];
     let mut encoder = Encoder::<4>::new(Hints::NONE, 4);
-    let sample = |tick| Sample { tick, signal: SignalIndex(1), raw: i64::MAX };
+    let sample = |tick| Sample::new(tick, SignalIndex(1), i64::MAX);
     let taken = (0..100)
         .take_while(|tick| encoder.push(&mut buffer, sample(tick * 1_000_000)).is_ok())
         .count();
@@ -100,7 +129,7 @@ fn an_encoder_says_how_much_it_has() {
     assert!(encoder.is_empty());
     assert_eq!(encoder.len(), 0);
     for tick in [0, i64::MAX] {
-        encoder.push(&mut buffer, Sample { tick, signal: SignalIndex(0), raw: tick }).unwrap();
+        encoder.push(&mut buffer, Sample::new(tick, SignalIndex(0), tick)).unwrap();
     }
     assert!(!encoder.is_empty());
     let said = encoder.len();
@@ -112,7 +141,7 @@ fn an_encoder_says_how_much_it_has() {
 
 #[test]
 fn a_push_is_refused_whole() {
-    let sample = |signal| Sample { tick: 5, signal: SignalIndex(signal), raw: 7 };
+    let sample = |signal| Sample::new(5, SignalIndex(signal), 7);
     let mut encoder = Encoder::<4>::new(Hints::NONE, 3);
     let mut buffer = [0; SAMPLE_BYTES_MAX];
     assert_eq!(encoder.push(&mut buffer, sample(3)), Err(Full), "not in the catalogue");
@@ -128,7 +157,7 @@ fn a_push_is_refused_whole() {
 fn a_batch_has_65535_samples_at_most() {
     let mut buffer = std::vec![0; 100_000];
     let mut encoder = Encoder::<1>::new(Hints::NONE, 1);
-    let sample = |tick| Sample { tick, signal: SignalIndex(0), raw: 0 };
+    let sample = |tick| Sample::new(tick, SignalIndex(0), 0);
     for tick in 0..i64::from(u16::MAX) {
         encoder.push(&mut buffer, sample(tick)).unwrap();
     }
@@ -138,8 +167,7 @@ fn a_batch_has_65535_samples_at_most() {
 
 #[test]
 fn a_decoder_says_how_many_it_may_give() {
-    let samples: Vec<Sample> =
-        (0..3).map(|tick| Sample { tick, signal: SignalIndex(0), raw: 1 }).collect();
+    let samples: Vec<Sample> = (0..3).map(|tick| Sample::new(tick, SignalIndex(0), 1)).collect();
     let bytes = encode(&samples);
     let mut decoder = Decoder::<10>::new(Hints::NONE, &bytes, 3, 10);
     for left in [3, 2, 1] {
@@ -188,18 +216,18 @@ proptest! {
         timing in any_timing(),
         signals in prop_oneof![Just(Vec::new()), prop::collection::vec(any_hint(), 10)],
         levels in prop_oneof![Just(Vec::new()), prop::collection::vec(any::<u8>(), table_len(10))],
-        first in prop::collection::vec(any_sample(), 1..100),
-        second in prop::collection::vec(any_sample(), 1..100),
+        first in prop::collection::vec(any_measured(), 1..100),
+        second in prop::collection::vec(any_measured(), 1..100),
         is_chained in any::<bool>(),
     ) {
         let hints = Hints { timing, signals: &signals, levels: &levels };
         prop_assert!(hints.fit(10));
         let mut buffers = [&first, &second]
-            .map(|samples| std::vec![0; (samples.len() + 1) * SAMPLE_BYTES_MAX]);
+            .map(|samples| std::vec![0; (samples.len() + 1) * (SAMPLE_BYTES_MAX + CONTENT_LEN_MAX)]);
         let mut encoder = Encoder::<10>::new(hints, 10);
         for (buffer, samples) in buffers.iter_mut().zip([&first, &second]) {
-            for sample in samples {
-                encoder.push(buffer, *sample).unwrap();
+            for (sample, content) in samples {
+                encoder.push_with(buffer, *sample, content).unwrap();
             }
             let most = encoder.len();
             let len =
@@ -207,15 +235,63 @@ proptest! {
             prop_assert!(len.unwrap() <= most && encoder.is_empty());
             buffer.truncate(len.unwrap());
         }
-        let count = |samples: &[Sample]| u16::try_from(samples.len()).unwrap();
+        let count = |samples: &[Measured]| u16::try_from(samples.len()).unwrap();
         let mut decoder = Decoder::<10>::new(hints, &buffers[0], count(&first), 10);
-        prop_assert_eq!(decoder.by_ref().collect::<Result<Vec<_>, _>>().unwrap(), first);
+        prop_assert_eq!(collect(&mut decoder).unwrap(), first);
         if is_chained {
             decoder.next_batch(&buffers[1], count(&second));
         } else {
             decoder = Decoder::<10>::new(hints, &buffers[1], count(&second), 10);
         }
-        prop_assert_eq!(decoder.collect::<Result<Vec<_>, _>>().unwrap(), second);
+        prop_assert_eq!(collect(&mut decoder).unwrap(), second);
+    }
+}
+
+/// Between values that are steps stand some that are none: what is known of the signal stays as it was.
+#[test]
+fn what_is_no_number_of_steps_costs_itself_alone() {
+    let steady: Vec<Sample> =
+        (0..200).map(|at| Sample::new(at * 100, SignalIndex(0), 70_000)).collect();
+    let bytes = encode(&steady);
+    let mut disturbed = steady.clone();
+    disturbed[100].value = Value::Missing;
+    disturbed[101].value = Value::Double(f64::NAN.to_bits());
+    let more = encode(&disturbed);
+    assert_eq!(decode(&more, 200).unwrap(), disturbed);
+    assert!(more.len() < bytes.len() + 40, "{} bytes, and {} without", more.len(), bytes.len());
+}
+
+#[test]
+fn a_value_and_what_stands_beside_it_must_agree() {
+    let mut buffer = [0; 512];
+    let mut encoder = Encoder::<1>::new(Hints::NONE, 1);
+    let of = |value| Sample { tick: 1, signal: SignalIndex(0), value };
+    let long = [7; CONTENT_LEN_MAX + 1];
+    for (value, content) in [
+        (Value::Steps(5), &b"x"[..]),
+        (Value::Missing, b"x"),
+        (Value::Bytes(2), b"x"),
+        (Value::Bytes(65), &long),
+        (Value::Text(2), &[0xff, 0xfe]),
+    ] {
+        assert_eq!(encoder.push_with(&mut buffer, of(value), content), Err(Full), "{value:?}");
+    }
+    assert_eq!(encoder.push(&mut buffer, of(Value::Text(3))), Err(Full), "with nothing beside it");
+    assert!(encoder.is_empty());
+    encoder.push_with(&mut buffer, of(Value::Text(3)), b"VIN").unwrap();
+    let len = encoder.finish(&mut buffer).unwrap();
+    let mut decoder = Decoder::<1>::new(Hints::NONE, &buffer[..len], 1, 1);
+    assert_eq!(decoder.next(), Some(Ok(of(Value::Text(3)))));
+    assert_eq!(decoder.content(), b"VIN");
+}
+
+#[test]
+fn content_needs_room_of_its_own() {
+    let sample = Sample { tick: 1, signal: SignalIndex(0), value: Value::Bytes(64) };
+    for (room, fits) in [(SAMPLE_BYTES_MAX + 63, false), (SAMPLE_BYTES_MAX + 64, true)] {
+        let mut buffer = std::vec![0; room];
+        let mut encoder = Encoder::<1>::new(Hints::NONE, 1);
+        assert_eq!(encoder.push_with(&mut buffer, sample, &[9; 64]).is_ok(), fits);
     }
 }
 
@@ -231,7 +307,7 @@ fn the_worst_sample_has_room() {
             let mut encoder = Encoder::<1>::new(hints, 1);
             for tick in [i64::MIN, i64::MAX, 0] {
                 let before = encoder.len();
-                let sample = Sample { tick, signal: SignalIndex(0), raw };
+                let sample = Sample::new(tick, SignalIndex(0), raw);
                 encoder.push(&mut buffer, sample).unwrap();
                 assert!(encoder.len() - before < SAMPLE_BYTES_MAX, "{}", encoder.len() - before);
             }

@@ -1,7 +1,7 @@
 //! What a sample's value is, from what its signal and the related one did before.
 
 use super::hints::{Guess, SignalHint};
-use super::number::{Ladder, NEAR, Places, number};
+use super::number::{Escape, Ladder, NEAR, Places, number};
 use super::odds::{Odds, Row, Talk, own, shared};
 use super::range::Coder;
 
@@ -101,8 +101,8 @@ impl Values {
         self.last().wrapping_add(i64::from(by))
     }
 
-    /// Codes the next value. `stir`: how many of the latest samples of all signals were surprises,
-    /// none, few or many.
+    /// Codes the next value, or that it is none; of that nothing is learnt. `stir`: how many of the
+    /// latest samples of all signals were surprises, none, few or many.
     pub fn next<C: Coder, O: Odds>(
         &mut self,
         talk: &mut Talk<'_, C, O>,
@@ -110,24 +110,25 @@ impl Values {
         hint: &SignalHint,
         related: &Self,
         stir: usize,
-        value: i64,
-    ) -> i64 {
+        value: Result<i64, Escape>,
+    ) -> Result<i64, Escape> {
         let Some(size) = self.surprises.size() else {
             let (zero, sign, more) = (shared::FIRST, shared::FIRST + 1, shared::FIRST + 2);
             let ladder = Ladder::Near { from: more, usual: usize::from(hint.spread) };
             let places = Places { zero: [zero; 2], sign: [sign; 2], more: [ladder; 2] };
-            let off = value.wrapping_sub(hint.expected);
-            let value = hint.expected.wrapping_add(number(talk, Row::SHARED, &places, off));
+            let off = value.map(|value| value.wrapping_sub(hint.expected));
+            let value = hint.expected.wrapping_add(number(talk, Row::SHARED, &places, off)?);
             self.last = value.to_le_bytes();
             self.surprises = self.surprises.then(0);
-            return value;
+            return Ok(value);
         };
         let guess = self.guess(hint.guess, related);
         let places = self.places(usize::from(size), related, stir);
-        let surprise = number(talk, row, &places, value.wrapping_sub(guess));
+        let surprise = value.map(|value| value.wrapping_sub(guess));
+        let surprise = number(talk, row, &places, surprise)?;
         let value = guess.wrapping_add(surprise);
         self.learn(value, surprise);
-        value
+        Ok(value)
     }
 
     fn places(&self, size: usize, related: &Self, stir: usize) -> Places {

@@ -1,11 +1,11 @@
 //! The batch codec, every hint, alone and chained.
 
-use milepost_protocol::Sample;
 use milepost_protocol::codec::{
     Encoder, Guess, Hints, SAMPLE_BYTES_MAX, SignalHint, StillEncoder, Timing, table_len,
 };
+use milepost_protocol::sample::CONTENT_LEN_MAX;
 
-use super::chance::{Chance, samples};
+use super::chance::{Chance, said, samples};
 use super::{hex, opinion};
 
 /// Catalogues, each with hints of its own and three batches.
@@ -60,12 +60,12 @@ fn line(chance: &mut Chance) -> String {
     let (mut batches, mut all) = (Vec::new(), Vec::new());
     for _ in 0..3 {
         let samples = samples(chance, signals);
-        let mut buffer = vec![0; (samples.len() + 1) * SAMPLE_BYTES_MAX];
-        for sample in &samples {
+        let mut buffer = vec![0; (samples.len() + 1) * (SAMPLE_BYTES_MAX + CONTENT_LEN_MAX)];
+        for (sample, content) in &samples {
             if is_still {
-                still.push(&mut buffer, *sample).unwrap();
+                still.push_with(&mut buffer, *sample, content).unwrap();
             } else {
-                learning.push(&mut buffer, *sample).unwrap();
+                learning.push_with(&mut buffer, *sample, content).unwrap();
             }
         }
         let len = if is_still {
@@ -74,8 +74,7 @@ fn line(chance: &mut Chance) -> String {
             learning.finish_chained(&mut buffer).unwrap()
         };
         batches.push(format!("\"{}\"", hex(&buffer[..len])));
-        let samples =
-            join(&samples, |Sample { tick, signal, raw }| format!("[{tick},{},{raw}]", signal.0));
+        let samples = join(&samples, |measured| said(measured).to_string());
         all.push(format!("[{samples}]"));
     }
     let timing = match timing {

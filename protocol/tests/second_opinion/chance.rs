@@ -1,6 +1,7 @@
 //! What is drawn.
 
-use milepost_protocol::{Sample, SignalIndex};
+use milepost_protocol::{Sample, SignalIndex, Value};
+use serde_json::{Value as Json, json};
 
 /// A small generator: `splitmix64`, by Steele, Lea and Flood (OOPSLA 2014).
 pub struct Chance(pub u64);
@@ -38,10 +39,42 @@ impl Chance {
     }
 }
 
+/// A sample, and what stands beside it.
+pub type Measured = (Sample, Vec<u8>);
+
+/// A value that is no whole number of steps.
+fn exact(chance: &mut Chance) -> (Value, Vec<u8>) {
+    let len = chance.byte() % 65;
+    match chance.below(5) {
+        0 => (Value::Missing, vec![]),
+        1 => (Value::Single(chance.narrow().cast_unsigned()), vec![]),
+        2 => (Value::Double(chance.draw()), vec![]),
+        3 => (Value::Bytes(len), (0..len).map(|_| chance.byte()).collect()),
+        _ => {
+            let text: String =
+                (0..len / 2).map(|_| if chance.below(2) == 0 { 'é' } else { 'e' }).collect();
+            (Value::Text(u8::try_from(text.len()).unwrap()), text.into_bytes())
+        }
+    }
+}
+
+/// A value as the Python reads it.
+pub fn said((sample, content): &Measured) -> Json {
+    let value = match sample.value {
+        Value::Steps(steps) => json!(steps),
+        Value::Missing => Json::Null,
+        Value::Single(bits) => json!({ "single": bits }),
+        Value::Double(bits) => json!({ "double": bits }),
+        Value::Bytes(_) => json!({ "bytes": content }),
+        Value::Text(_) => json!({ "text": str::from_utf8(content).unwrap() }),
+    };
+    json!([sample.tick, sample.signal.0, value])
+}
+
 /// A poller's rounds, or a bus, or nothing that follows from anything.
-pub fn samples(chance: &mut Chance, signals: u8) -> Vec<Sample> {
+pub fn samples(chance: &mut Chance, signals: u8) -> Vec<Measured> {
     let kind = chance.below(4);
-    let mut at = Sample { tick: 1_700_000_000_000, signal: SignalIndex(0), raw: 0 };
+    let mut at = Sample::new(1_700_000_000_000, SignalIndex(0), 0);
     if kind == 3 {
         at.tick = chance.number();
     }
@@ -65,8 +98,12 @@ pub fn samples(chance: &mut Chance, signals: u8) -> Vec<Sample> {
             };
             let raw = &mut raws[usize::from(signal)];
             *raw = raw.wrapping_add(moved);
-            at = Sample { tick: at.tick.wrapping_add(gap), signal: SignalIndex(signal), raw: *raw };
-            at
+            at = Sample::new(at.tick.wrapping_add(gap), SignalIndex(signal), *raw);
+            if chance.below(12) > 0 {
+                return (at, vec![]);
+            }
+            let (value, content) = exact(chance);
+            (Sample { value, ..at }, content)
         })
         .collect()
 }

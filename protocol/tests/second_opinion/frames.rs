@@ -10,13 +10,14 @@ use milepost_protocol::frame::{
 use milepost_protocol::health::{Boot, Crash, Fork, ForkReason, Heartbeat, ResetReason};
 use milepost_protocol::loss::{Loss, LossReason};
 use milepost_protocol::record::Record;
+use milepost_protocol::sample::CONTENT_LEN_MAX;
 use milepost_protocol::{
     CatalogueId, Clock, Counts, DeviceId, DeviceTime, FrameTag, Generation, Lane, RingId, Secret,
     Seq, keys,
 };
 use serde_json::{Value, json};
 
-use super::chance::{Chance, samples};
+use super::chance::{Chance, said as said_of, samples};
 use super::{hex, opinion};
 
 const FRAMES: u32 = 1000;
@@ -170,14 +171,14 @@ fn loss(chance: &mut Chance) -> (Vec<u8>, Value) {
 
 fn batch(chance: &mut Chance, signals: u8) -> (Vec<u8>, Value) {
     let samples = samples(chance, signals);
-    let mut columns = vec![0; (samples.len() + 1) * SAMPLE_BYTES_MAX];
+    let mut columns = vec![0; (samples.len() + 1) * (SAMPLE_BYTES_MAX + CONTENT_LEN_MAX)];
     let coding = pick(chance, &[Coding::Learning, Coding::Still]);
     let mut learning = Encoder::<64>::new(Hints::NONE, signals);
     let mut still = StillEncoder::<64>::new(Hints::NONE, signals);
-    for sample in &samples {
+    for (sample, content) in &samples {
         match coding {
-            Coding::Still => still.push(&mut columns, *sample).unwrap(),
-            _ => learning.push(&mut columns, *sample).unwrap(),
+            Coding::Still => still.push_with(&mut columns, *sample, content).unwrap(),
+            _ => learning.push_with(&mut columns, *sample, content).unwrap(),
         }
     }
     let len = match coding {
@@ -195,7 +196,7 @@ fn batch(chance: &mut Chance, signals: u8) -> (Vec<u8>, Value) {
         count: u16::try_from(samples.len()).unwrap(),
     };
     let head = header.bytes();
-    let samples: Vec<_> = samples.iter().map(|s| (s.tick, s.signal.0, s.raw)).collect();
+    let samples: Vec<_> = samples.iter().map(said_of).collect();
     let said = json!({
         "catalogue": header.context.catalogue.0,
         "clock": clock,

@@ -215,7 +215,7 @@ mod tests {
     fn feed(pace: Pace, position: u64) -> (Feed, Rc<Exchange>, Rc<Gauges>) {
         let mut recording = Recording::new(&taxi::CATALOGUE);
         for (tick, raw) in [(1000, 1), (1060, 2), (1030, 3), (1120, 4)] {
-            recording.push(Sample { tick, signal: SignalIndex(0), raw }).unwrap();
+            recording.push(Sample::new(tick, SignalIndex(0), raw)).unwrap();
         }
         let gauges = Rc::new(Gauges {
             device: "a".parse().unwrap(),

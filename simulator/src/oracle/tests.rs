@@ -20,7 +20,7 @@ fn taxi() -> Vehicle {
         let tick = 1_211_267_046 + if fix == 20 { 1100 } else { 60 * fix };
         for (signal, raw) in (0..).zip([3_765_273 + 7 * fix, -12_240_682 - fix * fix, fix / 9 % 2])
         {
-            recording.push(Sample { tick, signal: SignalIndex(signal), raw }).unwrap();
+            recording.push(Sample::new(tick, SignalIndex(signal), raw)).unwrap();
         }
     }
     let source = Source::Recorded(Arc::new(recording));

@@ -355,7 +355,7 @@ impl MadeUpCursor {
     }
 
     fn sample(&mut self, signal: SignalIndex, raw: i64) {
-        let sample = Sample { tick: self.now_ms, signal, raw };
+        let sample = Sample::new(self.now_ms, signal, raw);
         if let Some(sample) = self.breakdowns.distort(sample, &mut self.chance) {
             self.ready.push_back((self.now_ms, Reading::Sample(lane_of(signal), sample)));
         }

@@ -110,6 +110,6 @@ impl Breakdowns {
             let (low, high) = entry.map_or((0, 0), |entry| (entry.raw_min, entry.raw_max));
             raw = if chance.once_in(2) { low } else { high };
         }
-        Some(Sample { tick: tick.saturating_add(self.clock_offset_ms), signal, raw })
+        Some(Sample::new(tick.saturating_add(self.clock_offset_ms), signal, raw))
     }
 }

@@ -149,7 +149,7 @@ fn body_of(
     let mut columns = vec![0; 10_000];
     let mut encoder = Encoder::<64>::new(Hints::NONE, signals);
     for raw in raws {
-        let sample = Sample { tick: 1_211_094_008_000 + raw, signal, raw };
+        let sample = Sample::new(1_211_094_008_000 + raw, signal, raw);
         encoder.push(&mut columns, sample).unwrap();
     }
     let header = SamplesHeader {

@@ -135,7 +135,7 @@ impl World {
             let mut buffer = vec![0; 100 + frame.samples.len() * 24];
             let mut encoder = Encoder::<3>::new(Hints::NONE, 3);
             for (tick, signal, raw) in &frame.samples {
-                let sample = Sample { tick: *tick, signal: SignalIndex(*signal), raw: *raw };
+                let sample = Sample::new(*tick, SignalIndex(*signal), *raw);
                 encoder.push(&mut buffer, sample).unwrap();
             }
             let header = SamplesHeader {

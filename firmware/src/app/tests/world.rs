@@ -83,8 +83,7 @@ impl Source for Counting {
     }
 
     fn read(&mut self, signal: SignalIndex, now: &Now) -> Option<Reading> {
-        let sample =
-            Sample { tick: i64::try_from(now.uptime_ms).unwrap(), signal, raw: self.next_raw };
+        let sample = Sample::new(i64::try_from(now.uptime_ms).unwrap(), signal, self.next_raw);
         self.next_raw += 1;
         Some(Reading { sample, clock: self.clock })
     }
@@ -371,7 +370,8 @@ impl World {
             let lost = held.unexplained + held.said_lost;
             let delivered = u64::try_from(held.samples.len()).unwrap();
             assert_eq!(delivered + lost.samples, held.through.samples, "{lane:?}");
-            let raws: Vec<i64> = held.samples.iter().map(|sample| sample.raw).collect();
+            let raws: Vec<i64> =
+                held.samples.iter().map(|sample| sample.steps().unwrap()).collect();
             assert!(raws.is_sorted_by(|a, b| a < b), "{lane:?}: once and in order");
             let accepted = self.accepted(lane);
             let limits = config().batch.open_samples_max[lane.index()];

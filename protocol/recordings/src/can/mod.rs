@@ -60,7 +60,7 @@ pub(super) fn read(
             match sender.message.value(at, &frame) {
                 Value::Raw(raw) => {
                     let tick = frame.us.div_euclid(1000);
-                    let pushed = recording.push(Sample { tick, signal: wanted, raw });
+                    let pushed = recording.push(Sample::new(tick, wanted, raw));
                     debug_assert!(pushed.is_ok(), "the catalogue was made of these");
                 }
                 Value::Absent | Value::NotAvailable | Value::OutOfRange => {}

@@ -41,7 +41,7 @@ pub(super) fn read(
         let Some(frame) = CanFrame::parse(line) else { continue };
         report.frames += 1;
         let mut push = |signal, raw| {
-            let sample = Sample { tick: frame.us.div_euclid(1000), signal, raw };
+            let sample = Sample::new(frame.us.div_euclid(1000), signal, raw);
             let pushed = recording.push(sample);
             debug_assert!(pushed.is_ok(), "the layout names signals of its own catalogue");
         };
@@ -263,11 +263,11 @@ impl Unpacker {
         let role = self.roles.get(usize::from(sample.signal.0))?.as_ref()?;
         match role {
             Role::Microsecond => {
-                let us = sample.tick.checked_mul(1000)?.checked_add(sample.raw)?;
+                let us = sample.tick.checked_mul(1000)?.checked_add(sample.steps()?)?;
                 self.open = Some(Open { us, kind: None, data: Vec::new() });
             }
             Role::Header { channel } => {
-                let (id, form, len) = unpack_header(sample.raw)?;
+                let (id, form, len) = unpack_header(sample.steps()?)?;
                 let kind = FrameKind { channel: channel.clone(), id, form, len };
                 self.open.as_mut()?.kind = Some(kind);
             }
@@ -276,9 +276,9 @@ impl Unpacker {
                 if *at == 0 {
                     open.kind = Some(kind.clone());
                 }
-                open.push_word(sample.raw);
+                open.push_word(sample.steps()?);
             }
-            Role::Word => self.open.as_mut()?.push_word(sample.raw),
+            Role::Word => self.open.as_mut()?.push_word(sample.steps()?),
         }
         let whole = self.open.as_ref()?.line()?;
         self.open = None;

@@ -32,10 +32,10 @@ impl Log {
 fn values(recording: &Recording) -> Vec<(i64, String, String)> {
     crate::recording::samples(recording)
         .into_iter()
-        .map(|Sample { tick, signal, raw }| {
-            let signal = recording.catalogue().get(signal).unwrap();
+        .map(|sample| {
+            let signal = recording.catalogue().get(sample.signal).unwrap();
             let name = signal.path.strip_prefix("Vehicle.Private.").unwrap();
-            (tick, name.to_owned(), decimal_of(raw, signal.step))
+            (sample.tick, name.to_owned(), decimal_of(sample.steps().unwrap(), signal.step))
         })
         .collect()
 }

@@ -139,7 +139,7 @@ impl Drive {
         let tick = BEGIN_S + copy * LINEAGE_S + i64::try_from(second).ok()?;
         let signal = SignalIndex(u8::try_from(column).ok()?);
         let raw = scale(self.image) * raw(self.of, second, column);
-        Some(Reading { sample: Sample { tick, signal, raw }, clock: Clock::Reference })
+        Some(Reading { sample: Sample::new(tick, signal, raw), clock: Clock::Reference })
     }
 }
 
