@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use agent::query::made::{Maker, Record};
 use agent::store::block::{Entry, Run, Samples, Stream};
+use agent::value::Amount;
 use anyhow::{Context as _, Result};
 use protocol::{Catalogue, CatalogueId, Clock, Lane, RingId, Seq, Signal, Step};
 
@@ -102,7 +103,13 @@ impl Vehicle {
                 let reach = 1 << (column % 5);
                 *value += i64::from(chance.below(2 * reach + 1)) - i64::from(reach);
                 let tick = DAY_S + in_day;
-                samples.entries.push(Entry { tick, raw: *value, ordinal, run, column });
+                samples.entries.push(Entry {
+                    tick,
+                    amount: Amount::Steps(*value),
+                    ordinal,
+                    run,
+                    column,
+                });
             }
             ordinal += 1;
         }

@@ -17,6 +17,7 @@ pub mod rings;
 pub mod activity;
 pub mod accept;
 pub mod catalogues;
+pub mod value;
 pub mod privacy;
 pub mod document;
 pub mod sink;

@@ -265,10 +265,11 @@ impl Policy {
         self.taken.fill(0);
         let mut pass = Pass::new(&mut self.taken, self.location, lens, into);
         let (hints, signals) = (lens.catalogue().hints.borrowed(), lens.signals());
-        let decoder =
+        let mut decoder =
             Decoder::<{ Catalogue::SIGNALS_MAX }>::behind(header, hints, columns, signals);
-        for sample in decoder {
-            if let Err(error) = sample.and_then(|sample| pass.sample(sample)) {
+        while let Some(sample) = decoder.next() {
+            let passed = sample.and_then(|sample| pass.sample(sample, decoder.content()));
+            if let Err(error) = passed {
                 into.cut_back(mark);
                 self.taken.fill(0);
                 return Err(error);

@@ -14,6 +14,7 @@ use std::process::{Command, Output, Stdio};
 use agent::privacy::Seat;
 use agent::query::made::{Maker, Record};
 use agent::store::block::{Entry, Run, Samples, Stream};
+use agent::value::Amount;
 use agent::vehicles::Belonging;
 use protocol::{Catalogue, Clock, Lane, RingId, Seq, Signal, Step};
 use rustix::thread::CapabilitySet;
@@ -46,12 +47,12 @@ fn made() -> TempDir {
         let run = Run { seq: Seq(1), received_ms: 0, clock, boot: 1, origin: None };
         let entries = (0..3600_u32).map(|ordinal| Entry {
             tick: SEVEN_S + i64::from(ordinal),
-            raw: i64::from(ordinal % 1300),
+            amount: Amount::Steps(i64::from(ordinal % 1300)),
             ordinal,
             run: 0,
             column: 0,
         });
-        let samples = Samples { runs: vec![run], entries: entries.collect() };
+        let samples = Samples { runs: vec![run], entries: entries.collect(), exacts: Vec::new() };
         maker.block(&stream, &samples, 1, None).unwrap();
         let message = "brake pad \\u001b[31mworn";
         maker

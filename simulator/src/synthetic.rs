@@ -310,7 +310,7 @@ impl DriveCursor {
     }
 
     fn sample(&mut self, tick: i64, lane: Lane, signal: SignalIndex, raw: i64) {
-        self.ready.push_back(Reading::Sample(lane, Sample { tick, signal, raw }));
+        self.ready.push_back(Reading::Sample(lane, Sample::new(tick, signal, raw)));
     }
 
     fn happen(&mut self, unix_ms: i64, what: What) {
@@ -349,7 +349,10 @@ mod tests {
             match reading {
                 Reading::Sample(lane, sample) => {
                     let signal = CATALOGUE.get(sample.signal).unwrap();
-                    assert!((signal.raw_min..=signal.raw_max).contains(&sample.raw), "{sample:?}");
+                    assert!(
+                        (signal.raw_min..=signal.raw_max).contains(&sample.steps().unwrap()),
+                        "{sample:?}"
+                    );
                     assert_eq!(*lane == Lane::Latest, sample.signal == CHARGE);
                 }
                 Reading::Event(occurrence) => {

@@ -9,6 +9,7 @@ use protocol::Step;
 use protocol::event::Value;
 
 use super::text;
+use crate::value::{Amount, Exact};
 
 /// The most decimal places of a scaled value that is computed in 64 bits.
 const FAST_PLACES_MAX: u32 = 18;
@@ -64,6 +65,14 @@ impl Decimal {
         match scaled {
             Some((value, places)) => point(out, value < 0, value.unsigned_abs(), places),
             None => self.write_wide(out, raw),
+        }
+    }
+
+    /// Appends an amount: steps as the value that they are, anything else as it is.
+    pub fn write_amount(&self, out: &mut Vec<u8>, amount: Amount, exacts: &[Exact]) {
+        match (amount, amount.exact(exacts)) {
+            (Amount::Steps(raw), _) => self.write(out, raw),
+            (Amount::Exact(_), exact) => exact.unwrap_or(&Exact::Missing).write(out),
         }
     }
 

@@ -13,12 +13,15 @@ use protocol::{Clock, DeviceId, DeviceTime, Lane, RingId, Seq};
 use super::lens::Lens;
 use super::seats::{Seat, Stays};
 use crate::document::Envelope;
+use crate::value::{Amount, Exact};
 
 /// A batch that went through a policy, in the order in which it came.
 #[derive(Debug, Default)]
 pub struct Cleared {
     entries: Vec<Entry>,
     samples: Vec<ClearedSample>,
+    /// Values that are no number of steps.
+    exacts: Vec<Exact>,
     /// The records' documents.
     pub(super) lines: Vec<u8>,
     documents: u64,
@@ -70,8 +73,9 @@ pub struct ClearedFrame {
 pub struct ClearedSample {
     /// When, in ticks of the catalogue.
     pub tick: i64,
-    /// The value in steps of the signal; a coarse place's cell as it is.
-    pub raw: i64,
+    /// The value, among those of [`Cleared::exacts`] if it is no number of steps; a coarse place's cell
+    /// as it is.
+    pub amount: Amount,
     /// Which instant of the frame, from 0: a run of samples of one tick in which no path repeats.
     pub ordinal: u32,
     /// The signal's index in the catalogue, or [`Lens::CELL`].
@@ -152,6 +156,7 @@ enum Entry {
 pub struct Mark {
     entries: usize,
     samples: usize,
+    exacts: usize,
     lines: usize,
     documents: u64,
 }
@@ -179,9 +184,16 @@ impl Cleared {
         self.samples.len()
     }
 
+    /// Values that are no number of steps: what [`Amount::Exact`] of its samples stands for.
+    pub fn exacts(&self) -> &[Exact] {
+        &self.exacts
+    }
+
     /// The memory it holds, in bytes.
     pub fn bytes(&self) -> usize {
+        let exact = |exact: &Exact| size_of::<Exact>() + exact.beside();
         self.samples.len() * size_of::<ClearedSample>()
+            + self.exacts.iter().map(exact).sum::<usize>()
             + self.entries.len() * size_of::<Entry>()
             + self.lines.len()
     }
@@ -191,6 +203,7 @@ impl Cleared {
         Mark {
             entries: self.entries.len(),
             samples: self.samples.len(),
+            exacts: self.exacts.len(),
             lines: self.lines.len(),
             documents: self.documents,
         }
@@ -200,6 +213,7 @@ impl Cleared {
     pub fn cut_back(&mut self, mark: Mark) {
         self.entries.truncate(mark.entries);
         self.samples.truncate(mark.samples);
+        self.exacts.truncate(mark.exacts);
         self.lines.truncate(mark.lines);
         self.documents = mark.documents;
     }
@@ -210,9 +224,16 @@ impl Cleared {
         self.entries.shrink_to(room / size_of::<Entry>() / 8);
         self.samples.clear();
         self.samples.shrink_to(room / size_of::<ClearedSample>());
+        self.exacts.clear();
+        self.exacts.shrink_to(room / size_of::<Exact>() / 8);
         self.lines.clear();
         self.lines.shrink_to(room / 8);
         self.documents = 0;
+    }
+
+    /// Takes a value that is no number of steps.
+    pub(super) fn hold(&mut self, exact: Exact) -> Amount {
+        exact.appended(&mut self.exacts)
     }
 
     /// One more sample of the frame that [`Cleared::end_frame`] will name.

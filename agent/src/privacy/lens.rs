@@ -7,6 +7,7 @@ use protocol::{Catalogue, SignalIndex};
 
 use super::Policy;
 use crate::document::{Decimal, OwnedCatalogue, member};
+use crate::value::{Amount, Exact};
 
 /// What becomes of a signal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -84,14 +85,15 @@ impl Lens {
         self.tick_ms
     }
 
-    /// Appends `,"path":value` of a column, as it stands in a document.
-    pub fn write_member(&self, out: &mut Vec<u8>, column: u8, raw: i64) {
-        if column == Self::CELL {
+    /// Appends `,"path":value` of a column, as it stands in a document. `exacts`: what its amount may
+    /// stand for.
+    pub fn write_member(&self, out: &mut Vec<u8>, column: u8, amount: Amount, exacts: &[Exact]) {
+        if let (Self::CELL, Amount::Steps(cell)) = (column, amount) {
             out.extend_from_slice(&self.cell_member);
-            crate::document::cell(out, raw.cast_unsigned());
+            crate::document::cell(out, cell.cast_unsigned());
         } else if let Some(view) = self.view(SignalIndex(column)) {
             out.extend_from_slice(&view.member);
-            view.decimal.write(out, raw);
+            view.decimal.write_amount(out, amount, exacts);
         }
     }
 

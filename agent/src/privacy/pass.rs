@@ -1,10 +1,12 @@
 //! One frame's samples on their way through the rules.
 
-use protocol::Sample;
 use protocol::codec::CodecError;
+use protocol::{Sample, Value};
 
 use super::cleared::{Cleared, ClearedSample};
 use super::lens::{Act, Lens, Place};
+use crate::document::Decimal;
+use crate::value::{Amount, Exact};
 
 /// The instant at hand. What is dropped still belongs to it, so that no rule changes an ordinal.
 #[derive(Debug, Default)]
@@ -56,7 +58,8 @@ impl<'a> Pass<'a> {
         Passed { samples: self.passed, instants: self.instants }
     }
 
-    pub(super) fn sample(&mut self, sample: Sample) -> Result<(), CodecError> {
+    /// Takes a sample, and what stands beside its value.
+    pub(super) fn sample(&mut self, sample: Sample, content: &[u8]) -> Result<(), CodecError> {
         let lens = self.lens;
         let view = lens.view(sample.signal).ok_or(CodecError::UnknownSignal)?;
         if self.instant.tick != Some(sample.tick) || self.instant.seen & view.path_bit != 0 {
@@ -67,16 +70,22 @@ impl<'a> Pass<'a> {
         self.instant.seen |= view.path_bit;
         match view.act {
             Act::Keep => {
-                self.pass(sample.signal.0, sample.raw);
+                let amount = match sample.value {
+                    Value::Steps(steps) => Amount::Steps(steps),
+                    value => {
+                        self.into.hold(Exact::of(value, content).ok_or(CodecError::Malformed)?)
+                    }
+                };
+                self.pass(sample.signal.0, amount);
                 self.passed += 1;
             }
             Act::Drop { rule } => self.take(rule, 1),
-            Act::Latitude => {
-                self.instant.place.latitude = Some(view.decimal.approximate(sample.raw));
-            }
-            Act::Longitude => {
-                self.instant.place.longitude = Some(view.decimal.approximate(sample.raw));
-            }
+            // What is no number is no place, and says too much to pass.
+            Act::Latitude | Act::Longitude => match degrees(sample.value, &view.decimal) {
+                None => self.take(self.taken.len().saturating_sub(1), 1),
+                degrees if view.act == Act::Latitude => self.instant.place.latitude = degrees,
+                degrees => self.instant.place.longitude = degrees,
+            },
         }
         Ok(())
     }
@@ -87,7 +96,7 @@ impl<'a> Pass<'a> {
         if let Some(resolution) = self.location {
             match place.cell(resolution) {
                 Some(cell) => {
-                    self.pass(Lens::CELL, u64::from(cell).cast_signed());
+                    self.pass(Lens::CELL, Amount::Steps(u64::from(cell).cast_signed()));
                     self.passed += 2;
                 }
                 None => self.take(self.taken.len().saturating_sub(1), place.halves()),
@@ -98,15 +107,23 @@ impl<'a> Pass<'a> {
         self.instant.place = Place::default();
     }
 
-    fn pass(&mut self, column: u8, raw: i64) {
+    fn pass(&mut self, column: u8, amount: Amount) {
         self.instant.begun = true;
         let Instant { tick, ordinal, .. } = self.instant;
-        self.into.push(ClearedSample { tick: tick.unwrap_or_default(), raw, ordinal, column });
+        self.into.push(ClearedSample { tick: tick.unwrap_or_default(), amount, ordinal, column });
     }
 
     fn take(&mut self, rule: usize, samples: u64) {
         if let Some(taken) = self.taken.get_mut(rule) {
             *taken += samples;
         }
+    }
+}
+
+/// Half of a place.
+fn degrees(value: Value, decimal: &Decimal) -> Option<f64> {
+    match value {
+        Value::Steps(steps) => Some(decimal.approximate(steps)),
+        value => Exact::of(value, &[])?.number(),
     }
 }

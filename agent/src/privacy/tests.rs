@@ -1,5 +1,6 @@
 use protocol::codec::{Encoder, Hints, SAMPLE_BYTES_MAX};
 use protocol::event::{Attributes, Event, Value};
+use protocol::sample::CONTENT_LEN_MAX;
 use protocol::{CatalogueId, Clock, DeviceTime, Sample, SignalIndex, Step};
 use serde_json::{Value as Json, json};
 
@@ -97,6 +98,79 @@ fn policy(drop: &[&str], resolution: Option<u8>) -> Policy {
         ..PrivacyConfig::default()
     })
     .unwrap()
+}
+
+/// A batch of values that may be no number of steps, each at a tick of its own.
+fn exact_columns(values: &[(u8, protocol::Value, &[u8])]) -> (SamplesHeader, Vec<u8>) {
+    let mut buffer = vec![0; (values.len() + 1) * (SAMPLE_BYTES_MAX + CONTENT_LEN_MAX)];
+    let mut encoder = Encoder::<64>::new(Hints::NONE, 64);
+    for (tick, (signal, value, content)) in (0..).zip(values) {
+        let sample = Sample { tick, signal: SignalIndex(*signal), value: *value };
+        encoder.push_with(&mut buffer, sample, content).unwrap();
+    }
+    let (header, _) = columns(&[]);
+    let header = SamplesHeader { count: encoder.count(), ..header };
+    let len = encoder.finish(&mut buffer).unwrap();
+    buffer.truncate(len);
+    (header, buffer)
+}
+
+#[test]
+fn what_is_no_number_of_steps_leaves_as_it_is() {
+    use protocol::Value::{Bytes, Double, Missing, Single, Steps, Text};
+    let (header, columns) = exact_columns(&[
+        (0, Steps(415), &[]),
+        (0, Missing, &[]),
+        (0, Single(f32::to_bits(0.5)), &[]),
+        (0, Double(f64::NAN.to_bits()), &[]),
+        (1, Bytes(3), &[0x0a, 0, 0xff]),
+        (1, Text(4), "VIN\"".as_bytes()),
+        (0, Steps(416), &[]),
+    ]);
+    let mut policy = Policy::none();
+    let lens = Arc::new(policy.lens(&Arc::new(catalogue())));
+    let mut cleared = Cleared::default();
+    let empty = cleared.mark();
+    assert_eq!(policy.samples(&source(), &header, &columns, &lens, &mut cleared), Ok(7));
+    let data: Vec<Json> = parsed(&cleared).iter().map(|one| one["data"].clone()).collect();
+    let (speed, door) = (|value| json!({ PATHS[0]: value }), |value| json!({ PATHS[1]: value }));
+    assert_eq!(data[..3], [speed(json!(41.5)), speed(Json::Null), speed(json!(0.5))]);
+    assert_eq!(data[3], speed(json!({ "float": "NaN(7ff8000000000000)" })));
+    assert_eq!(
+        data[4..],
+        [door(json!({"hex": "0a00ff"})), door(json!("VIN\"")), speed(json!(41.6))]
+    );
+    assert!(cleared.bytes() > 7 + 2 * size_of::<ClearedSample>());
+    cleared.cut_back(empty);
+    assert!(cleared.exacts().is_empty());
+}
+
+#[test]
+fn a_place_that_is_no_number_does_not_leave() {
+    use protocol::Value::{Double, Missing, Steps, Text};
+    let (header, columns) =
+        exact_columns(&[(2, Text(4), b"home"), (3, Missing, &[]), (2, Steps(5_250_000), &[])]);
+    let mut policy = policy(&[], Some(7));
+    let lens = Arc::new(policy.lens(&Arc::new(catalogue())));
+    let mut cleared = Cleared::default();
+    assert_eq!(policy.samples(&source(), &header, &columns, &lens, &mut cleared), Ok(0));
+    assert_eq!((policy.taken().iter().sum::<u64>(), lines(&cleared)), (3, String::new()));
+    // One that is a number of degrees is a place like any other.
+    let mut buffer = [0; 512];
+    let mut encoder = Encoder::<64>::new(Hints::NONE, 64);
+    for (signal, degrees) in [(2, 52.5_f64), (3, 13.4)] {
+        let value = Double(degrees.to_bits());
+        let sample = Sample { tick: 1, signal: SignalIndex(signal), value };
+        encoder.push(&mut buffer, sample).unwrap();
+    }
+    let header = SamplesHeader { count: 2, ..header };
+    let len = encoder.finish(&mut buffer).unwrap();
+    assert_eq!(policy.samples(&source(), &header, &buffer[..len], &lens, &mut cleared), Ok(2));
+    assert!(
+        lines(&cleared).contains("\"Vehicle.CurrentLocation.H3\":\"871f"),
+        "{}",
+        lines(&cleared)
+    );
 }
 
 #[test]

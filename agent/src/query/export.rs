@@ -15,6 +15,7 @@ use super::selection::{Comparison, NameTerm, Selection};
 use super::source::{CELL, CELL_PATH, Source};
 use crate::document::{self, Decimal, Envelope, Writer, member};
 use crate::privacy::Seat;
+use crate::value::Amount;
 
 use self::ring::{Merge, Next, Ring, RingSample};
 
@@ -119,7 +120,7 @@ impl Export<'_> {
                 }
                 Some(Next::Sample(sample)) => {
                     if !same {
-                        let is_same_frame = before.is_some_and(|before| {
+                        let is_same_frame = before.as_ref().is_some_and(|before| {
                             before.run == sample.run && before.seat == sample.seat
                         });
                         if !is_same_frame {
@@ -157,13 +158,13 @@ impl Export<'_> {
                 unknown.insert(signals.all().map(view).collect())
             }
         };
-        if sample.column == CELL {
+        if let (CELL, Amount::Steps(cell)) = (sample.column, sample.amount) {
             let name = member(CELL_PATH);
             part.extend_from_slice(name.get(usize::from(!has_comma)..).unwrap_or_default());
-            document::cell(part, sample.raw.cast_unsigned());
+            document::cell(part, cell.cast_unsigned());
         } else if let Some((name, decimal)) = views.get(usize::from(sample.column)) {
             part.extend_from_slice(name.get(usize::from(!has_comma)..).unwrap_or_default());
-            decimal.write(part, sample.raw);
+            decimal.write_amount(part, sample.amount, &sample.exacts.values);
         }
         Ok(())
     }

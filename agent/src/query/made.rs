@@ -108,7 +108,7 @@ impl Maker {
         level: u8,
         offset_ms: Option<i64>,
     ) -> Result<i64, StoreError> {
-        let Samples { runs, entries } = samples;
+        let Samples { runs, entries, .. } = samples;
         self.bytes.clear();
         block::append(&mut self.bytes, stream, samples)?;
         let place = Place { file: self.number, offset: self.len, len: self.bytes.len() };

@@ -20,6 +20,7 @@ use super::selection::{SeatColumn, Selection, Subject};
 use super::source::{CELL, Signals, Source};
 use crate::document::Rfc3339;
 use crate::store::read::BlockRow;
+use crate::value::{Amount, Exact};
 
 mod slice;
 mod walk;
@@ -27,7 +28,8 @@ mod walk;
 const SCHEMA: &CStr = c"CREATE TABLE samples(
     device TEXT, signal TEXT, time TEXT, value, unit TEXT, raw INTEGER, time_ms INTEGER, clock TEXT,
     placed INTEGER, boot INTEGER, uptime_ms INTEGER, lane TEXT, ring TEXT, seq INTEGER,
-    ordinal INTEGER, received TEXT, vehicle TEXT, vehiclegroup TEXT, tenant TEXT, region TEXT)";
+    ordinal INTEGER, received TEXT, vehicle TEXT, vehiclegroup TEXT, tenant TEXT, region TEXT,
+    exact TEXT)";
 
 const DEVICE: c_int = 0;
 const SIGNAL: c_int = 1;
@@ -47,6 +49,7 @@ const ORDINAL: c_int = 14;
 const RECEIVED: c_int = 15;
 /// The first of four about where the device sat.
 const SEAT: c_int = 16;
+const EXACT: c_int = 20;
 
 /// The columns that can be told without decoding anything.
 const KNOWN_UNDECODED: u64 = 1 << DEVICE | 1 << PLACED | 0b1111 << SEAT;
@@ -172,7 +175,15 @@ unsafe impl VTabCursor for SamplesCursor {
             SIGNAL | VALUE | UNIT => self.of_signal(context, column, here, hit),
             TIME => self.time(context, here.slice.time_ms()),
             TIME_MS => context.set_result(here.slice.time_ms()),
-            RAW => context.set_result(hit.raw),
+            EXACT => match here.slice.exact(hit) {
+                None => context.set_result(Null),
+                Some(exact) => {
+                    let mut json = Vec::new();
+                    exact.write(&mut json);
+                    context.set_result(str::from_utf8(&json).unwrap_or_default())
+                }
+            },
+            RAW => context.set_result(hit.amount.steps()),
             ORDINAL => context.set_result(hit.ordinal),
             UPTIME_MS => context.set_result(here.slice.row().boot.map(|_| hit.own_ms)),
             LANE => context.set_result(here.slice.lane.name()),
@@ -219,8 +230,11 @@ impl SamplesCursor {
         match column {
             SIGNAL => context.set_result(&*signal.path),
             UNIT => context.set_result(signal.unit.as_deref()),
-            _ if hit.column == CELL => context.set_result(cell(hit.raw)),
-            _ => context.set_result(signal.scale.number(hit.raw)),
+            _ => match (hit.amount, here.slice.exact(hit)) {
+                (Amount::Steps(bits), _) if hit.column == CELL => context.set_result(cell(bits)),
+                (Amount::Steps(raw), _) => context.set_result(signal.scale.number(raw)),
+                (Amount::Exact(_), exact) => exact_value(context, exact),
+            },
         }
     }
 
@@ -233,6 +247,16 @@ impl SamplesCursor {
             }
             _ => context.set_result(Null),
         }
+    }
+}
+
+/// A value that is no number of steps, as SQL has it: it has no word for a number that is none.
+fn exact_value(context: &mut Context, exact: Option<&Exact>) -> rusqlite::Result<()> {
+    match exact {
+        None | Some(Exact::Missing) => context.set_result(Null),
+        Some(Exact::Bytes(bytes)) => context.set_result(&**bytes),
+        Some(Exact::Text(text)) => context.set_result(&**text),
+        Some(number) => context.set_result(number.number()),
     }
 }
 

@@ -10,6 +10,7 @@ use super::made::Maker;
 use super::*;
 use crate::privacy::Seat;
 use crate::store::block::{Entry, Run, Samples, Stream};
+use crate::value::Amount;
 use crate::vehicles::Belonging;
 
 mod damage;
@@ -129,11 +130,18 @@ fn fleet(devices: u8) -> (TempDir, Query) {
     for device in 1..=devices {
         let stream = stream(&format!("truck-{device}"), device, catalogue, 1000);
         for hour in 0..24 {
-            let mut samples = Samples { runs: vec![run(hour + 1)], entries: Vec::new() };
+            let mut samples =
+                Samples { runs: vec![run(hour + 1)], entries: Vec::new(), exacts: Vec::new() };
             for minute in 0..60_u32 {
                 let raw = i64::from(minute);
                 let tick = DAY_MS / 1000 + i64::try_from(hour).unwrap() * 3600 + raw * 60;
-                let entry = |column, raw| Entry { tick, raw, ordinal: minute, run: 0, column };
+                let entry = |column, raw| Entry {
+                    tick,
+                    amount: Amount::Steps(raw),
+                    ordinal: minute,
+                    run: 0,
+                    column,
+                };
                 samples.entries.push(entry(0, raw));
                 samples.entries.push(entry(1, i64::try_from(hour).unwrap()));
             }
@@ -153,7 +161,13 @@ fn a_sample_says_all_that_is_known_of_it() {
         [signal(SPEED, Step::new(1, 10)), Signal { unit: "", ..signal(DOORS, Step::ONE) }];
     let catalogue = maker.catalogue(&Catalogue::new(1000, &signals)).unwrap();
     let stream = stream("truck-1", 7, catalogue, 1000);
-    let entry = |tick, raw, ordinal, column| Entry { tick, raw, ordinal, run: 0, column };
+    let entry = |tick, raw, ordinal, column| Entry {
+        tick,
+        amount: Amount::Steps(raw),
+        ordinal,
+        run: 0,
+        column,
+    };
     let cell = 0x0872_830c_ffff_ffff_i64 << 4 >> 4;
     let wall = vec![
         entry(1_211_094_008, 415, 3, 0),
@@ -161,11 +175,14 @@ fn a_sample_says_all_that_is_known_of_it() {
         entry(1_211_094_008, cell, 3, 64),
     ];
     let runs = vec![run(17)];
-    maker.block(&stream, &Samples { runs: runs.clone(), entries: wall }, 1, None).unwrap();
+    maker
+        .block(&stream, &Samples { runs: runs.clone(), entries: wall, exacts: Vec::new() }, 1, None)
+        .unwrap();
     let seat = maker.seat(&seat("bus 7", Some("night"), Some("north"))).unwrap();
     let booted = Stream { boot: Some(4), seat: Some(seat), ..stream };
     let uptime = Run { clock: Clock::Uptime, boot: 4, ..run(18) };
-    let early = Samples { runs: vec![uptime], entries: vec![entry(9, 1, 0, 0)] };
+    let early =
+        Samples { runs: vec![uptime], entries: vec![entry(9, 1, 0, 0)], exacts: Vec::new() };
     maker.block(&booted, &early, 1, None).unwrap();
     maker.block(&Stream { boot: Some(5), ..stream }, &early, 1, Some(1_211_094_000_000)).unwrap();
     maker.finish().unwrap();

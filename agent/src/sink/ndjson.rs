@@ -4,6 +4,7 @@ use protocol::Clock;
 
 use crate::document::Writer;
 use crate::privacy::{Cleared, ClearedFrame, ClearedSample, Piece};
+use crate::value::Exact;
 
 /// Bytes that are put together before they are handed on.
 const PART: usize = 64 * 1024;
@@ -25,7 +26,9 @@ impl Ndjson {
         self.part.clear();
         for piece in batch.pieces() {
             match piece {
-                Piece::Samples(frame, samples) => self.samples(frame, samples, &mut take)?,
+                Piece::Samples(frame, samples) => {
+                    self.samples(frame, samples, batch.exacts(), &mut take)?;
+                }
                 Piece::Record(_, document) => {
                     self.part.extend_from_slice(document);
                     self.part.push(b'\n');
@@ -40,6 +43,7 @@ impl Ndjson {
         &mut self,
         frame: &ClearedFrame,
         samples: &[ClearedSample],
+        exacts: &[Exact],
         take: &mut impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
         let (envelope, lens) = (frame.from.envelope(), &frame.lens);
@@ -51,7 +55,7 @@ impl Ndjson {
             self.writer.begin_instant(&mut self.part, first.ordinal, at_ms, is_uptime);
             let members = self.part.len();
             for sample in instant {
-                lens.write_member(&mut self.part, sample.column, sample.raw);
+                lens.write_member(&mut self.part, sample.column, sample.amount, exacts);
             }
             // The first member has no comma in front.
             if self.part.get(members) == Some(&b',') {

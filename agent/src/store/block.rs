@@ -11,6 +11,8 @@
 //! signal decodes the instants and that column. Everything is lossless for whatever is put in: an
 //! ordinal may be left out (a privacy rule took the instant), come twice or go back, a time too.
 
+use std::sync::Arc;
+
 use protocol::codec::CodecError;
 use protocol::frame::Origin;
 use protocol::{CatalogueId, Clock, DeviceId, Lane, RingId, Seq};
@@ -18,10 +20,13 @@ use protocol::{CatalogueId, Clock, DeviceId, Lane, RingId, Seq};
 use super::error::StoreError;
 use super::piece::{self, PieceKind};
 use super::seat::SeatNumber;
+use crate::value::{Amount, Exact};
+pub use exacts::Exacts;
 use head::Head;
 use instants::Instants;
 use values::Values;
 
+mod exacts;
 pub(super) mod head;
 mod instants;
 mod runs;
@@ -73,8 +78,8 @@ pub struct Run {
 pub struct Entry {
     /// In ticks of the catalogue.
     pub tick: i64,
-    /// In steps of the signal.
-    pub raw: i64,
+    /// The value, among the exact ones that stand beside it if it is no number of steps.
+    pub amount: Amount,
     /// Which instant of its frame.
     pub ordinal: u32,
     /// Which of the runs; never falls.
@@ -89,8 +94,9 @@ pub struct BlockSample<'a> {
     /// Its own time: since 1970, or since the boot in a block of a boot (then
     /// [`super::read::BlockRow::offset_ms`] has to be added).
     pub time_ms: i64,
-    /// In steps of its signal; a cell's bits for [`crate::privacy::Lens::CELL`].
-    pub raw: i64,
+    /// The value, among [`Block::exacts`] if it is no number of steps; a cell's bits for
+    /// [`crate::privacy::Lens::CELL`].
+    pub amount: Amount,
     /// Which instant of the frame.
     pub ordinal: u32,
     /// Which signal of the catalogue.
@@ -106,6 +112,8 @@ pub struct Samples {
     pub runs: Vec<Run>,
     /// The samples, in the order of their identity.
     pub entries: Vec<Entry>,
+    /// Values that are no number of steps.
+    pub exacts: Vec<Exact>,
 }
 
 /// A block, read and found sound as far as its checksum goes.
@@ -115,6 +123,7 @@ pub struct Block {
     runs: Vec<Run>,
     /// Per run, how many instants.
     instants: Vec<u32>,
+    exacts: Arc<Exacts>,
     /// The whole piece.
     piece: Vec<u8>,
     /// Where in it the coded instants begin.
@@ -123,7 +132,7 @@ pub struct Block {
 
 /// Appends a block, as a piece, to `out`. There must be 1 to [`SAMPLES_MAX`] samples.
 pub fn append(out: &mut Vec<u8>, stream: &Stream, samples: &Samples) -> Result<(), StoreError> {
-    let Samples { runs, entries } = samples;
+    let Samples { runs, entries, exacts } = samples;
     if entries.is_empty() || entries.len() > SAMPLES_MAX || runs.len() > SAMPLES_MAX {
         return Err(StoreError::damaged("a block of no samples, or of too many"));
     }
@@ -131,7 +140,11 @@ pub fn append(out: &mut Vec<u8>, stream: &Stream, samples: &Samples) -> Result<(
     let mut body = Vec::with_capacity(entries.len() * 2);
     let instants = instants::encode(entries, runs.len(), &mut body);
     let instants_len = body.len();
-    let columns = values::encode(entries, &mut body);
+    let mut columns = values::encode(entries, &mut body);
+    let columns_end = body.len();
+    if exacts::encode(entries, exacts, &mut body) {
+        columns.push((exacts::COLUMN, body.len() - columns_end));
+    }
     runs::encode(runs, &instants, &mut coded_runs);
     let head = Head {
         stream: *stream,
@@ -156,7 +169,16 @@ impl Block {
         let coded = rest.get(..head.runs_len).ok_or(CodecError::Truncated)?;
         let (runs, instants) = runs::decode(coded, head.runs, head.samples)?;
         let body = piece.len() - rest.len() + head.runs_len;
-        Ok(Self { head, runs, instants, piece, body })
+        let exacts = match head.columns.last() {
+            Some((exacts::COLUMN, len)) => {
+                let before = head.columns.iter().rev().skip(1).map(|(_, len)| *len);
+                let at = before.fold(head.runs_len + head.instants_len, usize::saturating_add);
+                let coded = rest.get(at..).and_then(|coded| coded.get(..*len));
+                Exacts::decode(coded.ok_or(CodecError::Truncated)?, head.samples)?
+            }
+            _ => Exacts::default(),
+        };
+        Ok(Self { head, runs, instants, exacts: Arc::new(exacts), piece, body })
     }
 
     /// What all samples have in common.
@@ -167,6 +189,16 @@ impl Block {
     /// The frames.
     pub fn runs(&self) -> &[Run] {
         &self.runs
+    }
+
+    /// Values that are no number of steps: what [`Amount::Exact`] of its samples stands for.
+    pub fn exacts(&self) -> &[Exact] {
+        &self.exacts.values
+    }
+
+    /// The same, to be kept.
+    pub fn shared_exacts(&self) -> Arc<Exacts> {
+        Arc::clone(&self.exacts)
     }
 
     /// How many samples.
@@ -192,9 +224,9 @@ impl Block {
     ) -> impl Iterator<Item = Result<BlockSample<'_>, CodecError>> {
         let tick_ms = i64::from(self.head.stream.tick_ms);
         self.entries(columns).map(move |entry| {
-            let Entry { tick, raw, ordinal, run, column } = entry?;
+            let Entry { tick, amount, ordinal, run, column } = entry?;
             let run = self.runs.get(usize::from(run)).ok_or(CodecError::Malformed)?;
-            Ok(BlockSample { time_ms: tick.saturating_mul(tick_ms), raw, ordinal, column, run })
+            Ok(BlockSample { time_ms: tick.saturating_mul(tick_ms), amount, ordinal, column, run })
         })
     }
 
@@ -210,6 +242,9 @@ impl Block {
             run: 0,
             instant: None,
             left: self.head.samples,
+            place: 0,
+            exacts: &self.exacts,
+            next_exact: 0,
         }
     }
 }
@@ -227,6 +262,10 @@ pub struct Entries<'a> {
     instant: Option<(u32, i64, usize)>,
     /// Samples left.
     left: usize,
+    /// Samples behind.
+    place: usize,
+    exacts: &'a Exacts,
+    next_exact: usize,
 }
 
 impl Entries<'_> {
@@ -242,8 +281,11 @@ impl Entries<'_> {
             };
             self.instant = Some((ordinal, tick, at + 1));
             self.left -= 1;
-            if let Some(raw) = self.values.next(column)? {
-                return Ok(Some(Entry { tick, raw, ordinal, run: self.run, column }));
+            let exact = self.exacts.at(self.place, &mut self.next_exact);
+            self.place += 1;
+            if let Some(steps) = self.values.next(column)? {
+                let amount = exact.map_or(Amount::Steps(steps), Amount::Exact);
+                return Ok(Some(Entry { tick, amount, ordinal, run: self.run, column }));
             }
         }
         Ok(None)

@@ -215,7 +215,8 @@ fn differences(
             found.push("the minutes' roll-ups are not the block's".to_owned());
         }
     } else if row.level > 0 && row.from_ms.is_some() && row.boot.is_none() {
-        let samples = Samples { runs: block.runs().to_vec(), entries };
+        let (runs, exacts) = (block.runs().to_vec(), block.exacts().to_vec());
+        let samples = Samples { runs, entries, exacts };
         if Packed::of(stream, &samples, 0).is_some() {
             found.push("the roll-ups are missing".to_owned());
         }

@@ -7,6 +7,7 @@ use protocol::codec::CodecError;
 use super::block::{Block, Entry, Run, SAMPLES_MAX, Samples, Stream};
 use super::rollup::HOUR_MS;
 use super::schema::SPAN_MS_MAX;
+use crate::value::{Amount, Exact};
 
 /// Samples from which a block is worth its overhead: it ends with the hour.
 pub const WORTH: usize = 8192;
@@ -15,7 +16,8 @@ pub const WORTH: usize = 8192;
 #[derive(Clone, Copy, Debug)]
 struct Loose {
     tick: i64,
-    raw: i64,
+    /// Among the exact ones of whoever has it.
+    amount: Amount,
     ordinal: u32,
     run: u32,
     column: u8,
@@ -26,17 +28,18 @@ struct Loose {
 pub struct Merging {
     runs: Vec<Run>,
     loose: Vec<Loose>,
+    exacts: Vec<Exact>,
 }
 
 impl Merging {
     /// Adds what is in a block; nothing, if it does not decode. No sample may be in two.
     pub fn add(&mut self, block: &Block) -> Result<(), CodecError> {
         let base = u32::try_from(self.runs.len()).map_err(|_| CodecError::Malformed)?;
-        let before = self.loose.len();
+        let before = (self.loose.len(), self.exacts.len());
         for entry in block.entries(u128::MAX) {
-            let loose = entry.map(|Entry { tick, raw, ordinal, run, column }| Loose {
+            let loose = entry.map(|Entry { tick, amount, ordinal, run, column }| Loose {
                 tick,
-                raw,
+                amount: amount.moved(block.exacts(), &mut self.exacts),
                 ordinal,
                 run: base + u32::from(run),
                 column,
@@ -44,7 +47,8 @@ impl Merging {
             match loose {
                 Ok(loose) => self.loose.push(loose),
                 Err(error) => {
-                    self.loose.truncate(before);
+                    self.loose.truncate(before.0);
+                    self.exacts.truncate(before.1);
                     return Err(error);
                 }
             }
@@ -57,7 +61,7 @@ impl Merging {
     /// samples.
     pub fn by_day(self, stream: &Stream, offset_ms: i64) -> BTreeMap<i64, Self> {
         let clock = Clock { tick_ms: i64::from(stream.tick_ms), offset_ms };
-        let Self { runs, loose } = self;
+        let Self { runs, loose, exacts } = self;
         let mut days: BTreeMap<i64, Self> = BTreeMap::new();
         for group in loose.chunk_by(|a, b| a.run == b.run && clock.day(a) == clock.day(b)) {
             let Some(first) = group.first() else { continue };
@@ -65,7 +69,11 @@ impl Merging {
             let day = days.entry(clock.day(first)).or_default();
             let index = u32::try_from(day.runs.len()).unwrap_or(u32::MAX);
             day.runs.push(*run);
-            day.loose.extend(group.iter().map(|loose| Loose { run: index, ..*loose }));
+            let own = &mut day.exacts;
+            day.loose.extend(group.iter().map(|loose| {
+                let amount = loose.amount.moved(&exacts, own);
+                Loose { run: index, amount, ..*loose }
+            }));
         }
         days
     }
@@ -141,13 +149,14 @@ impl Merging {
         part.sort_by_key(|loose| (loose.run, loose.ordinal));
         let mut samples = Samples::default();
         let mut last = None;
-        for Loose { tick, raw, ordinal, run, column } in part.drain(..) {
+        for Loose { tick, amount, ordinal, run, column } in part.drain(..) {
             if last != Some(run) {
                 samples.runs.extend(self.runs.get(run as usize));
                 last = Some(run);
             }
             let run = u16::try_from(samples.runs.len().saturating_sub(1)).unwrap_or(u16::MAX);
-            samples.entries.push(Entry { tick, raw, ordinal, run, column });
+            let amount = amount.moved(&self.exacts, &mut samples.exacts);
+            samples.entries.push(Entry { tick, amount, ordinal, run, column });
         }
         samples
     }
@@ -221,11 +230,11 @@ mod tests {
     }
 
     fn block_of(seq: u64, instants: &[(i64, u8)]) -> Block {
-        let mut samples = Samples { runs: vec![run(seq)], entries: Vec::new() };
+        let mut samples = Samples { runs: vec![run(seq)], ..Samples::default() };
         for (ordinal, (tick, columns)) in (0..).zip(instants) {
             samples.entries.extend((0..*columns).map(|column| Entry {
                 tick: *tick,
-                raw: i64::from(ordinal) * 10 + i64::from(column),
+                amount: Amount::Steps(i64::from(ordinal) * 10 + i64::from(column)),
                 ordinal,
                 run: 0,
                 column,
@@ -241,7 +250,7 @@ mod tests {
     fn identified(samples: &Samples) -> impl Iterator<Item = Identified> {
         samples.entries.iter().map(|entry| {
             let seq = samples.runs[usize::from(entry.run)].seq.0;
-            (seq, entry.ordinal, entry.column, entry.tick, entry.raw)
+            (seq, entry.ordinal, entry.column, entry.tick, entry.amount.steps().unwrap())
         })
     }
 
@@ -285,7 +294,8 @@ mod tests {
     fn blocks_end_with_an_hour_or_when_they_are_full() {
         let mut merging = Merging::default();
         // One sample a second for a day, and one hour of eighty thousand.
-        let second = |tick| Loose { tick, raw: tick, ordinal: 0, run: 0, column: 0 };
+        let second =
+            |tick| Loose { tick, amount: Amount::Steps(tick), ordinal: 0, run: 0, column: 0 };
         merging.loose = (0..86_400).map(second).collect();
         merging.loose.extend((0..80_000).map(|at| Loose { ordinal: at, ..second(7200) }));
         merging.runs = vec![run(1)];

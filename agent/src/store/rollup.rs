@@ -71,22 +71,26 @@ pub fn roll_up(entries: &[Entry], tick_ms: i64, offset_ms: i64, width_ms: i64) -
     // The bucket at hand of each column: the next sample is in the same one, as a rule.
     let mut current: Vec<Option<Rollup>> = vec![None; usize::from(COLUMNS_MAX) - 1];
     for entry in entries {
-        // A coarse place is a name, not a quantity.
-        let Some(slot) = current.get_mut(usize::from(entry.column)) else { continue };
+        // A coarse place is a name, not a quantity; nor is what is no number of steps summed up.
+        let (Some(slot), Some(raw)) =
+            (current.get_mut(usize::from(entry.column)), entry.amount.steps())
+        else {
+            continue;
+        };
         let ms = entry.tick.saturating_mul(tick_ms).saturating_add(offset_ms);
         let bucket = ms.div_euclid(width_ms);
         if let Some(rollup) = slot
             && rollup.bucket == bucket
         {
-            rollup.add(ms, entry.raw);
+            rollup.add(ms, raw);
             continue;
         }
         let next = match all.remove(&(entry.column, bucket)) {
             Some(mut rollup) => {
-                rollup.add(ms, entry.raw);
+                rollup.add(ms, raw);
                 rollup
             }
-            None => Rollup::new(entry.column, bucket, ms, entry.raw),
+            None => Rollup::new(entry.column, bucket, ms, raw),
         };
         if let Some(done) = slot.replace(next) {
             all.insert((done.column, done.bucket), done);
@@ -278,13 +282,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::value::Amount;
 
     fn entry() -> impl Strategy<Value = Entry> {
         let tick = prop_oneof![0_i64..20_000_000, any::<i64>()];
         let raw = prop_oneof![-50_i64..50, any::<i64>()];
         (tick, raw, 0..COLUMNS_MAX).prop_map(|(tick, raw, column)| Entry {
+            amount: Amount::Steps(raw),
             tick,
-            raw,
             ordinal: 0,
             run: 0,
             column: if column > 3 && column < 64 { 2 } else { column },
@@ -306,11 +311,11 @@ mod tests {
                 column,
                 bucket,
                 count: u32::try_from(all.len()).unwrap(),
-                min: all.iter().map(|e| e.raw).min().unwrap(),
-                max: all.iter().map(|e| e.raw).max().unwrap(),
-                sum: all.iter().map(|e| i128::from(e.raw)).sum(),
-                first: first.raw,
-                last: last.raw,
+                min: all.iter().map(|e| e.amount.steps().unwrap()).min().unwrap(),
+                max: all.iter().map(|e| e.amount.steps().unwrap()).max().unwrap(),
+                sum: all.iter().map(|e| i128::from(e.amount.steps().unwrap())).sum(),
+                first: first.amount.steps().unwrap(),
+                last: last.amount.steps().unwrap(),
                 first_ms: at(first),
                 last_ms: at(last),
             }

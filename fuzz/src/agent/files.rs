@@ -2,6 +2,7 @@
 
 use agent::fuzzing::{archive, encoded, import_rows, manifest, members, sealed_block};
 use agent::store::block::{self, Block, Entry, Run, SAMPLES_MAX, Samples, Stream};
+use agent::value::{Amount, Exact};
 use protocol::{CatalogueId, Clock, Lane, RingId, Seq};
 
 use crate::bound::bounded;
@@ -70,13 +71,19 @@ fn round_trip(input: &mut Input<'_>) {
     let runs = u16::from(input.byte() & 7) + 1;
     let mut samples =
         Samples { runs: (1..=runs).map(|at| run(at.into())).collect(), ..Samples::default() };
-    let mut last = Entry { tick: 0, raw: 0, ordinal: 0, run: 0, column: 0 };
+    let mut last = Entry { tick: 0, amount: Amount::Steps(0), ordinal: 0, run: 0, column: 0 };
     while !input.is_empty() {
         let shape = input.byte();
-        let raw = last.raw.wrapping_add(input.number());
+        // The last of the columns has exact values alone.
+        let amount = if shape >> 3 == 31 {
+            exact(input).appended(&mut samples.exacts)
+        } else {
+            let last = last.amount.steps().unwrap_or_default();
+            Amount::Steps(last.wrapping_add(input.number()))
+        };
         last = Entry {
             tick: if shape & 1 == 0 { last.tick } else { last.tick.wrapping_add(input.number()) },
-            raw,
+            amount,
             ordinal: if shape & 2 == 0 { last.ordinal } else { input.short().into() },
             run: (last.run + u16::from(shape & 4 != 0)).min(runs - 1),
             column: (shape >> 3) % block::COLUMNS_MAX,
@@ -95,22 +102,37 @@ fn round_trip(input: &mut Input<'_>) {
     let back = back.expect("a block of ours");
     assert_eq!(back.len(), samples.entries.len());
     for (is, was) in back.iter().zip(&samples.entries) {
-        let is = (is.time_ms, is.raw, is.ordinal, is.column, is.run.seq);
+        assert_eq!(is.amount.steps(), was.amount.steps());
+        assert_eq!(is.amount.exact(block.exacts()), was.amount.exact(&samples.exacts));
+        let is = (is.time_ms, is.ordinal, is.column, is.run.seq);
         let seq = samples.runs[usize::from(was.run)].seq;
-        assert_eq!(is, (was.tick, was.raw, was.ordinal, was.column, seq));
+        assert_eq!(is, (was.tick, was.ordinal, was.column, seq));
+    }
+}
+
+fn exact(input: &mut Input<'_>) -> Exact {
+    match input.byte() % 5 {
+        0 => Exact::Missing,
+        1 => Exact::Single(u32::from(input.short())),
+        2 => Exact::Double(input.number().cast_unsigned()),
+        3 => Exact::Bytes(input.piece().into()),
+        _ => Exact::Text(String::from_utf8_lossy(input.piece()).into()),
     }
 }
 
 pub fn block_seeds() -> Vec<Vec<u8>> {
     let entry = |at: u32| Entry {
         tick: 1_211_094_008_000 + i64::from(at / 3) * 60_000,
-        raw: 3_777_833 + i64::from(at) * 11,
+        amount: Amount::Steps(3_777_833 + i64::from(at) * 11),
         ordinal: at / 3 % 7,
         run: u16::try_from(at / 21).unwrap(),
         column: u8::try_from(at % 3).unwrap(),
     };
-    let samples =
-        Samples { runs: (1..=3).map(run).collect(), entries: (0..63).map(entry).collect() };
+    let samples = Samples {
+        runs: (1..=3).map(run).collect(),
+        entries: (0..63).map(entry).collect(),
+        ..Samples::default()
+    };
     let mut piece = Vec::new();
     block::append(&mut piece, &stream(), &samples).unwrap();
     // Without the head: magic, kind, length, checksum.

@@ -79,7 +79,9 @@ pub fn samples() -> Vec<Sample> {
     let sample = |at: i64| Sample {
         tick: 1_211_094_008_000 + (at / 3) * 60_000 + i64::from(at == 20),
         signal: SignalIndex(u8::try_from(at % 3).unwrap()),
-        raw: [3_777_833 + at * 11, -12_241_820 - at * 7, at % 2][usize::try_from(at % 3).unwrap()],
+        value: protocol::Value::Steps(
+            [3_777_833 + at * 11, -12_241_820 - at * 7, at % 2][usize::try_from(at % 3).unwrap()],
+        ),
     };
     (0..40).map(sample).collect()
 }

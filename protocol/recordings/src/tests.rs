@@ -2,7 +2,7 @@ use std::io::Write as _;
 
 use std::path::{Path, PathBuf};
 
-use protocol::{Catalogue, Sample};
+use protocol::Catalogue;
 
 use super::*;
 

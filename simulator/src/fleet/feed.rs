@@ -233,7 +233,7 @@ mod tests {
 
     fn raws(feed: &mut Feed, uptime_ms: u64) -> Vec<i64> {
         std::iter::from_fn(|| feed.next(&now(uptime_ms)))
-            .map(|reading| reading.sample.raw)
+            .map(|reading| reading.sample.steps().unwrap())
             .collect()
     }
 

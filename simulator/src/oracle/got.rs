@@ -42,7 +42,8 @@ impl Got<'_> {
     pub fn equals(&self, reading: &Reading) -> bool {
         match (self, reading) {
             (Self::Sample(got), Reading::Sample(_, sample)) => {
-                got.raw == Some(sample.raw)
+                got.raw.is_some()
+                    && got.raw == sample.steps()
                     && got.tick == Some(sample.tick)
                     && got.signal == Some(sample.signal)
             }
@@ -103,7 +104,9 @@ impl fmt::Display for Shown<'_> {
                             f,
                             "{} {} at {time}",
                             signal.path,
-                            decimal_of(sample.raw, signal.step)
+                            sample
+                                .steps()
+                                .map_or_else(String::new, |steps| decimal_of(steps, signal.step))
                         )
                     }
                     None => write!(f, "signal {} at {time}", sample.signal.0),

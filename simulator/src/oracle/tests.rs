@@ -51,9 +51,9 @@ impl Sink {
         let (latitude, longitude, occupied) = (next(), next(), next());
         let data = format!(
             r#"{{"Vehicle.CurrentLocation.Latitude":{},"Vehicle.CurrentLocation.Longitude":{},"Vehicle.Cabin.IsOccupied":{}}}"#,
-            decimal(latitude.raw),
-            decimal(longitude.raw),
-            occupied.raw
+            decimal(latitude.steps().unwrap()),
+            decimal(longitude.steps().unwrap()),
+            occupied.steps().unwrap()
         );
         let id = format!("{ring}/{seq}/{index}");
         line(&id, "samples", Lane::Bulk, latitude.tick * 1000, boot, &data)

@@ -1,6 +1,6 @@
 //! What breaks: sensors that stick, spike or fall silent, clocks that jump, supplies that brown out.
 
-use protocol::{Sample, SignalIndex};
+use protocol::{Sample, SignalIndex, Value};
 
 use super::Faults;
 use super::signals::CATALOGUE;
@@ -94,7 +94,9 @@ impl Breakdowns {
 
     /// What a sensor gives instead of this sample, by the device's clock.
     pub fn distort(&mut self, sample: Sample, chance: &mut Seeded) -> Option<Sample> {
-        let Sample { tick, signal, mut raw } = sample;
+        let Sample { tick, signal, value: Value::Steps(mut raw) } = sample else {
+            return Some(sample);
+        };
         if self.dropout.is_some_and(|(broken, until)| broken == signal && tick < until) {
             return None;
         }

@@ -37,7 +37,7 @@ fn readings(vehicle: &Vehicle) -> Vec<(i64, Reading)> {
 
 fn samples_of(readings: &[(i64, Reading)], wanted: SignalIndex) -> Vec<(i64, i64)> {
     let samples = readings.iter().filter_map(|(at, reading)| match reading {
-        Reading::Sample(_, sample) if sample.signal == wanted => Some((*at, sample.raw)),
+        Reading::Sample(_, sample) if sample.signal == wanted => Some((*at, sample.steps()?)),
         _ => None,
     });
     samples.collect()
@@ -69,7 +69,7 @@ fn readings_are_the_same_on_every_machine() {
     let text = include_str!("../../scenarios/vans.toml");
     let fleet = Scenario { length_ms: DAY / 2, ..scenario(text) }.vehicles();
     let words = readings(&fleet[3]).into_iter().flat_map(|(at, reading)| match reading {
-        Reading::Sample(_, sample) => [at, sample.tick, sample.raw],
+        Reading::Sample(_, sample) => [at, sample.tick, sample.steps().unwrap()],
         Reading::Event(occurrence) => [at, occurrence.unix_ms, occurrence.number.into()],
         Reading::Link { up, unix_ms } => [at, unix_ms, up.into()],
         Reading::Reboot { unix_ms } => [at, unix_ms, -1],
@@ -111,7 +111,10 @@ fn values_go_together_and_stay_in_range() {
     for (_, reading) in &readings {
         if let Reading::Sample(lane, sample) = reading {
             let signal = CATALOGUE.get(sample.signal).unwrap();
-            assert!((signal.raw_min..=signal.raw_max).contains(&sample.raw), "{sample:?}");
+            assert!(
+                (signal.raw_min..=signal.raw_max).contains(&sample.steps().unwrap()),
+                "{sample:?}"
+            );
             assert_eq!(*lane == Lane::Latest, sample.signal == DISTANCE);
         }
     }

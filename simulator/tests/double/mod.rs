@@ -327,7 +327,13 @@ fn samples_data(catalogue: &Catalogue<'_>, instant: &[Sample]) -> String {
     for sample in instant {
         let signal = catalogue.get(sample.signal).unwrap();
         let comma = if data.len() > 1 { "," } else { "" };
-        write!(data, "{comma}\"{}\":{}", signal.path, decimal(sample.raw, signal.step)).unwrap();
+        write!(
+            data,
+            "{comma}\"{}\":{}",
+            signal.path,
+            decimal(sample.steps().unwrap(), signal.step)
+        )
+        .unwrap();
     }
     data + "}"
 }

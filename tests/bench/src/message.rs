@@ -28,7 +28,11 @@ fn points(printed: &[Printed], vehicle: &Vehicle) -> Vec<Point> {
     let point = |sample: &Sample| {
         let signal = usize::from(sample.signal.0);
         let printed = printed.get(signal).copied().unwrap_or(Printed::RAW);
-        Point { tick: sample.tick, signal, steps: printed.steps(sample.raw) }
+        Point {
+            tick: sample.tick,
+            signal,
+            steps: printed.steps(sample.steps().unwrap_or_default()),
+        }
     };
     vehicle.samples.iter().map(point).collect()
 }

@@ -116,7 +116,7 @@ impl Shape {
         (0..self.samples()).map(move |at| Sample {
             tick: begin.saturating_add_unsigned(at / SIGNALS_U64),
             signal: SignalIndex(u8::try_from(at % SIGNALS_U64).unwrap_or(0)),
-            raw: raw(device, index, at),
+            value: protocol::Value::Steps(raw(device, index, at)),
         })
     }
 

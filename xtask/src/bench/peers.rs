@@ -176,7 +176,8 @@ fn write_sample(text: &mut String, source: &Source, reading: Reading) -> Result<
     let catalogue = source.catalogue();
     let signal = catalogue.get(sample.signal).context("no such signal")?;
     let time = reading.unix_ms(catalogue);
-    let value = decimal_of(sample.raw, signal.step);
+    let value =
+        sample.steps().map_or_else(|| "null".to_owned(), |steps| decimal_of(steps, signal.step));
     write!(text, r#"{{"signal":"{}","timestamp":{time},"value":{value}}}"#, signal.path)?;
     Ok(true)
 }

@@ -3,14 +3,16 @@
 use std::cmp::Reverse;
 use std::collections::binary_heap::PeekMut;
 use std::collections::{BinaryHeap, VecDeque};
+use std::sync::Arc;
 
 use protocol::{CatalogueId, Lane};
 use rusqlite::params;
 
 use super::super::source::Source;
-use crate::store::block::{Block, Run};
+use crate::store::block::{Block, Exacts, Run};
 use crate::store::read::BlockRow;
 use crate::store::schema::FLAG_RETIRED;
+use crate::value::Amount;
 
 /// Blocks that are held decoded whole; of more than that, parts.
 const WHOLE_BLOCKS_MAX: usize = 8;
@@ -30,14 +32,16 @@ pub(super) struct Ring {
 }
 
 /// One sample, with what its document needs.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct RingSample {
     pub run: Run,
     pub ordinal: u32,
     /// Since 1970, or since the boot.
     pub own_ms: i64,
     pub column: u8,
-    pub raw: i64,
+    pub amount: Amount,
+    /// Those of its block.
+    pub exacts: Arc<Exacts>,
     pub catalogue: CatalogueId,
     pub lane: Lane,
     /// `seats.id`
@@ -197,7 +201,8 @@ impl Open {
                 ordinal: sample.ordinal,
                 own_ms: sample.time_ms,
                 column: sample.column,
-                raw: sample.raw,
+                amount: sample.amount,
+                exacts: self.block.shared_exacts(),
                 catalogue: stream.catalogue,
                 lane: stream.lane,
                 seat: self.row.seat,

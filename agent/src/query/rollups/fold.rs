@@ -185,10 +185,14 @@ impl Fold {
                 Err(error) => return self.source.cannot_read(row, error),
             };
             let unix_ms = sample.time_ms.saturating_add(offset);
-            if self.selection.holds(unix_ms) && asked(unix_ms, sample.column) {
+            // What is no number of steps is not summed up.
+            if let Some(raw) = sample.amount.steps()
+                && self.selection.holds(unix_ms)
+                && asked(unix_ms, sample.column)
+            {
                 let number = self.number(unix_ms);
                 let rollup = rollups.entry((number, sample.column)).or_default();
-                take(rollup, number, sample.column, sample.raw, unix_ms);
+                take(rollup, number, sample.column, raw, unix_ms);
             }
         }
         for rollup in rollups.into_values().flatten() {

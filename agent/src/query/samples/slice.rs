@@ -7,15 +7,17 @@ use protocol::{Lane, RingId};
 use super::super::selection::Selection;
 use super::super::source::{Columns, Source};
 use crate::privacy::Seat;
-use crate::store::block::Run;
+use crate::store::block::{Exacts, Run};
 use crate::store::read::BlockRow;
+use crate::value::{Amount, Exact};
 
 /// One sample asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Hit {
     /// Since 1970, or since the boot in a block of a boot.
     pub own_ms: i64,
-    pub raw: i64,
+    /// Among those of the block if it is no number of steps.
+    pub amount: Amount,
     pub ordinal: u32,
     /// Its place in the block, among all that were asked for.
     place: u32,
@@ -45,6 +47,7 @@ pub(super) struct Slice {
     columns: Columns,
     way: Way,
     runs: Vec<Run>,
+    exacts: Arc<Exacts>,
     hits: Vec<Hit>,
     at: usize,
     /// Samples that are only counted: nobody asked what they are.
@@ -85,6 +88,7 @@ impl Slice {
             columns,
             way,
             runs: Vec::new(),
+            exacts: Arc::default(),
             hits: Vec::new(),
             at: 0,
             uncounted: 0,
@@ -134,6 +138,11 @@ impl Slice {
         self.runs.get(usize::try_from(hit.run).ok()?)
     }
 
+    /// What its value is, if that is no number of steps.
+    pub fn exact(&self, hit: &Hit) -> Option<&Exact> {
+        hit.amount.exact(&self.exacts.values)
+    }
+
     pub fn row(&self) -> &BlockRow {
         &self.row
     }
@@ -161,6 +170,7 @@ impl Slice {
         let Some(block) = source.block(&self.row)? else { return Ok(()) };
         self.ring = block.stream().ring;
         self.lane = block.stream().lane;
+        self.exacts = block.shared_exacts();
         let (mut run, mut place) = (0_u32, 0_u32);
         let mut runs: Vec<Run> = Vec::new();
         let mut last: Option<&Run> = None;
@@ -185,7 +195,7 @@ impl Slice {
             }
             self.hits.push(Hit {
                 own_ms: sample.time_ms,
-                raw: sample.raw,
+                amount: sample.amount,
                 ordinal: sample.ordinal,
                 place,
                 run,

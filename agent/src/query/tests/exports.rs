@@ -2,6 +2,7 @@
 
 use super::super::made::Record;
 use super::*;
+use crate::value::{Amount, Exact};
 
 fn exported(dir: &TempDir, device: Option<&str>) -> Vec<String> {
     let mut out = Vec::new();
@@ -13,13 +14,67 @@ fn exported(dir: &TempDir, device: Option<&str>) -> Vec<String> {
 }
 
 #[test]
+fn what_is_no_number_of_steps_is_asked_for_and_exported_as_it_came() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut maker = Maker::create(dir.path()).unwrap();
+    let signals = [signal(SPEED, Step::new(1, 10))];
+    let catalogue = maker.catalogue(&Catalogue::new(1000, &signals)).unwrap();
+    let stream = stream("truck-1", 0xab, catalogue, 1000);
+    let exacts = vec![
+        Exact::Missing,
+        Exact::Single(0.5_f32.to_bits()),
+        Exact::Double(f64::INFINITY.to_bits()),
+        Exact::Bytes([1, 0xff].into()),
+        Exact::Text("ä".into()),
+    ];
+    let amounts = (0..5).map(Amount::Exact).chain([Amount::Steps(415)]);
+    let entries = (0..).zip(amounts).map(|(at, amount)| Entry {
+        tick: i64::from(at),
+        amount,
+        ordinal: at,
+        run: 0,
+        column: 0,
+    });
+    let samples = Samples { runs: vec![run(3)], entries: entries.collect(), exacts };
+    // With roll-ups, of which they are no part.
+    maker.block(&stream, &samples, 1, None).unwrap();
+    maker.finish().unwrap();
+    let values = ["null", "0.5", r#"{"float":"Infinity"}"#, r#"{"hex":"01ff"}"#, "\"ä\"", "41.5"];
+    let members: Vec<String> = exported(&dir, None)
+        .iter()
+        .map(|line| line.split_once("\"Vehicle.Speed\":").unwrap().1.replace("}}", ""))
+        .collect();
+    let want: Vec<String> = values.iter().map(|value| value.replace('}', "")).collect();
+    let members: Vec<String> = members.iter().map(|member| member.replace('}', "")).collect();
+    assert_eq!(members, want);
+    let mut query = Query::open(dir.path()).unwrap();
+    let sql = "SELECT value, raw, exact FROM samples ORDER BY ordinal";
+    let rows = ask(&mut query, sql);
+    let (null, text) = (Value::Null, |text: &str| Value::Text(text.to_owned()));
+    assert_eq!(rows[0], [null.clone(), null.clone(), text("null")]);
+    assert_eq!(rows[1], [Value::Real(0.5), null.clone(), text("0.5")]);
+    assert_eq!(rows[2][2], text(r#"{"float":"Infinity"}"#));
+    assert_eq!(rows[3], [Value::Blob(vec![1, 0xff]), null.clone(), text(r#"{"hex":"01ff"}"#)]);
+    assert_eq!(rows[4], [text("ä"), null.clone(), text("\"ä\"")]);
+    assert_eq!(rows[5], [Value::Real(41.5), Value::Integer(415), null]);
+    let counted = ask(&mut query, "SELECT count, max FROM rollup");
+    assert_eq!(counted, [[Value::Integer(1), Value::Real(41.5)]]);
+}
+
+#[test]
 fn blocks_and_records_are_merged_by_identity() {
     let dir = tempfile::tempdir().unwrap();
     let mut maker = Maker::create(dir.path()).unwrap();
     let signals = [signal(SPEED, Step::new(1, 10)), signal(DOORS, Step::ONE)];
     let catalogue = maker.catalogue(&Catalogue::new(1000, &signals)).unwrap();
     let stream = stream("truck-1", 0xab, catalogue, 1000);
-    let entry = |tick, raw, ordinal, run, column| Entry { tick, raw, ordinal, run, column };
+    let entry = |tick, raw, ordinal, run, column| Entry {
+        tick,
+        amount: Amount::Steps(raw),
+        ordinal,
+        run,
+        column,
+    };
     // The second block has the middle of the first one's frame, and a frame of its own.
     let first = Samples {
         runs: vec![run(3), run(5)],
@@ -29,16 +84,19 @@ fn blocks_and_records_are_merged_by_identity() {
             entry(12, 420, 2, 0, 0),
             entry(20, 1, 0, 1, 1),
         ],
+        exacts: Vec::new(),
     };
     let cell = 0x0872_830c_ffff_ffff_i64 << 4 >> 4;
     let second = Samples {
         runs: vec![run(3), run(4)],
         entries: vec![entry(-4000, 418, 1, 0, 0), entry(15, 3, 0, 1, 1), entry(15, cell, 0, 1, 64)],
+        exacts: Vec::new(),
     };
     maker.block(&stream, &second, 1, None).unwrap();
     maker.block(&stream, &first, 0, None).unwrap();
     let uptime = Run { clock: Clock::Uptime, boot: 9, ..run(2) };
-    let booted = Samples { runs: vec![uptime], entries: vec![entry(7, -1, 0, 0, 0)] };
+    let booted =
+        Samples { runs: vec![uptime], entries: vec![entry(7, -1, 0, 0, 0)], exacts: Vec::new() };
     maker.block(&Stream { boot: Some(9), ..stream }, &booted, 1, Some(1_000_000)).unwrap();
     for (seq, ordinal, document) in
         [(4, -1, "{\"lost\":1}"), (6, 1, "{\"b\":1}"), (6, 0, "{\"a\":1}"), (3, 9, "{\"c\":1}")]
@@ -104,7 +162,7 @@ fn many_blocks_over_the_same_frames() {
             for ordinal in (block..instants * blocks).step_by(usize::try_from(blocks).unwrap()) {
                 samples.entries.push(Entry {
                     tick: i64::from(ordinal),
-                    raw: 1,
+                    amount: Amount::Steps(1),
                     ordinal,
                     run: u16::try_from(frame).unwrap(),
                     column: 0,
@@ -136,8 +194,11 @@ fn a_ring_that_changed_its_devices_name_is_exported_under_both() {
     let plain = stream("truck-1", 1, catalogue, 1000);
     let shown = stream("p-2f8a", 1, catalogue, 1000);
     for (stream, seq, loss) in [(&plain, 1, 2), (&shown, 3, 4)] {
-        let entries = vec![Entry { tick: 10, raw: 1, ordinal: 0, run: 0, column: 0 }];
-        maker.block(stream, &Samples { runs: vec![run(seq)], entries }, 0, None).unwrap();
+        let entries =
+            vec![Entry { tick: 10, amount: Amount::Steps(1), ordinal: 0, run: 0, column: 0 }];
+        maker
+            .block(stream, &Samples { runs: vec![run(seq)], entries, exacts: Vec::new() }, 0, None)
+            .unwrap();
         let document = format!("{{\"of\":\"{}\"}}", stream.device);
         let record = Record {
             stream,

@@ -1,6 +1,7 @@
 //! What is pushed down, by what SQLite says and by the blocks that are read.
 
 use super::*;
+use crate::value::Amount;
 
 #[test]
 fn device_signal_and_time_choose_the_blocks() {
@@ -179,12 +180,13 @@ fn what_retention_leaves_is_the_roll_ups() {
         let tick = DAY_MS / 1000 + hour * 3600;
         let entry = |ordinal| Entry {
             tick: tick + i64::from(ordinal) * 60,
-            raw: 4,
+            amount: Amount::Steps(4),
             ordinal,
             run: 0,
             column: 0,
         };
-        let samples = Samples { runs: vec![run(1)], entries: vec![entry(0), entry(1)] };
+        let samples =
+            Samples { runs: vec![run(1)], entries: vec![entry(0), entry(1)], exacts: Vec::new() };
         let block = maker.block(&stream, &samples, 1, None).unwrap();
         if hour == 0 {
             maker.retire(block).unwrap();

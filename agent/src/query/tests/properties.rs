@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::value::Amount;
 
 /// A sample as a list has it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -99,7 +100,13 @@ fn make(blocks: &[MadeBlock]) -> (TempDir, Query, Vec<Known>) {
             let tick = if block.clock == Ticks::Epoch { START_S + tick } else { *tick };
             let ordinal = u32::try_from(samples.entries.len()).unwrap();
             let run = u16::try_from(samples.runs.len() - 1).unwrap();
-            samples.entries.push(Entry { tick, raw: *raw, ordinal, run, column: *column });
+            samples.entries.push(Entry {
+                tick,
+                amount: Amount::Steps(*raw),
+                ordinal,
+                run,
+                column: *column,
+            });
             let (path, tenths) = CATALOGUES[block.catalogue][usize::from(*column)];
             let time_ms = match block.clock {
                 Ticks::Epoch => Some(tick * 1000),

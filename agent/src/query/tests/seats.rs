@@ -1,6 +1,7 @@
 //! Filtering and grouping by the vehicle in which devices sat.
 
 use super::*;
+use crate::value::Amount;
 
 /// Three trucks, for a day an instant a minute: the first sits in bus 7 until half past noon and in
 /// bus 8 then, the second in bus 8 until noon and nowhere then, the third nowhere.
@@ -22,7 +23,7 @@ fn moved() -> (TempDir, Query) {
                 Stream { seat, ..stream(&format!("truck-{device}"), device, catalogue, 1000) };
             let entry = |minute: i64| Entry {
                 tick: DAY_MS / 1000 + half * 1800 + minute * 60,
-                raw: half,
+                amount: Amount::Steps(half),
                 ordinal: u32::try_from(minute).unwrap(),
                 run: 0,
                 column: 0,
@@ -30,6 +31,7 @@ fn moved() -> (TempDir, Query) {
             let samples = Samples {
                 runs: vec![run(half.cast_unsigned() + 1)],
                 entries: (0..30).map(entry).collect(),
+                exacts: Vec::new(),
             };
             maker.block(&stream, &samples, 1, None).unwrap();
         }

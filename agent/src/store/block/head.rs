@@ -83,7 +83,8 @@ impl Head {
         let columns = length(&mut rest)?;
         let is_sound = (1..=SAMPLES_MAX).contains(&head.samples)
             && (1..=SAMPLES_MAX).contains(&head.runs)
-            && columns <= usize::from(COLUMNS_MAX);
+            // And that of values which are no number of steps.
+            && columns <= usize::from(COLUMNS_MAX) + 1;
         if !is_sound {
             return Err(CodecError::Malformed);
         }

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::value::{Amount, Exact};
 
 pub fn stream() -> Stream {
     Stream {
@@ -35,6 +36,17 @@ fn runs(count: usize) -> impl Strategy<Value = Vec<Run>> {
     })
 }
 
+/// One value of each kind, and some more.
+fn exact(of: i64) -> Exact {
+    match of.rem_euclid(5) {
+        0 => Exact::Missing,
+        1 => Exact::Single(u32::try_from(of.unsigned_abs()).unwrap()),
+        2 => Exact::Double(of.cast_unsigned()),
+        3 => Exact::Bytes(of.to_le_bytes().into()),
+        _ => Exact::Text(format!("Größe {of}").into()),
+    }
+}
+
 /// Samples as devices take them, and quite other ones.
 fn samples() -> impl Strategy<Value = Samples> {
     let tick = prop_oneof![0_i64..20, any::<i64>()];
@@ -44,8 +56,16 @@ fn samples() -> impl Strategy<Value = Samples> {
     let entry = (tick, raw, ordinal, 0_u16..5, column);
     (runs(5), prop::collection::vec(entry, 1..300)).prop_map(|(runs, mut entries)| {
         entries.sort_by_key(|entry| entry.3);
-        let entry = |(tick, raw, ordinal, run, column)| Entry { tick, raw, ordinal, run, column };
-        Samples { runs, entries: entries.into_iter().map(entry).collect() }
+        let mut exacts = Vec::new();
+        let entry = |(tick, raw, ordinal, run, column)| {
+            let amount = match raw {
+                -50..-40 => exact(raw).appended(&mut exacts),
+                _ => Amount::Steps(raw),
+            };
+            Entry { tick, amount, ordinal, run, column }
+        };
+        let entries = entries.into_iter().map(entry).collect();
+        Samples { runs, entries, exacts }
     })
 }
 
@@ -89,13 +109,13 @@ fn the_largest_block_comes_back_and_no_larger_one_is_made() {
     let run = Run { seq: Seq(1), received_ms: 5, clock: Clock::Agent, boot: 1, origin: None };
     let entry = |at: u32| Entry {
         tick: i64::from(at) * 7,
-        raw: i64::from(at % 91),
+        amount: Amount::Steps(i64::from(at % 91)),
         ordinal: at,
         run: 0,
         column: 0,
     };
     let entries: Vec<Entry> = (0..65_536).map(entry).collect();
-    let mut samples = Samples { runs: vec![run], entries };
+    let mut samples = Samples { runs: vec![run], entries, exacts: Vec::new() };
     let mut piece = Vec::new();
     append(&mut piece, &stream(), &samples).unwrap_err();
     samples.entries.pop();

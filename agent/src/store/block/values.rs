@@ -14,8 +14,9 @@ pub fn encode(entries: &[Entry], out: &mut Vec<u8>) -> Vec<(u8, usize)> {
         let (mut to, mut number) = (Encoder::new(), Number::new());
         let mut last = 0;
         for entry in entries.iter().filter(|entry| entry.column == column) {
-            number.put(&mut to, out, entry.raw.wrapping_sub(last));
-            last = entry.raw;
+            let steps = entry.amount.steps().unwrap_or(last);
+            number.put(&mut to, out, steps.wrapping_sub(last));
+            last = steps;
         }
         to.finish(out, start);
         columns.push((column, out.len() - start));

@@ -17,6 +17,7 @@ use crate::store::files::Appender;
 use crate::store::index::{self, NewBlock, Place};
 use crate::store::preface::{Preface, append_catalogue};
 use crate::store::seat::{self, SeatNumber};
+use crate::value::Exact;
 
 /// One commit's blocks on their way.
 #[derive(Debug, Default)]
@@ -82,7 +83,7 @@ impl Draft {
                 if samples.entries.len() + taken.len() > SAMPLES_MAX {
                     draft.block(&stream, &mut samples)?;
                 }
-                samples.take(frame, taken);
+                samples.take(frame, taken, batch.exacts());
             }
             draft.block(&stream, &mut samples)?;
         }
@@ -167,7 +168,7 @@ fn stream_of(frame: &ClearedFrame) -> Stream {
 
 impl Samples {
     /// Adds a frame's samples behind those of the frames before it.
-    fn take(&mut self, frame: &ClearedFrame, samples: &[ClearedSample]) {
+    fn take(&mut self, frame: &ClearedFrame, samples: &[ClearedSample], exacts: &[Exact]) {
         let run = u16::try_from(self.runs.len()).unwrap_or(u16::MAX);
         self.runs.push(Run {
             seq: frame.from.seq,
@@ -176,9 +177,10 @@ impl Samples {
             boot: frame.boot,
             origin: frame.from.origin,
         });
+        let own = &mut self.exacts;
         self.entries.extend(samples.iter().map(|sample| block::Entry {
             tick: sample.tick,
-            raw: sample.raw,
+            amount: sample.amount.moved(exacts, own),
             ordinal: sample.ordinal,
             run,
             column: sample.column,
@@ -189,5 +191,6 @@ impl Samples {
     pub fn clear(&mut self) {
         self.runs.clear();
         self.entries.clear();
+        self.exacts.clear();
     }
 }

@@ -96,7 +96,8 @@ impl Pen {
         for entry in &entries {
             self.seen.add(ring, seq_of(block, entry), entry.ordinal);
         }
-        let samples = Samples { runs: block.runs().to_vec(), entries };
+        let (runs, exacts) = (block.runs().to_vec(), block.exacts().to_vec());
+        let samples = Samples { runs, entries, exacts };
         self.rebuilt.blocks += 1;
         self.rebuilt.samples += samples.entries.len() as u64;
         put(db, &mut self.names, (place, level), block, &samples)?;
@@ -106,7 +107,8 @@ impl Pen {
     /// What of a block is not indexed yet; from here on it is.
     pub fn rest_of(&mut self, block: &Block) -> Result<Samples, StoreError> {
         let ring = block.stream().ring;
-        let mut samples = Samples { runs: block.runs().to_vec(), entries: Vec::new() };
+        let (runs, exacts) = (block.runs().to_vec(), block.exacts().to_vec());
+        let mut samples = Samples { runs, entries: Vec::new(), exacts };
         for entry in block.entries(u128::MAX) {
             let entry = entry?;
             let seq = seq_of(block, &entry);

@@ -188,7 +188,14 @@ impl World {
                 let time_ms = sample.time_ms + offset;
                 times.push(time_ms);
                 assert!(row.has(sample.column));
-                known.push((ring, seq, ordinal, sample.column, time_ms, sample.raw));
+                known.push((
+                    ring,
+                    seq,
+                    ordinal,
+                    sample.column,
+                    time_ms,
+                    sample.amount.steps().unwrap(),
+                ));
             }
             if let (Some(from), Some(to)) = (row.from_ms, row.to_ms()) {
                 assert_eq!(times.iter().min(), Some(&from));

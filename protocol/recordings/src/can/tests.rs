@@ -1,5 +1,3 @@
-use protocol::Sample;
-
 use super::*;
 use crate::decimal::decimal_of;
 use crate::{FileReport, Kind, ReadError, ReadOptions, read_file};

@@ -324,9 +324,10 @@ impl From {
 fn measured(frame: &ClearedFrame, samples: &[ClearedSample]) -> impl Iterator<Item = Measured> {
     let values = value_of(frame.lens.catalogue());
     samples.iter().map(move |sample| {
-        let ClearedSample { tick, raw, ordinal, column } = *sample;
+        let ClearedSample { tick, amount, ordinal, column } = *sample;
         let signal = u64::from(column);
-        let value = values.get(usize::from(column)).and_then(|scale| exact(raw, *scale));
+        let value =
+            values.get(usize::from(column)).and_then(|scale| exact(amount.steps()?, *scale));
         Measured { ordinal, second: tick, signal, value }
     })
 }

@@ -38,7 +38,7 @@ fn a_small_frame_is_200_bytes_and_holds_what_its_place_says() {
         let last = samples.last().unwrap();
         let second = u64::from(Shape::SMALL.ticks) - 1;
         assert_eq!(Shape::SMALL.index_of(last.tick), Some((seq - 2, second)));
-        assert_eq!(Shape::SMALL.second(7, seq - 2, second).last(), Some(last.raw));
+        assert_eq!(Shape::SMALL.second(7, seq - 2, second).last(), last.steps());
         assert!((180..=220).contains(&len), "{len} bytes");
     }
     assert!((195..=205).contains(&(bytes / 300)), "{} bytes a frame", bytes / 300);

@@ -58,7 +58,10 @@ impl Upstreams {
             Given::Samples(frame, samples) => {
                 let index = samples.first().and_then(|first| self.shape.index_of(first.tick));
                 let digest = samples.iter().fold(0, |so_far, sample| {
-                    digest(so_far, (sample.tick, sample.column, sample.raw))
+                    digest(
+                        so_far,
+                        (sample.tick, sample.column, sample.amount.steps().unwrap_or_default()),
+                    )
                 });
                 let index = index.map_or(u64::MAX, |(index, _)| index);
                 let count = u32::try_from(samples.len()).unwrap_or(u32::MAX);

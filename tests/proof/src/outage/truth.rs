@@ -55,7 +55,10 @@ impl Truth {
                 self.delivered += 1;
                 let all = self.shape.all(device, index);
                 let expected = all.fold(0, |so_far, sample| {
-                    digest(so_far, (sample.tick, sample.signal.0, sample.raw))
+                    digest(
+                        so_far,
+                        (sample.tick, sample.signal.0, sample.steps().unwrap_or_default()),
+                    )
                 });
                 if u64::from(count) != self.shape.samples() || found != expected {
                     Err(format!("frame {index} is not what was measured"))
