@@ -166,8 +166,7 @@ impl DeviceCheck {
         let track = self.tracks.get_mut(document.lane.index())?;
         // Signals come in the catalogue's order more often than not.
         let mut likely = catalogue.signals.iter().zip(0_u8..);
-        for member in document.numbers() {
-            let (path, value) = member.ok()?;
+        for (path, value) in document.values()? {
             let found = likely.find(|(signal, _)| signal.path == path).or_else(|| {
                 catalogue.signals.iter().zip(0..).find(|(signal, _)| signal.path == path)
             });

@@ -3,10 +3,13 @@
 //! Our own documents have one fixed shape, which is scanned without looking at any byte twice. A
 //! line of another shape (members in another order, blanks) is given to a JSON parser instead.
 
+use std::fmt;
+
 use protocol::Lane;
 use recordings::civil::parse_rfc3339_ms;
 use recordings::numbers::Numbers;
-use serde::Deserialize;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 /// A document, borrowed from its line.
@@ -55,9 +58,34 @@ impl<'a> Document<'a> {
         scan(line).or_else(|| parse_any(line))
     }
 
-    /// The members of `data` if their values are numbers: name and text of the value.
-    pub fn numbers(&self) -> Numbers<'a> {
-        Numbers::of(self.data)
+    /// The members of `data`, in their order: name, and text of the value.
+    pub fn values(&self) -> Option<Vec<(&'a str, &'a str)>> {
+        // Nearly all are numbers alone, and are scanned.
+        let numbers: Result<Vec<_>, _> = Numbers::of(self.data).collect();
+        numbers.ok().or_else(|| Some(serde_json::from_str::<Members<'_>>(self.data).ok()?.0))
+    }
+}
+
+/// An object's members, in their order.
+struct Members<'a>(Vec<(&'a str, &'a str)>);
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct All;
+        impl<'de> Visitor<'de> for All {
+            type Value = Vec<(&'de str, &'de str)>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
+                let mut all = Vec::new();
+                while let Some((name, value)) = map.next_entry::<&str, &RawValue>()? {
+                    all.push((name, value.get()));
+                }
+                Ok(all)
+            }
+        }
+        deserializer.deserialize_map(All).map(Members)
     }
 }
 
@@ -184,14 +212,12 @@ impl<'a> Shape<'a> {
 
 #[cfg(test)]
 mod tests {
-    use recordings::numbers::NoNumbers;
-
     use super::*;
 
     const LINE: &str = r#"{"specversion":"1.0","id":"van-1/000102030405060708090a0b0c0d0e0f/17/2","source":"/devices/van-1","type":"milepost.samples","time":"2008-05-18T07:00:08.000Z","lane":"bulk","clock":"reference","boot":3,"received":"2026-11-22T07:30:00.123Z","data":{"Vehicle.Speed":41.3,"Vehicle.CurrentLocation.Latitude":37.77833}}"#;
 
-    fn numbers(line: &str) -> Result<Vec<(&str, &str)>, NoNumbers> {
-        Document::parse(line.as_bytes()).unwrap().numbers().collect()
+    fn values(line: &str) -> Option<Vec<(&str, &str)>> {
+        Document::parse(line.as_bytes()).unwrap().values()
     }
 
     #[test]
@@ -214,7 +240,7 @@ mod tests {
             }
         );
         assert_eq!(
-            numbers(LINE).unwrap(),
+            values(LINE).unwrap(),
             [("Vehicle.Speed", "41.3"), ("Vehicle.CurrentLocation.Latitude", "37.77833")]
         );
     }
@@ -246,7 +272,7 @@ mod tests {
         assert_eq!(scan(&spaced), None);
         let (one, two) = (Document::parse(spaced.as_bytes()).unwrap(), scan(LINE).unwrap());
         assert_eq!(Document { data: "", ..one }, Document { data: "", ..two });
-        assert_eq!(numbers(&spaced), numbers(LINE));
+        assert_eq!(values(&spaced), values(LINE));
     }
 
     #[test]
@@ -266,10 +292,14 @@ mod tests {
         for line in cases {
             assert_eq!(Document::parse(line.as_bytes()), None, "{line}");
         }
-        assert_eq!(numbers(&LINE.replace("41.3", "\"x\"")).map(|n| n[0].1), Ok("\"x\""));
-        assert_eq!(numbers(&LINE.replace(":41.3", "")), Err(NoNumbers));
+        for value in ["\"x\"", "null", "{\"float\":\"NaN(7fc00000)\"}", "{\"hex\":\"00\"}"] {
+            let line = LINE.replace("41.3", value);
+            assert_eq!(values(&line).unwrap()[0], ("Vehicle.Speed", value));
+            assert_eq!(values(&line).unwrap()[1], values(LINE).unwrap()[1]);
+        }
+        assert_eq!(values(&LINE.replace(":41.3", "")), None);
         assert_eq!(
-            numbers(&LINE.replace(
+            values(&LINE.replace(
                 r#"{"Vehicle.Speed":41.3,"Vehicle.CurrentLocation.Latitude":37.77833}"#,
                 "{}"
             ))

@@ -37,13 +37,35 @@ pub struct GotSample<'a> {
     pub value: &'a str,
 }
 
+impl GotSample<'_> {
+    /// Whether it is this value, to the last digit or bit.
+    fn is_value(&self, value: protocol::Value) -> bool {
+        use protocol::Value::{Bytes, Double, Missing, Single, Steps, Text};
+        let number = |number: f64, bits: String| match number {
+            f64::INFINITY => "{\"float\":\"Infinity\"}".to_owned(),
+            f64::NEG_INFINITY => "{\"float\":\"-Infinity\"}".to_owned(),
+            number if number.is_nan() => format!("{{\"float\":\"NaN({bits})\"}}"),
+            number => Value::from(number).to_string(),
+        };
+        match value {
+            Steps(steps) => self.raw == Some(steps),
+            Missing => self.value == "null",
+            Single(bits) => {
+                self.value == number(f32::from_bits(bits).into(), format!("{bits:08x}"))
+            }
+            Double(bits) => self.value == number(f64::from_bits(bits), format!("{bits:016x}")),
+            // No source of ours has any.
+            Bytes(_) | Text(_) => false,
+        }
+    }
+}
+
 impl Got<'_> {
     /// Whether it is this reading, to the last digit.
     pub fn equals(&self, reading: &Reading) -> bool {
         match (self, reading) {
             (Self::Sample(got), Reading::Sample(_, sample)) => {
-                got.raw.is_some()
-                    && got.raw == sample.steps()
+                got.is_value(sample.value)
                     && got.tick == Some(sample.tick)
                     && got.signal == Some(sample.signal)
             }
@@ -104,9 +126,10 @@ impl fmt::Display for Shown<'_> {
                             f,
                             "{} {} at {time}",
                             signal.path,
-                            sample
-                                .steps()
-                                .map_or_else(String::new, |steps| decimal_of(steps, signal.step))
+                            sample.steps().map_or_else(
+                                || format!("{:?}", sample.value),
+                                |steps| decimal_of(steps, signal.step)
+                            )
                         )
                     }
                     None => write!(f, "signal {} at {time}", sample.signal.0),

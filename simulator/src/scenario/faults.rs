@@ -14,9 +14,11 @@ pub(super) struct Breakdowns {
     dropout_at: i64,
     clock_at: i64,
     reboot_at: i64,
+    odd_at: i64,
     /// The sensor, until when, and the value it repeats, once it gave one.
     stuck: Option<(SignalIndex, i64, Option<i64>)>,
     spike: Option<SignalIndex>,
+    odd: Option<SignalIndex>,
     dropout: Option<(SignalIndex, i64)>,
     /// The device's clock less the true time, in milliseconds.
     pub clock_offset_ms: i64,
@@ -42,8 +44,11 @@ impl Breakdowns {
             dropout_at: first(faults.dropout_every_ms),
             clock_at: first(faults.clock_step_every_ms),
             reboot_at: first(faults.reboot_every_ms),
+            // Drawn last, and only where it is asked for: a scenario of old stays as it was.
+            odd_at: if faults.odd_every_ms > 0 { first(faults.odd_every_ms) } else { i64::MAX },
             stuck: None,
             spike: None,
+            odd: None,
             dropout: None,
             clock_offset_ms: 0,
         }
@@ -79,6 +84,10 @@ impl Breakdowns {
             self.dropout_at = next(now_ms, faults.dropout_every_ms, chance);
             self.dropout = sensor(chance).map(|sensor| (sensor, now_ms + faults.dropout_for_ms));
         }
+        if now_ms >= self.odd_at {
+            self.odd_at = next(now_ms, faults.odd_every_ms, chance);
+            self.odd = sensor(chance);
+        }
         if now_ms >= self.clock_at {
             self.clock_at = next(now_ms, faults.clock_step_every_ms, chance);
             let most = faults.clock_step_max_ms;
@@ -112,6 +121,16 @@ impl Breakdowns {
             let (low, high) = entry.map_or((0, 0), |entry| (entry.raw_min, entry.raw_max));
             raw = if chance.once_in(2) { low } else { high };
         }
-        Some(Sample::new(tick.saturating_add(self.clock_offset_ms), signal, raw))
+        let mut value = Value::Steps(raw);
+        if self.odd == Some(signal) {
+            self.odd = None;
+            value = match chance.between(0, 3) {
+                0 => Value::Missing,
+                1 => Value::Double(f64::NAN.to_bits()),
+                2 => Value::Single(f32::INFINITY.to_bits()),
+                _ => Value::Single(0.1_f32.to_bits()),
+            };
+        }
+        Some(Sample { tick: tick.saturating_add(self.clock_offset_ms), signal, value })
     }
 }

@@ -185,6 +185,8 @@ pub struct Faults {
     pub clock_step_max_ms: i64,
     /// The supply browns out and the device boots again.
     pub reboot_every_ms: i64,
+    /// A sensor gives once what is no number of its steps: nothing, no number, or a finer one.
+    pub odd_every_ms: i64,
 }
 
 /// Why there is no scenario.

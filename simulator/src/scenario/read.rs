@@ -202,7 +202,7 @@ fn faults(mut section: Section<'_>) -> Faults {
     let mut every = |key| section.duration(key, 10 * SECOND..=365 * DAY).unwrap_or(0);
     let (stuck, spike) = (every("stuck_every"), every("spike_every"));
     let (dropout, clock) = (every("dropout_every"), every("clock_step_every"));
-    let reboot = every("reboot_every");
+    let (reboot, odd) = (every("reboot_every"), every("odd_every"));
     let faults = Faults {
         stuck_every_ms: stuck,
         stuck_for_ms: section.duration("stuck_for", SECOND..=DAY).unwrap_or(10 * MINUTE),
@@ -212,6 +212,7 @@ fn faults(mut section: Section<'_>) -> Faults {
         clock_step_every_ms: clock,
         clock_step_max_ms: section.duration("clock_step_max", 1..=DAY).unwrap_or(2 * MINUTE),
         reboot_every_ms: reboot,
+        odd_every_ms: odd,
     };
     for (key, needs, given) in [
         ("stuck_for", "stuck_every", stuck),

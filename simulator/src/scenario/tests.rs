@@ -186,7 +186,7 @@ fn faults_come_as_often_as_they_should() {
     let text = format!(
         "{SMALL}\n[class.faults]\nstuck_every = \"1h\"\nstuck_for = \"5m\"\nspike_every = \"5m\"\n\
          dropout_every = \"1h\"\ndropout_for = \"2m\"\nclock_step_every = \"6h\"\n\
-         clock_step_max = \"10m\"\nreboot_every = \"12h\"\n"
+         clock_step_max = \"10m\"\nreboot_every = \"12h\"\nodd_every = \"10m\"\n"
     );
     let broken = readings(&scenario(&text).vehicles()[0]);
     let reboots =
@@ -200,6 +200,12 @@ fn faults_come_as_often_as_they_should() {
     }
     assert!(offsets.len() > 8 && offsets[&0] > 100, "{offsets:?}");
     assert!(offsets.keys().all(|offset| offset.abs() <= 600_000), "{offsets:?}");
+    let odd = broken.iter().filter_map(|(_, reading)| match reading {
+        Reading::Sample(_, sample) if sample.steps().is_none() => Some(sample.value),
+        _ => None,
+    });
+    let odd: Vec<_> = odd.collect();
+    assert!(odd.len() > 100 && odd.contains(&protocol::Value::Missing), "{}", odd.len());
     let speeds = samples_of(&broken, SPEED);
     let extremes = speeds.iter().filter(|(_, raw)| *raw == 25_000).count();
     assert!(extremes > 0, "no spike of the speed in a week");
