@@ -29,7 +29,7 @@ const SCHEMA: &CStr = c"CREATE TABLE samples(
     device TEXT, signal TEXT, time TEXT, value, unit TEXT, raw INTEGER, time_ms INTEGER, clock TEXT,
     placed INTEGER, boot INTEGER, uptime_ms INTEGER, lane TEXT, ring TEXT, seq INTEGER,
     ordinal INTEGER, received TEXT, vehicle TEXT, vehiclegroup TEXT, tenant TEXT, region TEXT,
-    exact TEXT)";
+    exact TEXT HIDDEN)";
 
 const DEVICE: c_int = 0;
 const SIGNAL: c_int = 1;

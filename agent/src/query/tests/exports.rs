@@ -57,7 +57,7 @@ fn what_is_no_number_of_steps_is_asked_for_and_exported_as_it_came() {
     assert_eq!(rows[3], [Value::Blob(vec![1, 0xff]), null.clone(), text(r#"{"hex":"01ff"}"#)]);
     assert_eq!(rows[4], [text("ä"), null.clone(), text("\"ä\"")]);
     assert_eq!(rows[5], [Value::Real(41.5), Value::Integer(415), null]);
-    let counted = ask(&mut query, "SELECT count, max FROM rollup");
+    let counted = ask(&mut query, "SELECT count, max FROM rollup_1h");
     assert_eq!(counted, [[Value::Integer(1), Value::Real(41.5)]]);
 }
 
