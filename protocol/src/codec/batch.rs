@@ -58,7 +58,10 @@ impl<'a, const N: usize, O: Odds + Default> Encoder<'a, N, O> {
 
     /// Appends a sample that has nothing beside it; see [`Encoder::push_with`].
     pub fn push(&mut self, into: &mut [u8], sample: Sample) -> Result<(), Full> {
-        self.push_with(into, sample, &[])
+        if sample.steps().is_none() {
+            return self.push_with(into, sample, &[]);
+        }
+        self.code(into, sample, None)
     }
 
     /// Appends a sample, and what stands beside its value. Refuses, with nothing changed, one whose
@@ -70,8 +73,21 @@ impl<'a, const N: usize, O: Odds + Default> Encoder<'a, N, O> {
         sample: Sample,
         content: &[u8],
     ) -> Result<(), Full> {
+        if sample.steps().is_some() && content.is_empty() {
+            return self.code(into, sample, None);
+        }
         let mut content = Content::of(sample.value, content).ok_or(Full)?;
-        let most = SAMPLE_BYTES_MAX + content.bytes().len();
+        self.code(into, sample, Some(&mut content))
+    }
+
+    fn code(
+        &mut self,
+        into: &mut [u8],
+        sample: Sample,
+        content: Option<&mut Content>,
+    ) -> Result<(), Full> {
+        let beside = content.as_ref().map_or(0, |content| content.bytes().len());
+        let most = SAMPLE_BYTES_MAX + beside;
         if sample.signal.0 >= self.signals
             || self.count == u16::MAX
             || into.len() < self.at.len() + most
@@ -82,7 +98,7 @@ impl<'a, const N: usize, O: Odds + Default> Encoder<'a, N, O> {
         if self.count == 0 {
             self.model.choose(&mut writer, self.hints.timing, self.follower.best());
         }
-        self.model.sample(&mut writer, &self.hints, sample, &mut content).map_err(|_| Full)?;
+        self.model.sample(&mut writer, &self.hints, sample, content).map_err(|_| Full)?;
         if self.count < FOLLOWED {
             self.follower.came(self.hints.timing, sample.tick);
         }
@@ -224,7 +240,8 @@ impl<'a, const N: usize, O: Odds + Default> RangeDecoder<'a, N, O> {
             self.model.choose(&mut self.reader, self.hints.timing, 0);
         }
         self.content.clear();
-        let sample = self.model.sample(&mut self.reader, &self.hints, NOTHING, &mut self.content);
+        let content = Some(&mut self.content);
+        let sample = self.model.sample(&mut self.reader, &self.hints, NOTHING, content);
         self.left = if sample.is_ok() { self.left - 1 } else { 0 };
         Some(sample)
     }

@@ -146,8 +146,7 @@ fn coded<C: Coder, O: Odds>(talk: &mut Talk<'_, C, O>, (a, b): (usize, usize), v
     let (a, b) = (row(a), row(b));
     let ladder = |row| Ladder::Steps { from: row + 2, len: ROW - 2 };
     let places = Places { zero: [a, b], sign: [a + 1, b + 1], more: [ladder(a), ladder(b)] };
-    // An encoder writes none here.
-    number(talk, Row::SHARED, &places, Ok(value)).unwrap_or(0)
+    number(talk, Row::SHARED, &places, value)
 }
 
 impl Clock {

@@ -6,11 +6,11 @@ use super::number::Escape;
 use super::range::Coder;
 use crate::sample::{CONTENT_LEN_MAX, Value};
 
-const MISSING: Escape = Escape(0);
-const SINGLE: Escape = Escape(1);
-const DOUBLE: Escape = Escape(2);
-const BYTES: Escape = Escape(3);
-const TEXT: Escape = Escape(4);
+const MISSING: Escape = Escape(1);
+const SINGLE: Escape = Escape(2);
+const DOUBLE: Escape = Escape(3);
+const BYTES: Escape = Escape(4);
+const TEXT: Escape = Escape(5);
 
 /// Bits of a length.
 const LEN_BITS: u32 = 8;
@@ -49,14 +49,14 @@ impl Content {
 }
 
 /// What is coded in the place of a value's number.
-pub const fn coded(value: Value) -> Result<i64, Escape> {
+pub const fn coded(value: Value) -> (i64, Escape) {
     match value {
-        Value::Steps(steps) => Ok(steps),
-        Value::Missing => Err(MISSING),
-        Value::Single(_) => Err(SINGLE),
-        Value::Double(_) => Err(DOUBLE),
-        Value::Bytes(_) => Err(BYTES),
-        Value::Text(_) => Err(TEXT),
+        Value::Steps(steps) => (steps, Escape::NONE),
+        Value::Missing => (0, MISSING),
+        Value::Single(_) => (0, SINGLE),
+        Value::Double(_) => (0, DOUBLE),
+        Value::Bytes(_) => (0, BYTES),
+        Value::Text(_) => (0, TEXT),
     }
 }
 
@@ -65,7 +65,7 @@ pub fn value<C: Coder>(
     coder: &mut C,
     escape: Escape,
     value: Value,
-    content: &mut Content,
+    content: Option<&mut Content>,
 ) -> Result<Value, CodecError> {
     let bits = match value {
         Value::Single(bits) => u64::from(bits),
@@ -81,7 +81,8 @@ pub fn value<C: Coder>(
         DOUBLE => Ok(Value::Double(coder.flat(bits, u64::BITS))),
         BYTES => beside(coder, content).map(Value::Bytes),
         TEXT => {
-            let len = beside(coder, content)?;
+            let content = content.ok_or(CodecError::Malformed)?;
+            let len = beside(coder, Some(&mut *content))?;
             str::from_utf8(content.bytes()).map_err(|_| CodecError::Malformed)?;
             Ok(Value::Text(len))
         }
@@ -89,7 +90,8 @@ pub fn value<C: Coder>(
     }
 }
 
-fn beside<C: Coder>(coder: &mut C, content: &mut Content) -> Result<u8, CodecError> {
+fn beside<C: Coder>(coder: &mut C, content: Option<&mut Content>) -> Result<u8, CodecError> {
+    let content = content.ok_or(CodecError::Malformed)?;
     let len = coder.flat(u64::try_from(content.len).unwrap_or(0), LEN_BITS);
     content.len = usize::try_from(len).unwrap_or(0);
     for byte in content.bytes.get_mut(..content.len).ok_or(CodecError::Malformed)? {

@@ -84,27 +84,28 @@ impl<O: Odds, const N: usize> Model<O, N> {
         self.clock.choose(coder, timing, best);
     }
 
-    /// Codes a sample, and what stands beside it; a decoder does not look at the one given, and writes
-    /// over that.
+    /// Codes a sample, and what stands beside it: whoever encodes so many steps may leave that out. A
+    /// decoder does not look at the sample given, and writes over that.
     pub fn sample<C: Coder>(
         &mut self,
         coder: &mut C,
         hints: &Hints<'_>,
         sample: Sample,
-        content: &mut Content,
+        content: Option<&mut Content>,
     ) -> Result<Sample, CodecError> {
         let signal = self.signal(coder, hints, sample.signal.0);
         if signal >= self.signals {
             return Err(CodecError::UnknownSignal);
         }
         let tick = self.tick(coder, hints, signal, sample.tick);
-        let steps = self.steps(coder, hints, signal, exact::coded(sample.value));
+        let (steps, mut escape) = exact::coded(sample.value);
+        let steps = self.steps(coder, hints, signal, steps, &mut escape);
         self.last = Some(signal);
         let (tick, steps) =
             (tick.ok_or(CodecError::UnknownSignal)?, steps.ok_or(CodecError::UnknownSignal)?);
-        let value = match steps {
-            Ok(steps) => Value::Steps(steps),
-            Err(escape) => exact::value(coder, escape, sample.value, content)?,
+        let value = match escape {
+            Escape::NONE => Value::Steps(steps),
+            escape => exact::value(coder, escape, sample.value, content)?,
         };
         Ok(Sample { tick, signal: SignalIndex(signal), value })
     }
@@ -179,8 +180,9 @@ impl<O: Odds, const N: usize> Model<O, N> {
         coder: &mut C,
         hints: &Hints<'_>,
         signal: u8,
-        steps: Result<i64, Escape>,
-    ) -> Option<Result<i64, Escape>> {
+        steps: i64,
+        escape: &mut Escape,
+    ) -> Option<i64> {
         let hint = hints.of(signal, self.signals);
         let related =
             self.states.get(usize::from(hint.related)).map_or(Values::START, |state| state.values);
@@ -194,7 +196,7 @@ impl<O: Odds, const N: usize> Model<O, N> {
             _ => 2,
         };
         let was = values.surprised();
-        let steps = values.next(&mut talk, Row(signal), &hint, &related, stir, steps);
+        let steps = values.next(&mut talk, Row(signal), &hint, &related, stir, (steps, escape));
         match (was, values.surprised()) {
             (false, true) => self.surprised += 1,
             (true, false) => self.surprised -= 1,

@@ -55,30 +55,56 @@ pub struct Places {
     pub more: [Ladder; 2],
 }
 
-/// In the place of a number: something else follows. 0 to 19.
+/// In the place of a number: something else follows, 1 to 20; 0 is none. Beside a number and not in
+/// place of it: on a small processor both are in registers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Escape(pub u8);
 
-/// Codes a number.
+impl Escape {
+    /// There is a number.
+    pub const NONE: Self = Self(0);
+}
+
+/// Codes a number. An escape, which no encoder writes here, counts as 0.
 #[inline]
 pub fn number<C: Coder, O: Odds>(
     talk: &mut Talk<'_, C, O>,
     row: Row,
     places: &Places,
-    value: Result<i64, Escape>,
-) -> Result<i64, Escape> {
+    value: i64,
+) -> i64 {
+    coded::<_, _, false>(talk, row, places, value, &mut { Escape::NONE })
+}
+
+/// Codes a number or an escape.
+#[inline]
+pub fn number_or_escape<C: Coder, O: Odds>(
+    talk: &mut Talk<'_, C, O>,
+    row: Row,
+    places: &Places,
+    value: i64,
+    escape: &mut Escape,
+) -> i64 {
+    coded::<_, _, true>(talk, row, places, value, escape)
+}
+
+#[inline]
+fn coded<C: Coder, O: Odds, const ESCAPES: bool>(
+    talk: &mut Talk<'_, C, O>,
+    row: Row,
+    places: &Places,
+    value: i64,
+    escape: &mut Escape,
+) -> i64 {
     // An escape begins as the largest numbers do.
-    let (value, escape) = match value {
-        Ok(value) => (value, None),
-        Err(escape) => (i64::MAX, Some(escape)),
-    };
+    let value = if ESCAPES && *escape != Escape::NONE { i64::MAX } else { value };
     let magnitude = value.unsigned_abs();
     let top = 63_u32.saturating_sub(magnitude.leading_zeros());
     let (is_negative, step) = {
         let (coder, mut odds) = talk.row(row);
         let [a, b] = places.zero;
         if !odds.bit(coder, a, b, value != 0) {
-            return Ok(0);
+            return 0;
         }
         let [a, b] = places.sign;
         let is_negative = odds.bit(coder, a, b, value < 0);
@@ -92,13 +118,14 @@ pub fn number<C: Coder, O: Odds>(
     };
     let mut below = u32::try_from(step).unwrap_or(0);
     if step == COUNTED_MAX {
-        let more = match escape {
-            Some(escape) => BELOW_MAX - below + 1 + u32::from(escape.0),
-            None => top.saturating_sub(below),
+        let written = match escape.0 {
+            escape if ESCAPES && escape > 0 => BELOW_MAX - below + u32::from(escape),
+            _ => top.saturating_sub(below),
         };
-        let more = u32::try_from(talk.flat(u64::from(more), WRITTEN_BITS)).unwrap_or(0);
-        if let Some(escape) = (below + more).checked_sub(BELOW_MAX + 1) {
-            return Err(Escape(u8::try_from(escape).unwrap_or(u8::MAX)));
+        let more = u32::try_from(talk.flat(u64::from(written), WRITTEN_BITS)).unwrap_or(0);
+        if let Some(beyond) = (below + more).checked_sub(BELOW_MAX).filter(|beyond| *beyond > 0) {
+            *escape = Escape(u8::try_from(beyond).unwrap_or(u8::MAX));
+            return 0;
         }
         below += more;
     }
@@ -114,8 +141,8 @@ pub fn number<C: Coder, O: Odds>(
     }
     coded = coded << left | talk.flat(magnitude, left);
     if C::ENCODES {
-        return Ok(value);
+        return value;
     }
     // `i64::MIN` has a magnitude of 2^63: both ways round it is itself.
-    Ok(if is_negative { coded.cast_signed().wrapping_neg() } else { coded.cast_signed() })
+    if is_negative { coded.cast_signed().wrapping_neg() } else { coded.cast_signed() }
 }

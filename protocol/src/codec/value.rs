@@ -1,7 +1,7 @@
 //! What a sample's value is, from what its signal and the related one did before.
 
 use super::hints::{Guess, SignalHint};
-use super::number::{Escape, Ladder, NEAR, Places, number};
+use super::number::{Escape, Ladder, NEAR, Places, number_or_escape};
 use super::odds::{Odds, Row, Talk, own, shared};
 use super::range::Coder;
 
@@ -110,25 +110,32 @@ impl Values {
         hint: &SignalHint,
         related: &Self,
         stir: usize,
-        value: Result<i64, Escape>,
-    ) -> Result<i64, Escape> {
+        (value, escape): (i64, &mut Escape),
+    ) -> i64 {
         let Some(size) = self.surprises.size() else {
             let (zero, sign, more) = (shared::FIRST, shared::FIRST + 1, shared::FIRST + 2);
             let ladder = Ladder::Near { from: more, usual: usize::from(hint.spread) };
             let places = Places { zero: [zero; 2], sign: [sign; 2], more: [ladder; 2] };
-            let off = value.map(|value| value.wrapping_sub(hint.expected));
-            let value = hint.expected.wrapping_add(number(talk, Row::SHARED, &places, off)?);
+            let off = value.wrapping_sub(hint.expected);
+            let off = number_or_escape(talk, Row::SHARED, &places, off, escape);
+            if *escape != Escape::NONE {
+                return 0;
+            }
+            let value = hint.expected.wrapping_add(off);
             self.last = value.to_le_bytes();
             self.surprises = self.surprises.then(0);
-            return Ok(value);
+            return value;
         };
         let guess = self.guess(hint.guess, related);
         let places = self.places(usize::from(size), related, stir);
-        let surprise = value.map(|value| value.wrapping_sub(guess));
-        let surprise = number(talk, row, &places, surprise)?;
+        let surprise = value.wrapping_sub(guess);
+        let surprise = number_or_escape(talk, row, &places, surprise, escape);
+        if *escape != Escape::NONE {
+            return 0;
+        }
         let value = guess.wrapping_add(surprise);
         self.learn(value, surprise);
-        Ok(value)
+        value
     }
 
     fn places(&self, size: usize, related: &Self, stir: usize) -> Places {
