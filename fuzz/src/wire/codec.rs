@@ -108,7 +108,7 @@ fn round_trip(hints: Hints<'_>, input: &mut Input<'_>) {
     let mut last = NONE;
     while !input.is_empty() && pushed < SAMPLES_MAX {
         let shape = input.byte();
-        // One in four is no whole number of steps.
+        // One in eight is no whole number of steps.
         let (signal, is_exact) = (SignalIndex(shape & 0x7f), shape & 0x83 == 0x83);
         let tick = last.tick.wrapping_add(input.number());
         let (value, content) = if is_exact { exact(input) } else { (steps(last, input), &[][..]) };

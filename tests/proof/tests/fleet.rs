@@ -22,23 +22,6 @@ fn rings_that_wrap_are_full_or_fork_and_all_kinds_of_losses_are_a_tenth_or_more(
     assert!(shares.iter().all(|(_, share)| *share >= 0.1), "{shares:?}");
 }
 
-/// Found once each, and mended; the plan is what was left of it when it was shrunk.
-#[test]
-fn what_was_found_is_not_found_again() {
-    let met = |seed, world, of: u64, faults: &[usize]| {
-        let without = (0..of).filter_map(|at| usize::try_from(at).ok());
-        let without = without.filter(|at| !faults.contains(at)).collect();
-        let world = Some(world);
-        let replay = Replay { seed, hours: 0.0, world, without, planted: None };
-        let report = prove(&replay, |_| {}, |_| {});
-        assert_eq!(report.found, None, "seed {seed}, world {world:?}: {report}");
-    };
-    // Dropped unsent, under numbers that the agent had from before a rollback.
-    met(20_261_130, 53, 39, &[6, 7, 30, 31, 34]);
-    // A sink whose beginning was not fixed, before a journal that was pruned.
-    met(9, 67, 0, &[]);
-}
-
 #[test]
 fn a_seed_gives_the_same_trace() {
     let trace = || {

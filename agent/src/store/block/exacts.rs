@@ -30,6 +30,7 @@ pub struct Exacts {
 
 /// Appends those of these samples; whether there are any.
 pub fn encode(entries: &[Entry], exacts: &[Exact], out: &mut Vec<u8>) -> bool {
+    let start = out.len();
     let mut behind = 0;
     for (place, entry) in entries.iter().enumerate() {
         let Some(exact) = entry.amount.exact(exacts) else { continue };
@@ -49,7 +50,7 @@ pub fn encode(entries: &[Entry], exacts: &[Exact], out: &mut Vec<u8>) -> bool {
             Exact::Text(text) => field(out, TEXT, text.as_bytes()),
         }
     }
-    behind > 0 || entries.first().is_some_and(|entry| entry.amount.exact(exacts).is_some())
+    out.len() > start
 }
 
 fn field(out: &mut Vec<u8>, kind: u8, bytes: &[u8]) {
