@@ -30,11 +30,13 @@ use crate::vehicles::Name;
 mod decimal;
 pub mod rfc3339;
 mod text;
+mod thinning;
 
 pub use decimal::Decimal;
 pub use rfc3339::Rfc3339;
 pub use signals::{OwnedCatalogue, OwnedHints, OwnedSignal};
 pub(crate) use text::{hexadecimal, string};
+pub use thinning::thinning;
 
 /// Who and where a document comes from.
 #[derive(Clone, Copy, Debug)]
@@ -97,6 +99,8 @@ pub struct Writer {
     middle: Vec<u8>,
     /// From the time into `data`.
     tail: Vec<u8>,
+    /// Of the document that is being written: what was left out of its signals.
+    thinned: String,
 }
 
 impl Writer {
@@ -113,7 +117,7 @@ impl Writer {
     }
 
     /// Begins the document of an instant of that frame; `unix_ms` counts from the boot instead if
-    /// `uptime`. Members of `data` follow, then [`Writer::end`].
+    /// `uptime`. Members of `data` follow, then [`Writer::end_instant`].
     pub fn begin_instant(&mut self, out: &mut Vec<u8>, ordinal: u32, at_ms: i64, uptime: bool) {
         out.extend_from_slice(&self.head);
         text::integer(out, ordinal);
@@ -122,8 +126,27 @@ impl Writer {
         out.extend_from_slice(&self.tail);
     }
 
-    /// Ends a document.
-    pub fn end(out: &mut Vec<u8>) {
+    /// Says of a signal that is in the document what was left out of it ([`thinning`]).
+    pub fn thinned(&mut self, thinning: &str) {
+        if !self.thinned.is_empty() {
+            self.thinned.push_str(", ");
+        }
+        self.thinned.push_str(thinning);
+    }
+
+    /// Ends the document of an instant.
+    pub fn end_instant(&mut self, out: &mut Vec<u8>) {
+        if self.thinned.is_empty() {
+            return Self::end(out);
+        }
+        out.extend_from_slice(b"},\"thinning\":");
+        text::string(out, &self.thinned);
+        out.extend_from_slice(b"}\n");
+        self.thinned.clear();
+    }
+
+    /// Ends the document of a record.
+    fn end(out: &mut Vec<u8>) {
         out.extend_from_slice(b"}}\n");
     }
 

@@ -248,7 +248,14 @@ impl Policy {
 
     /// Settles what becomes of each signal of a catalogue.
     pub fn lens(&self, catalogue: &Arc<OwnedCatalogue>) -> Lens {
-        Lens::new(catalogue, |path| self.act(path))
+        Lens::new(catalogue, |signal, path| match (self.act(path), catalogue.window_of(signal)) {
+            // What readings come to tells as much of somebody as they do.
+            (Act::Keep, Some(of)) => match self.act(of) {
+                Act::Latitude | Act::Longitude => Act::Drop { rule: self.location_rule() },
+                act => act,
+            },
+            (act, _) => act,
+        })
     }
 
     /// Lets a frame's samples through; how many left. On an error nothing did.

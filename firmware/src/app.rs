@@ -22,6 +22,7 @@ use crate::campaign::Schedule;
 use crate::ports::{Deadline, Entropy, Link, Now, Ports, Reading, Source};
 use crate::ring::RingError;
 use crate::session::Session;
+use crate::thinning::Thinner;
 pub use config::{AppConfig, Counters, Layout, StartError};
 use open::{catalogue_id, open_store};
 use store::{Identity, Store};
@@ -40,7 +41,7 @@ const READINGS_MAX: u32 = 256;
 #[derive(Debug)]
 pub struct App<'a, const SIGNALS: usize, const FRAME: usize> {
     identity: Identity,
-    catalogue: Catalogue<'a>,
+    catalogue: &'a Catalogue<'a>,
     catalogue_id: CatalogueId,
     campaign_id: u32,
     image: u32,
@@ -48,6 +49,7 @@ pub struct App<'a, const SIGNALS: usize, const FRAME: usize> {
     heartbeat_ms: u32,
 
     schedule: Schedule<SIGNALS>,
+    thinner: Thinner<SIGNALS>,
     batches: Batches<'a, SIGNALS, FRAME>,
     records: RecordBatch<FRAME>,
     stores: [Store; 3],
@@ -78,10 +80,10 @@ impl<'a, const SIGNALS: usize, const FRAME: usize> App<'a, SIGNALS, FRAME> {
         let identity = Identity { device, secret, generation };
         let mut scratch = [0; FRAME];
         let signals = catalogue.signals.len();
-        let catalogue_id = catalogue_id::<FRAME>(&catalogue, &mut scratch)
+        let catalogue_id = catalogue_id::<FRAME>(catalogue, &mut scratch)
             .filter(|_| signals <= SIGNALS && signals > 0)
             .ok_or(StartError::Catalogue)?;
-        let schedule = Schedule::new(&campaign, signals, catalogue.tick_ms)?;
+        let schedule = Schedule::new(&campaign, catalogue)?;
 
         let mut system = System::open(flash, &layout.system)?;
         let before = system.state();
@@ -116,6 +118,7 @@ impl<'a, const SIGNALS: usize, const FRAME: usize> App<'a, SIGNALS, FRAME> {
             batching: config.batch,
             heartbeat_ms: config.heartbeat_ms,
             schedule,
+            thinner: Thinner::new(),
             batches,
             records: RecordBatch::new(),
             stores,
@@ -161,9 +164,12 @@ impl<'a, const SIGNALS: usize, const FRAME: usize> App<'a, SIGNALS, FRAME> {
         self.deadline(session_ms, ports.source.due())
     }
 
-    /// Closes, seals and stores all that is open, without waiting for its time.
+    /// Closes, seals and stores all that is open, windows included, without waiting for its time.
     pub fn flush<F: NorFlash>(&mut self, now: Now, flash: &mut F) {
         let now = self.with_agent_clock(now);
+        while let Some(window) = self.thinner.open(self.catalogue) {
+            self.push_offered(&now, flash, &window, &[]);
+        }
         self.close_batches(&now, flash, true);
         self.store_records(&now, flash);
         self.say_losses(&now, flash, true);
@@ -247,22 +253,58 @@ impl<'a, const SIGNALS: usize, const FRAME: usize> App<'a, SIGNALS, FRAME> {
         ports: &mut Ports<'_, F, S, L, E>,
     ) -> bool {
         while let Some((signal, lane)) = self.schedule.due(now.uptime_ms) {
-            if let Some(reading) = ports.source.read(signal, now) {
+            let Some(reading) = ports.source.read(signal, now) else { continue };
+            self.take_into_windows(now, ports.flash, &reading);
+            if let Some(lane) = lane.filter(|_| self.is_taken(&reading)) {
                 self.push(now, ports.flash, lane, &reading, ports.source.content());
             }
         }
         for _ in 0..READINGS_MAX {
             let Some(reading) = ports.source.next(now) else { return false };
-            let mut admitted = false;
-            for lane in self.schedule.admit(&reading) {
-                admitted = true;
-                self.push(now, ports.flash, lane, &reading, ports.source.content());
-            }
-            if !admitted {
+            let is_noted = self.take_into_windows(now, ports.flash, &reading);
+            let has_rule = self.schedule.lanes(reading.sample.signal).next().is_some();
+            if has_rule && self.is_taken(&reading) {
+                self.push_offered(now, ports.flash, &reading, ports.source.content());
+            } else if !has_rule && !is_noted {
                 self.counters.refused = self.counters.refused.saturating_add(1);
             }
         }
         true
+    }
+
+    /// Ends the windows that a reading is beyond, and takes it into those that it is in; whether its
+    /// signal has any.
+    fn take_into_windows<F: NorFlash>(
+        &mut self,
+        now: &Now,
+        flash: &mut F,
+        reading: &Reading,
+    ) -> bool {
+        while let Some(window) = self.thinner.ended(self.catalogue, reading) {
+            self.push_offered(now, flash, &window, &[]);
+        }
+        self.thinner.note(self.catalogue, reading)
+    }
+
+    fn is_taken(&mut self, reading: &Reading) -> bool {
+        let is_taken = self.thinner.takes(self.catalogue, reading);
+        if !is_taken {
+            self.counters.thinned = self.counters.thinned.saturating_add(1);
+        }
+        is_taken
+    }
+
+    /// To the lanes of the signal's rules.
+    fn push_offered<F: NorFlash>(
+        &mut self,
+        now: &Now,
+        flash: &mut F,
+        reading: &Reading,
+        content: &[u8],
+    ) {
+        for lane in self.schedule.lanes(reading.sample.signal) {
+            self.push(now, flash, lane, reading, content);
+        }
     }
 
     fn push<F: NorFlash>(

@@ -3,9 +3,10 @@
 //! What a campaign does not admit was never accepted: it is counted as refused and appears in no
 //! ledger.
 
-use protocol::{Clock, Lane, SignalIndex};
+use core::num::NonZeroU32;
 
-use crate::ports::Reading;
+use protocol::thinning::Thin;
+use protocol::{Catalogue, Lane, SignalIndex};
 
 /// A set of rules under a number that the hello names.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,21 +23,18 @@ pub struct Campaign<'a> {
 pub struct Rule {
     /// The signal.
     pub signal: SignalIndex,
-    /// Where its samples go.
-    pub lane: Lane,
-    /// Which readings.
+    /// Where its samples go; none: only into the windows that the catalogue makes of it.
+    pub lane: Option<Lane>,
+    /// Which readings. What of them is left out the catalogue says, so that whoever gets the others
+    /// knows ([`protocol::thinning`]).
     pub when: When,
 }
 
 /// Which readings a rule takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum When {
-    /// Each that the source offers, but none sooner after the one before than this. Measured by
-    /// the source's own stamps; 0 takes all. A clock that steps back or changes starts anew.
-    Every {
-        /// Least distance, in milliseconds.
-        interval_ms_min: u32,
-    },
+    /// Each that the source offers, and each window that ends.
+    Offered,
     /// One each period: the core asks the source.
     Periodic {
         /// The period in milliseconds of uptime, at least 1.
@@ -56,86 +54,74 @@ pub enum CampaignError {
     /// A period of 0.
     #[error("a period is at least 1 ms")]
     Period,
+    /// A window is made of another signal's readings: there is nothing to ask the source for.
+    #[error("a window cannot be read: read the signal that it is of")]
+    Window,
 }
 
 /// A campaign at work, for up to `SIGNALS` signals.
 #[derive(Clone, Debug)]
 pub struct Schedule<const SIGNALS: usize> {
-    tick_ms: u32,
     /// Per signal: the rule that records, and the one for the latest value.
     rules: [[Option<Running>; 2]; SIGNALS],
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Running {
-    lane: Lane,
-    when: When,
-    progress: Progress,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Progress {
-    Fresh,
-    /// Taken last, by the source's clock.
-    Last {
-        tick: i64,
-        clock: Clock,
-    },
-    /// To be read next, in uptime milliseconds.
-    Due(u64),
+    lane: Option<Lane>,
+    /// How often it is read, in milliseconds; none: what is offered.
+    period_ms: Option<NonZeroU32>,
+    /// When it is read next, in uptime milliseconds.
+    due_ms: u64,
 }
 
 impl<const SIGNALS: usize> Schedule<SIGNALS> {
-    /// Starts a campaign for a catalogue of `signals` signals with ticks of `tick_ms`.
-    pub fn new(
-        campaign: &Campaign<'_>,
-        signals: usize,
-        tick_ms: u32,
-    ) -> Result<Self, CampaignError> {
+    /// Starts a campaign for a catalogue.
+    pub fn new(campaign: &Campaign<'_>, catalogue: &Catalogue<'_>) -> Result<Self, CampaignError> {
         let mut rules = [[None; 2]; SIGNALS];
         for rule in campaign.rules {
             let signal = usize::from(rule.signal.0);
-            let slots = rules.get_mut(signal).filter(|_| signal < signals);
+            let slots = rules.get_mut(signal).filter(|_| signal < catalogue.signals.len());
             let [recording, latest] = slots.ok_or(CampaignError::UnknownSignal)?;
-            let slot = if rule.lane == Lane::Latest { latest } else { recording };
-            let progress = match rule.when {
-                When::Periodic { period_ms: 0 } => return Err(CampaignError::Period),
-                When::Periodic { .. } => Progress::Due(0),
-                When::Every { .. } => Progress::Fresh,
+            let slot = if rule.lane == Some(Lane::Latest) { latest } else { recording };
+            let period_ms = match rule.when {
+                When::Offered => None,
+                When::Periodic { .. } if is_window(catalogue, rule.signal) => {
+                    return Err(CampaignError::Window);
+                }
+                When::Periodic { period_ms } => {
+                    Some(NonZeroU32::new(period_ms).ok_or(CampaignError::Period)?)
+                }
             };
-            let running = Running { lane: rule.lane, when: rule.when, progress };
-            if slot.replace(running).is_some() {
+            if slot.replace(Running { lane: rule.lane, period_ms, due_ms: 0 }).is_some() {
                 return Err(CampaignError::Twice);
             }
         }
-        Ok(Self { tick_ms, rules })
+        Ok(Self { rules })
     }
 
-    /// The lanes that a reading offered by the source goes to.
-    pub fn admit(&mut self, reading: &Reading) -> impl Iterator<Item = Lane> + use<SIGNALS> {
-        let tick_ms = self.tick_ms;
-        let rules = self.rules.get_mut(usize::from(reading.sample.signal.0));
-        let lanes = rules.map_or([None; 2], |rules| {
-            rules.each_mut().map(|rule| rule.as_mut()?.admit(reading, tick_ms))
-        });
-        lanes.into_iter().flatten()
+    /// The lanes that what is offered of a signal goes to; none if no rule takes it.
+    pub fn lanes(&self, signal: SignalIndex) -> impl Iterator<Item = Lane> + use<SIGNALS> {
+        let rules = self.rules.get(usize::from(signal.0)).copied().unwrap_or_default();
+        rules
+            .into_iter()
+            .flatten()
+            .filter(|rule| rule.period_ms.is_none())
+            .filter_map(|rule| rule.lane)
     }
 
     /// The next signal to be read by now, and its lane; each due rule once per period. Periods that
     /// passed without a poll are left out.
-    pub fn due(&mut self, now_ms: u64) -> Option<(SignalIndex, Lane)> {
+    pub fn due(&mut self, now_ms: u64) -> Option<(SignalIndex, Option<Lane>)> {
         for (signal, rules) in (0..=u8::MAX).zip(self.rules.iter_mut()) {
             for rule in rules.iter_mut().flatten() {
-                if let (When::Periodic { period_ms }, Progress::Due(due)) =
-                    (rule.when, rule.progress)
-                    && due <= now_ms
-                {
-                    let period = u64::from(period_ms);
-                    let missed = now_ms.saturating_sub(due).checked_div(period).unwrap_or_default();
-                    let next = due.saturating_add(missed.saturating_add(1).saturating_mul(period));
-                    rule.progress = Progress::Due(next);
-                    return Some((SignalIndex(signal), rule.lane));
-                }
+                let Some(period_ms) = rule.period_ms else { continue };
+                let Some(late_ms) = now_ms.checked_sub(rule.due_ms) else { continue };
+                let period_ms = u64::from(period_ms.get());
+                let missed = late_ms.checked_div(period_ms).unwrap_or_default();
+                let next = missed.saturating_add(1).saturating_mul(period_ms);
+                rule.due_ms = rule.due_ms.saturating_add(next);
+                return Some((SignalIndex(signal), rule.lane));
             }
         }
         None
@@ -144,87 +130,71 @@ impl<const SIGNALS: usize> Schedule<SIGNALS> {
     /// When the next periodic rule is due, in uptime milliseconds.
     pub fn deadline(&self) -> Option<u64> {
         let rules = self.rules.iter().flatten().flatten();
-        rules
-            .filter_map(|rule| match rule.progress {
-                Progress::Due(due) => Some(due),
-                Progress::Fresh | Progress::Last { .. } => None,
-            })
-            .min()
+        rules.filter_map(|rule| rule.period_ms.map(|_| rule.due_ms)).min()
     }
 }
 
-impl Running {
-    fn admit(&mut self, reading: &Reading, tick_ms: u32) -> Option<Lane> {
-        let When::Every { interval_ms_min } = self.when else { return None };
-        let (tick, clock) = (reading.sample.tick, reading.clock);
-        if let Progress::Last { tick: last, clock: last_clock } = self.progress
-            && last_clock == clock
-            && tick >= last
-        {
-            let passed_ms = tick.saturating_sub(last).saturating_mul(i64::from(tick_ms));
-            if passed_ms < i64::from(interval_ms_min) {
-                return None;
-            }
-        }
-        self.progress = Progress::Last { tick, clock };
-        Some(self.lane)
-    }
+fn is_window(catalogue: &Catalogue<'_>, signal: SignalIndex) -> bool {
+    let own = catalogue.thinning.iter().find(|thinning| thinning.signal == signal);
+    own.is_some_and(|thinning| matches!(thinning.how, Thin::Window(_)))
 }
 
 #[cfg(test)]
 mod tests {
     use std::vec::Vec;
 
-    use protocol::Sample;
+    use protocol::thinning::{Take, Thinning, Window};
+    use protocol::{Signal, Step};
 
     use super::*;
 
-    fn reading(signal: u8, tick: i64) -> Reading {
-        let sample = Sample::new(tick, SignalIndex(signal), 0);
-        Reading { sample, clock: Clock::Reference }
+    const SIGNAL: Signal<'static> =
+        Signal { path: "Vehicle.Speed", unit: "", step: Step::ONE, raw_min: 0, raw_max: 1 };
+    const CATALOGUE: Catalogue<'static> = Catalogue::new(1, &[SIGNAL, SIGNAL]);
+
+    fn offered(signal: u8, lane: Lane) -> Rule {
+        Rule { signal: SignalIndex(signal), lane: Some(lane), when: When::Offered }
     }
 
-    fn every(signal: u8, lane: Lane, interval_ms_min: u32) -> Rule {
-        Rule { signal: SignalIndex(signal), lane, when: When::Every { interval_ms_min } }
+    fn periodic(signal: u8, period_ms: u32) -> Rule {
+        let when = When::Periodic { period_ms };
+        Rule { signal: SignalIndex(signal), lane: Some(Lane::Bulk), when }
     }
 
     #[test]
-    fn a_signal_is_recorded_and_kept_as_latest_at_different_rates() {
-        let rules = [every(0, Lane::Bulk, 0), every(0, Lane::Latest, 3000)];
+    fn a_signal_is_recorded_and_kept_as_latest() {
+        let rules = [offered(0, Lane::Bulk), offered(0, Lane::Latest), periodic(1, 10)];
         let campaign = Campaign { id: 1, rules: &rules };
-        let mut schedule = Schedule::<2>::new(&campaign, 2, 1000).unwrap();
-        let mut lanes = |tick| schedule.admit(&reading(0, tick)).collect::<Vec<_>>();
-        assert_eq!(lanes(10), [Lane::Bulk, Lane::Latest]);
-        assert_eq!(lanes(12), [Lane::Bulk], "2 s after the last");
-        assert_eq!(lanes(13), [Lane::Bulk, Lane::Latest]);
-        assert_eq!(lanes(5), [Lane::Bulk, Lane::Latest], "the clock stepped back");
-        assert_eq!(lanes(6), [Lane::Bulk]);
-        assert_eq!(schedule.admit(&reading(1, 0)).count(), 0, "no rule");
-        assert_eq!(schedule.admit(&reading(9, 0)).count(), 0, "no such signal");
+        let schedule = Schedule::<2>::new(&campaign, &CATALOGUE).unwrap();
+        let lanes = |signal| schedule.lanes(SignalIndex(signal)).collect::<Vec<_>>();
+        assert_eq!(lanes(0), [Lane::Bulk, Lane::Latest]);
+        assert_eq!(lanes(1), [], "it is asked for");
+        assert_eq!(lanes(9), [], "no such signal");
     }
 
     #[test]
     fn periods_missed_are_left_out() {
-        let when = When::Periodic { period_ms: 100 };
-        let rules = [Rule { signal: SignalIndex(1), lane: Lane::Bulk, when }];
-        let campaign = Campaign { id: 1, rules: &rules };
-        let mut schedule = Schedule::<2>::new(&campaign, 2, 1).unwrap();
-        assert_eq!(schedule.due(0), Some((SignalIndex(1), Lane::Bulk)));
+        let campaign = Campaign { id: 1, rules: &[periodic(1, 100)] };
+        let mut schedule = Schedule::<2>::new(&campaign, &CATALOGUE).unwrap();
+        assert_eq!(schedule.due(0), Some((SignalIndex(1), Some(Lane::Bulk))));
         assert_eq!(schedule.due(99), None);
         assert_eq!(schedule.deadline(), Some(100));
-        assert_eq!(schedule.due(350), Some((SignalIndex(1), Lane::Bulk)));
+        assert_eq!(schedule.due(350), Some((SignalIndex(1), Some(Lane::Bulk))));
         assert_eq!(schedule.due(350), None);
         assert_eq!(schedule.deadline(), Some(400));
     }
 
     #[test]
     fn campaigns_that_do_not_fit_are_refused() {
-        let new = |rules: &[Rule]| Schedule::<2>::new(&Campaign { id: 1, rules }, 2, 1).err();
-        assert_eq!(new(&[every(2, Lane::Bulk, 0)]), Some(CampaignError::UnknownSignal));
-        let twice = [every(0, Lane::Bulk, 0), every(0, Lane::Critical, 0)];
+        let window = Window { of: SignalIndex(0), take: Take::Max, length_ms: 10 };
+        let thinning = [Thinning { signal: SignalIndex(1), how: Thin::Window(window) }];
+        let catalogue = Catalogue { thinning: &thinning, ..CATALOGUE };
+        let new = |rules: &[Rule]| Schedule::<2>::new(&Campaign { id: 1, rules }, &catalogue).err();
+        assert_eq!(new(&[offered(2, Lane::Bulk)]), Some(CampaignError::UnknownSignal));
+        let twice = [offered(0, Lane::Bulk), offered(0, Lane::Critical)];
         assert_eq!(new(&twice), Some(CampaignError::Twice));
-        let when = When::Periodic { period_ms: 0 };
-        let rule = Rule { signal: SignalIndex(0), lane: Lane::Bulk, when };
-        assert_eq!(new(&[rule]), Some(CampaignError::Period));
+        assert_eq!(new(&[periodic(0, 0)]), Some(CampaignError::Period));
+        assert_eq!(new(&[periodic(1, 10)]), Some(CampaignError::Window));
+        assert_eq!(new(&[periodic(0, 10), offered(1, Lane::Bulk)]), None);
     }
 }

@@ -9,6 +9,7 @@ extern crate std;
 mod checksum;
 pub mod ports;
 pub mod campaign;
+pub mod thinning;
 pub mod batch;
 pub mod ring;
 pub mod session;

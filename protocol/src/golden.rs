@@ -24,6 +24,7 @@ use crate::loss::{Loss, LossReason};
 use crate::record::{Record, Records};
 use crate::sample::Sample;
 use crate::signal::{Catalogue, CatalogueError, CatalogueId, Signal, SignalIndex, Step};
+use crate::thinning::{Skip, Take, Thin, Thinning, Window};
 use crate::time::{Clock, DeviceTime};
 
 fn golden(name: &str, bytes: &[u8]) {
@@ -386,9 +387,29 @@ fn catalogue_record() {
         let wrong = Catalogue { hints: wrong, ..catalogue };
         assert_eq!(wrong.encode(&mut [0; 4096]), Err(CatalogueError::Range));
     }
+    // And thinned, with and without that.
+    let skip = Skip { dead_band: Some(3), interval_ms: 1000, silence_ms: 60_000 };
+    let window = Window { of: SignalIndex(0), take: Take::Mean, length_ms: 10_000 };
+    let thinning = [
+        Thinning { signal: SignalIndex(0), how: Thin::Skip(skip) },
+        Thinning { signal: SignalIndex(1), how: Thin::Window(window) },
+    ];
+    let thinned = [signals[0], Signal { path: "Vehicle.CurrentLocation.Mean", ..signals[0] }];
+    for (name, hints) in
+        [("catalogue-thinned", Hints::NONE), ("catalogue-thinned-with-hints", hints)]
+    {
+        let catalogue = Catalogue { tick_ms: 1000, signals: &thinned, hints, thinning: &thinning };
+        let mut bytes = [0; Catalogue::ENCODED_MAX];
+        let len = catalogue.encode(&mut bytes).unwrap();
+        golden(name, &bytes[..len]);
+        let decoded = Catalogue::decode::<64>(&bytes[..len]).unwrap();
+        assert_eq!(decoded.catalogue(), catalogue);
+    }
     // Nothing has one form: none at all.
-    let said = [bytes, &[0, 0, 0]].concat();
-    assert_eq!(Catalogue::decode::<64>(&said), Err(CatalogueError::Malformed));
+    for nothing in [&[0, 0, 0][..], &[0, 0, 0, 0]] {
+        let said = [bytes, nothing].concat();
+        assert_eq!(Catalogue::decode::<64>(&said), Err(CatalogueError::Malformed));
+    }
     let zero_step = [Signal { step: Step::new(0, 1), ..signals[1] }];
     let wrong = Catalogue::new(1, &zero_step);
     assert!(wrong.encode(&mut [0; 256]).is_err());

@@ -14,6 +14,7 @@ extern crate std;
 pub mod identity;
 pub mod time;
 pub mod signal;
+pub mod thinning;
 pub mod sample;
 pub mod event;
 pub mod health;

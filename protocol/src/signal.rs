@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::codec::{Hints, SignalHint, Timing};
+use crate::thinning::Thinning;
 
 /// A signal's place in its catalogue, from 0.
 #[derive(
@@ -81,6 +82,8 @@ pub struct Catalogue<'a> {
     pub signals: &'a [Signal<'a>],
     /// What the batch codec is told of them beforehand.
     pub hints: Hints<'a>,
+    /// What is left out of them on purpose, in the order of the signals; each at most once.
+    pub thinning: &'a [Thinning],
 }
 
 /// A catalogue as it was read, for up to `N` signals.
@@ -91,13 +94,15 @@ pub struct Decoded<'a, const N: usize> {
     timing: Timing,
     hints: Vec<SignalHint, N>,
     levels: &'a [u8],
+    thinning: Vec<Thinning, N>,
 }
 
 impl<const N: usize> Decoded<'_, N> {
     /// What it says.
     pub fn catalogue(&self) -> Catalogue<'_> {
         let hints = Hints { timing: self.timing, signals: &self.hints, levels: self.levels };
-        Catalogue { tick_ms: self.tick_ms, signals: &self.signals, hints }
+        let (signals, thinning) = (&self.signals, &self.thinning);
+        Catalogue { tick_ms: self.tick_ms, signals, hints, thinning }
     }
 }
 
@@ -108,7 +113,7 @@ pub enum CatalogueError {
     #[error("malformed catalogue")]
     Malformed,
     /// A tick or step of zero, a range upside down, an empty or overlong path, too many signals, hints
-    /// for another number of them.
+    /// for another number of them, thinning of what is not there or that says nothing.
     #[error("catalogue entry out of range")]
     Range,
     /// The encoding does not fit the buffer given.
@@ -124,7 +129,7 @@ impl<'a> Catalogue<'a> {
 
     /// One of which nothing more is known.
     pub const fn new(tick_ms: u32, signals: &'a [Signal<'a>]) -> Self {
-        Self { tick_ms, signals, hints: Hints::NONE }
+        Self { tick_ms, signals, hints: Hints::NONE, thinning: &[] }
     }
 
     /// The signal at an index.
@@ -138,11 +143,11 @@ impl<'a> Catalogue<'a> {
             return Err(CatalogueError::Range);
         }
         let Hints { timing, signals, levels } = self.hints;
-        let parts = (self.tick_ms, self.signals);
-        let used = if self.hints == Hints::NONE {
-            postcard::to_slice(&parts, into)
-        } else {
-            postcard::to_slice(&(parts, (timing, signals, levels)), into)
+        let (parts, hints) = ((self.tick_ms, self.signals), (timing, signals, levels));
+        let used = match (self.hints == Hints::NONE, self.thinning) {
+            (true, []) => postcard::to_slice(&parts, into),
+            (false, []) => postcard::to_slice(&(parts, hints), into),
+            (_, thinning) => postcard::to_slice(&(parts, hints, thinning), into),
         };
         Ok(used.map_err(|_| CatalogueError::Size)?.len())
     }
@@ -151,15 +156,25 @@ impl<'a> Catalogue<'a> {
     pub fn decode<const N: usize>(bytes: &'a [u8]) -> Result<Decoded<'a, N>, CatalogueError> {
         let malformed = |_| CatalogueError::Malformed;
         let ((tick_ms, signals), rest) = postcard::take_from_bytes(bytes).map_err(malformed)?;
-        // What is nothing is not written; what is, is.
-        let (timing, hints, levels) = if rest.is_empty() {
-            (Timing::Any, Vec::new(), &[][..])
+        // What is nothing is not written, unless something stands behind it; what is, is.
+        let ((timing, hints, levels), behind) = if rest.is_empty() {
+            ((Timing::Any, Vec::new(), &[][..]), rest)
         } else {
-            postcard::from_bytes(rest).map_err(malformed)?
+            postcard::take_from_bytes(rest).map_err(malformed)?
         };
-        let decoded = Decoded { tick_ms, signals, timing, hints, levels };
+        let thinning = if behind.is_empty() {
+            Vec::new()
+        } else {
+            postcard::from_bytes(behind).map_err(malformed)?
+        };
+        let decoded = Decoded { tick_ms, signals, timing, hints, levels, thinning };
         let catalogue = decoded.catalogue();
-        if !rest.is_empty() && catalogue.hints == Hints::NONE {
+        let says_nothing = if behind.is_empty() {
+            !rest.is_empty() && catalogue.hints == Hints::NONE
+        } else {
+            catalogue.thinning.is_empty()
+        };
+        if says_nothing {
             return Err(CatalogueError::Malformed);
         }
         if catalogue.in_range() { Ok(decoded) } else { Err(CatalogueError::Range) }
@@ -175,6 +190,7 @@ impl<'a> Catalogue<'a> {
         self.tick_ms > 0
             && self.signals.len() <= Self::SIGNALS_MAX
             && self.hints.fit(self.signals.len())
+            && Thinning::fit(self.thinning, self.signals, self.tick_ms)
             && self.signals.iter().all(|signal| {
                 signal.step.numerator > 0
                     && signal.step.denominator > 0

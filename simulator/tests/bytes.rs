@@ -88,11 +88,7 @@ fn flash_of(vehicle: &Vehicle, seed: u64) -> (Vec<u8>, u32) {
     let signals = u8::try_from(source.catalogue().signals.len()).unwrap();
     let rules: Vec<_> = (0..signals)
         .map(SignalIndex)
-        .map(|signal| Rule {
-            signal,
-            lane: source.lane_of(signal),
-            when: When::Every { interval_ms_min: 0 },
-        })
+        .map(|signal| Rule { signal, lane: Some(source.lane_of(signal)), when: When::Offered })
         .collect();
     let control = Rc::new(Control::default());
     let mut feed = Feed::new(source, Pace::Times(1), exchange.clone(), gauges.clone(), control);
@@ -104,7 +100,7 @@ fn flash_of(vehicle: &Vehicle, seed: u64) -> (Vec<u8>, u32) {
             device: vehicle.device,
             secret: Secret::new(secret),
             generation: Generation::FIRST,
-            catalogue: *vehicle.source.catalogue(),
+            catalogue: vehicle.source.catalogue(),
             campaign: Campaign { id: 1, rules: &rules },
             image: 0,
             reset: ResetReason::Power,

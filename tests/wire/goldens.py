@@ -108,14 +108,22 @@ def catalogues():
         {"path": "Vehicle.CurrentLocation.Latitude", "unit": "degrees", "step": latitude, "raw": [-9000000, 9000000]},
         {"path": "Vehicle.Cabin.IsOccupied", "unit": "", "step": occupied, "raw": [0, 1]},
     ]
-    nothing = {"timing": codec.ANY, "hints": None, "table": b""}
+    nothing = {"timing": codec.ANY, "hints": None, "table": b"", "thinning": []}
     yield "catalogue", wire.catalogue(plain), {"tick_ms": 1000, "signals": signals, **nothing}
     hints = [[hint.guess, hint.related, hint.follower, hint.expected, hint.spread, hint.interval, hint.period]
              for hint in learnt.pop("hints")]
     yield "catalogue-with-hints", hints, [["linear", 1, 1, -3, 9, 30, 4808], ["related", 0, 1, -3, 9, 30, 4808]]
     table = bytes(at * 7 % 256 for at in range(codec.table_len(2)))
     known = {"tick_ms": 1000, "signals": signals, "timing": (480, 440), "table": table}
-    yield "catalogue-with-hints", learnt, known
+    yield "catalogue-with-hints", learnt, {**known, "thinning": []}
+    thinned = {"signals": [signals[0], {**signals[0], "path": "Vehicle.CurrentLocation.Mean"}], "thinning": [
+        {"signal": 0, "dead_band": 3, "interval_ms": 1000, "silence_ms": 60000},
+        {"signal": 1, "of": 0, "take": "mean", "length_ms": 10000},
+    ]}
+    yield "catalogue-thinned", wire.catalogue(golden("catalogue-thinned")), {"tick_ms": 1000, **nothing, **thinned}
+    with_hints = wire.catalogue(golden("catalogue-thinned-with-hints"))
+    with_hints.pop("hints")
+    yield "catalogue-thinned-with-hints", with_hints, {**known, **thinned}
 
 
 def main():

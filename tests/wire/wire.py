@@ -386,7 +386,17 @@ def catalogue(encoding):
         timing = [codec.ANY, codec.SEQUENCE, None][kind] or (data.number(), data.number())
         hints = [hint(data, at, len(said["signals"])) for at in range(data.number())] or None
         table = bytes(data.bytes_())
-    return {**said, "timing": timing, "hints": hints, "table": table}
+    thinning = [] if data.is_empty() else [thinned(data) for _ in range(data.number())]
+    return {**said, "timing": timing, "hints": hints, "table": table, "thinning": thinning}
+
+
+def thinned(data):
+    signal = data.byte()
+    if data.one_of(["skip", "window"]) == "window":
+        of, take = data.byte(), data.one_of(["min", "mean", "max"])
+        return {"signal": signal, "of": of, "take": take, "length_ms": data.number()}
+    dead_band = data.number() if data.byte() else None
+    return {"signal": signal, "dead_band": dead_band, "interval_ms": data.number(), "silence_ms": data.number()}
 
 
 def hint(data, signal, signals):

@@ -60,7 +60,8 @@ const TABLES: &str = "\
 Tables:
   samples   one row a sample: device, signal, time, value, unit, raw, time_ms, clock, placed, boot,
             uptime_ms, lane, ring, seq, ordinal, received, vehicle, vehiclegroup, tenant, region,
-            and, if it is named, exact: a value that is no whole number of steps, as JSON
+            and, if they are named, exact: a value that is no whole number of steps, as JSON;
+            thinning: what the device leaves out of the signal on purpose
   rollup_1h, rollup_1m
             one row a device (in one vehicle), signal and hour or minute: device, signal, time,
             count, min, max, mean, first, last, unit, sum, time_ms, vehicle, vehiclegroup, tenant,

@@ -56,7 +56,7 @@ fn an_instant_has_the_documented_bytes() {
         Decimal::new(protocol::Step::new(1, 10)).write(out, 413);
         out.extend_from_slice(&member("a\"b"));
         Decimal::new(protocol::Step::ONE).write(out, -2);
-        Writer::end(out);
+        writer.end_instant(out);
     });
     assert_eq!(
         line,
@@ -71,19 +71,77 @@ fn an_instant_has_the_documented_bytes() {
 }
 
 #[test]
+fn an_instant_says_what_was_left_out_of_its_signals_and_the_next_one_does_not() {
+    let device = device();
+    let envelope = envelope(&device);
+    let mut two = Vec::new();
+    let mut writer = Writer::default();
+    writer.start_samples(&envelope, Clock::Reference, 3);
+    writer.begin_instant(&mut two, 0, 0, false);
+    writer.thinned("Vehicle.Speed;dead_band=0.5");
+    writer.thinned("a\"b;interval_ms=5");
+    writer.end_instant(&mut two);
+    writer.begin_instant(&mut two, 1, 0, false);
+    writer.end_instant(&mut two);
+    let lines: Vec<serde_json::Value> = String::from_utf8(two)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(lines[0]["thinning"], "Vehicle.Speed;dead_band=0.5, a\"b;interval_ms=5");
+    assert_eq!((lines.len(), lines[1].get("thinning")), (2, None));
+}
+
+#[test]
+fn what_is_left_out_is_said_as_in_the_file() {
+    let said = r#"
+        [[signal]]
+        path = "Vehicle.Speed"
+        step = "20/51"
+        offset = 7
+        range = [0, 100]
+        thin = { dead_band = 20, interval_ms = 10, silence_ms = 99 }
+        [[signal]]
+        path = "Vehicle.Door"
+        range = [0, 1]
+        thin = { on_change = true }
+        [[signal]]
+        path = "Vehicle.Speed.Max"
+        step = "20/51"
+        offset = 7
+        range = [0, 100]
+        thin = { max_of = "Vehicle.Speed", window_ms = 1000 }
+        [[signal]]
+        path = "Vehicle.Other"
+        range = [0, 1]
+    "#;
+    let read = signals::read(said).unwrap();
+    let texts = read
+        .with(|catalogue| [0, 1, 2, 3, 4].map(|at| thinning(catalogue, protocol::SignalIndex(at))));
+    let expected = [
+        Some("Vehicle.Speed;dead_band=20;interval_ms=10;silence_ms=99"),
+        Some("Vehicle.Door;dead_band=0"),
+        Some("Vehicle.Speed.Max;max_of=Vehicle.Speed;window_ms=1000"),
+        None,
+        None,
+    ];
+    assert_eq!(texts.each_ref().map(Option::as_deref), expected);
+}
+
+#[test]
 fn without_a_wall_clock_the_uptime_stands_in_its_place() {
     let device = device();
     let (_, json) = one(|writer, out| {
         writer.start_samples(&envelope(&device), Clock::Uptime, 3);
         writer.begin_instant(out, 0, 9000, true);
-        Writer::end(out);
+        writer.end_instant(out);
     });
     assert_eq!((&json["uptimems"], json.get("time")), (&json!(9000), None));
     assert_eq!(json["clock"], "uptime");
     let (_, json) = one(|writer, out| {
         writer.start_samples(&envelope(&device), Clock::Rtc, 3);
         writer.begin_instant(out, 0, i64::MAX, false);
-        Writer::end(out);
+        writer.end_instant(out);
     });
     assert_eq!((&json["unixms"], json.get("time")), (&json!(i64::MAX), None));
 }

@@ -6,7 +6,7 @@ use h3o::{CellIndex, LatLng, Resolution};
 use protocol::{Catalogue, SignalIndex};
 
 use super::Policy;
-use crate::document::{Decimal, OwnedCatalogue, member};
+use crate::document::{Decimal, OwnedCatalogue, member, thinning};
 use crate::value::{Amount, Exact};
 
 /// What becomes of a signal.
@@ -32,6 +32,8 @@ pub(super) struct View {
     /// `,"path":`
     pub member: Box<[u8]>,
     pub decimal: Decimal,
+    /// What was left out of it on purpose, as documents say it.
+    pub thinning: Option<Box<str>>,
     /// One bit for each path: two signals of one path may not meet in one document.
     pub path_bit: u64,
 }
@@ -53,19 +55,27 @@ impl Lens {
     /// [`Policy::CELL_PATH`], its raw value the bits of an H3 cell index.
     pub const CELL: u8 = 64;
 
-    pub(super) fn new(catalogue: &Arc<OwnedCatalogue>, act: impl Fn(&str) -> Act) -> Self {
+    pub(super) fn new(
+        catalogue: &Arc<OwnedCatalogue>,
+        act: impl Fn(SignalIndex, &str) -> Act,
+    ) -> Self {
         let signals = catalogue.signals.get(..Catalogue::SIGNALS_MAX).unwrap_or(&catalogue.signals);
-        let view = |path: &str, step| {
+        let thinning = |signal| catalogue.with(|catalogue| thinning(catalogue, signal));
+        let view = |signal, path: &str, step| {
             let first = signals.iter().position(|other| other.path == path).unwrap_or_default();
             View {
-                act: act(path),
+                act: act(signal, path),
                 member: member(path),
                 decimal: Decimal::new(step),
+                thinning: thinning(signal).map(String::into_boxed_str),
                 path_bit: 1_u64.rotate_left(u32::try_from(first).unwrap_or_default()),
             }
         };
-        let views: Box<[View]> =
-            signals.iter().map(|signal| view(&signal.path, signal.step)).collect();
+        let views: Box<[View]> = (0..)
+            .map(SignalIndex)
+            .zip(signals)
+            .map(|(at, signal)| view(at, &signal.path, signal.step))
+            .collect();
         Self {
             catalogue: Arc::clone(catalogue),
             tick_ms: i64::from(catalogue.tick_ms),
@@ -95,6 +105,11 @@ impl Lens {
             out.extend_from_slice(&view.member);
             view.decimal.write_amount(out, amount, exacts);
         }
+    }
+
+    /// What was left out of a column's signal on purpose.
+    pub fn thinning(&self, column: u8) -> Option<&str> {
+        self.view(SignalIndex(column))?.thinning.as_deref()
     }
 
     pub(super) fn signals(&self) -> u8 {

@@ -1,6 +1,7 @@
 use protocol::codec::{Encoder, Hints, SAMPLE_BYTES_MAX};
 use protocol::event::{Attributes, Event, Value};
 use protocol::sample::CONTENT_LEN_MAX;
+use protocol::thinning::{Take, Thin, Thinning, Window};
 use protocol::{CatalogueId, Clock, DeviceTime, Sample, SignalIndex, Step};
 use serde_json::{Value as Json, json};
 
@@ -28,7 +29,7 @@ fn catalogue() -> OwnedCatalogue {
         raw_max: 1,
     };
     let (signals, hints) = (PATHS.map(signal).to_vec(), OwnedHints::default());
-    OwnedCatalogue { id: CatalogueId(1), tick_ms: 10, signals, hints }
+    OwnedCatalogue { id: CatalogueId(1), tick_ms: 10, signals, hints, thinning: Vec::new() }
 }
 
 fn source<'a>() -> Source<'a> {
@@ -113,6 +114,44 @@ fn exact_columns(values: &[(u8, protocol::Value, &[u8])]) -> (SamplesHeader, Vec
     let len = encoder.finish(&mut buffer).unwrap();
     buffer.truncate(len);
     (header, buffer)
+}
+
+/// [`catalogue`], in which the door and the cell's signal are windows of others.
+fn with_windows(door_of: u8, cell_of: u8) -> Arc<OwnedCatalogue> {
+    let thinning = [(1, door_of), (4, cell_of)].map(|(signal, of)| {
+        let window = Window { of: SignalIndex(of), take: Take::Max, length_ms: 100 };
+        Thinning { signal: SignalIndex(signal), how: Thin::Window(window) }
+    });
+    let mut catalogue = catalogue();
+    catalogue.signals[4].path = "Vehicle.Cabin.Most".to_owned();
+    Arc::new(OwnedCatalogue { thinning: thinning.to_vec(), ..catalogue })
+}
+
+#[test]
+fn what_readings_come_to_leaves_only_where_they_do() {
+    let (header, columns) = columns(&[(0, 0, 1), (0, 1, 2), (0, 4, 3)]);
+    let left = |mut policy: Policy, catalogue: &Arc<OwnedCatalogue>| {
+        let lens = Arc::new(policy.lens(catalogue));
+        let mut cleared = Cleared::default();
+        policy.samples(&source(), &header, &columns, &lens, &mut cleared).unwrap();
+        let documents = parsed(&cleared);
+        let Some(document) = documents.first() else { return (Vec::new(), Json::Null) };
+        let keys: Vec<String> = document["data"].as_object().unwrap().keys().cloned().collect();
+        (keys, document["thinning"].clone())
+    };
+    let speed_and_latitude = with_windows(0, 2);
+    let (keys, thinning) = left(Policy::none(), &speed_and_latitude);
+    assert_eq!(keys.len(), 3);
+    let door = "Vehicle.Cabin.Door.IsOpen;max_of=Vehicle.Speed;window_ms=100";
+    let most = "Vehicle.Cabin.Most;max_of=Vehicle.CurrentLocation.Latitude;window_ms=100";
+    assert_eq!(thinning, json!(format!("{door}, {most}")));
+    // Places are made coarse: of a latitude nothing finer leaves under another name.
+    let (keys, thinning) = left(policy(&[], Some(5)), &speed_and_latitude);
+    assert_eq!(keys, [PATHS[1], PATHS[0]]);
+    assert_eq!(thinning, json!(door));
+    // Nor of what is dropped.
+    let (keys, thinning) = left(policy(&["Vehicle.Speed"], None), &with_windows(0, 0));
+    assert_eq!((keys.len(), thinning), (0, Json::Null));
 }
 
 #[test]

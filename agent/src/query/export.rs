@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 
 use protocol::{CatalogueId, Clock, DeviceId, RingId};
 
@@ -21,8 +22,14 @@ use self::ring::{Merge, Next, Ring, RingSample};
 
 mod ring;
 
-/// How the columns of a catalogue are written: `,"path":` and the number.
-type Views = Vec<(Box<[u8]>, Decimal)>;
+/// How the columns of a catalogue are written: `,"path":`, the number, and what was left out.
+type Views = Vec<View>;
+
+struct View {
+    member: Box<[u8]>,
+    decimal: Decimal,
+    thinning: Option<Arc<str>>,
+}
 
 /// Bytes that are put together before they are written.
 const PART: usize = 64 * 1024;
@@ -103,7 +110,7 @@ impl Export<'_> {
                 _ => false,
             };
             if before.is_some() && !same {
-                Writer::end(&mut part);
+                writer.end_instant(&mut part);
                 self.documents += 1;
             }
             if part.len() >= PART {
@@ -133,7 +140,7 @@ impl Export<'_> {
                         let (ordinal, at_ms) = (sample.ordinal, sample.own_ms);
                         writer.begin_instant(&mut part, ordinal, at_ms, is_uptime);
                     }
-                    self.member(&mut part, &sample, same)?;
+                    self.member(&mut writer, &mut part, &sample, same)?;
                     before = Some(sample);
                 }
             }
@@ -143,6 +150,7 @@ impl Export<'_> {
 
     fn member(
         &mut self,
+        writer: &mut Writer,
         part: &mut Vec<u8>,
         sample: &RingSample,
         has_comma: bool,
@@ -152,8 +160,10 @@ impl Export<'_> {
             std::collections::hash_map::Entry::Vacant(unknown) => {
                 let signals =
                     self.source.signals(sample.catalogue).map_err(QueryError::of_table)?;
-                let view = |signal: &super::source::SignalView| {
-                    (member(&signal.path), Decimal::new(signal.step))
+                let view = |signal: &super::source::SignalView| View {
+                    member: member(&signal.path),
+                    decimal: Decimal::new(signal.step),
+                    thinning: signal.thinning.clone(),
                 };
                 unknown.insert(signals.all().map(view).collect())
             }
@@ -162,9 +172,13 @@ impl Export<'_> {
             let name = member(CELL_PATH);
             part.extend_from_slice(name.get(usize::from(!has_comma)..).unwrap_or_default());
             document::cell(part, cell.cast_unsigned());
-        } else if let Some((name, decimal)) = views.get(usize::from(sample.column)) {
-            part.extend_from_slice(name.get(usize::from(!has_comma)..).unwrap_or_default());
-            decimal.write_amount(part, sample.amount, &sample.exacts.values);
+        } else if let Some(view) = views.get(usize::from(sample.column)) {
+            let name = view.member.get(usize::from(!has_comma)..).unwrap_or_default();
+            part.extend_from_slice(name);
+            view.decimal.write_amount(part, sample.amount, &sample.exacts.values);
+            if let Some(thinning) = &view.thinning {
+                writer.thinned(thinning);
+            }
         }
         Ok(())
     }

@@ -29,7 +29,7 @@ const SCHEMA: &CStr = c"CREATE TABLE samples(
     device TEXT, signal TEXT, time TEXT, value, unit TEXT, raw INTEGER, time_ms INTEGER, clock TEXT,
     placed INTEGER, boot INTEGER, uptime_ms INTEGER, lane TEXT, ring TEXT, seq INTEGER,
     ordinal INTEGER, received TEXT, vehicle TEXT, vehiclegroup TEXT, tenant TEXT, region TEXT,
-    exact TEXT HIDDEN)";
+    exact TEXT HIDDEN, thinning TEXT HIDDEN)";
 
 const DEVICE: c_int = 0;
 const SIGNAL: c_int = 1;
@@ -50,6 +50,7 @@ const RECEIVED: c_int = 15;
 /// The first of four about where the device sat.
 const SEAT: c_int = 16;
 const EXACT: c_int = 20;
+const THINNING: c_int = 21;
 
 /// The columns that can be told without decoding anything.
 const KNOWN_UNDECODED: u64 = 1 << DEVICE | 1 << PLACED | 0b1111 << SEAT;
@@ -172,7 +173,7 @@ unsafe impl VTabCursor for SamplesCursor {
         }
         let Some(hit) = here.slice.hit() else { return context.set_result(Null) };
         match column {
-            SIGNAL | VALUE | UNIT => self.of_signal(context, column, here, hit),
+            SIGNAL | VALUE | UNIT | THINNING => self.of_signal(context, column, here, hit),
             TIME => self.time(context, here.slice.time_ms()),
             TIME_MS => context.set_result(here.slice.time_ms()),
             EXACT => match here.slice.exact(hit) {
@@ -230,6 +231,7 @@ impl SamplesCursor {
         match column {
             SIGNAL => context.set_result(&*signal.path),
             UNIT => context.set_result(signal.unit.as_deref()),
+            THINNING => context.set_result(signal.thinning.as_deref()),
             _ => match (hit.amount, here.slice.exact(hit)) {
                 (Amount::Steps(bits), _) if hit.column == CELL => context.set_result(cell(bits)),
                 (Amount::Steps(raw), _) => context.set_result(signal.scale.number(raw)),

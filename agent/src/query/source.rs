@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use protocol::{Catalogue, CatalogueId, Signal, Step};
+use protocol::{Catalogue, CatalogueId, Signal, SignalIndex, Step};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, Row, params, params_from_iter};
 
@@ -13,7 +13,7 @@ use super::LeftOut;
 use super::limit::Stop;
 use super::selection::{NameTerm, Selection};
 use super::value::Scale;
-use crate::document::rfc3339;
+use crate::document::{rfc3339, thinning};
 use crate::privacy::{Lens, Policy, Seat};
 use crate::store::StoreError;
 use crate::store::block::Block;
@@ -36,6 +36,8 @@ pub(super) struct SignalView {
     pub unit: Option<Arc<str>>,
     pub step: Step,
     pub scale: Scale,
+    /// What was left out of it on purpose, as documents say it.
+    pub thinning: Option<Arc<str>>,
 }
 
 /// A catalogue, its coarse place included.
@@ -344,8 +346,12 @@ impl Source {
             unit: None,
             step: Step::ONE,
             scale: Scale::new(Step::ONE),
+            thinning: None,
         };
-        let views = decoded.catalogue().signals.iter().map(view).chain([cell]).collect();
+        let catalogue = decoded.catalogue();
+        let signals = (0..).map(SignalIndex).zip(catalogue.signals);
+        let views =
+            signals.map(|(at, signal)| view(&catalogue, at, signal)).chain([cell]).collect();
         let signals = Arc::new(Signals(views));
         known.insert(id, Arc::clone(&signals));
         Ok(signals)
@@ -393,12 +399,13 @@ pub(super) fn failed(error: impl Into<StoreError>) -> rusqlite::Error {
     }
 }
 
-fn view(signal: &Signal<'_>) -> SignalView {
+fn view(catalogue: &Catalogue<'_>, at: SignalIndex, signal: &Signal<'_>) -> SignalView {
     SignalView {
         path: signal.path.into(),
         unit: (!signal.unit.is_empty()).then(|| signal.unit.into()),
         step: signal.step,
         scale: Scale::new(signal.step),
+        thinning: thinning(catalogue, at).map(Arc::from),
     }
 }
 

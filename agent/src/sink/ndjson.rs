@@ -56,12 +56,15 @@ impl Ndjson {
             let members = self.part.len();
             for sample in instant {
                 lens.write_member(&mut self.part, sample.column, sample.amount, exacts);
+                if let Some(thinning) = lens.thinning(sample.column) {
+                    self.writer.thinned(thinning);
+                }
             }
             // The first member has no comma in front.
             if self.part.get(members) == Some(&b',') {
                 self.part.remove(members);
             }
-            Writer::end(&mut self.part);
+            self.writer.end_instant(&mut self.part);
             self.hand_on(PART, take)?;
         }
         Ok(())

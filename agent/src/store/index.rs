@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use protocol::codec::Hints;
 use protocol::signal::CatalogueError;
 use protocol::{Catalogue, CatalogueId, Clock, DeviceId, Lane, RingId, Seq};
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -179,8 +180,10 @@ fn find_or_insert(db: &Connection, find: &str, insert: &str, name: &str) -> rusq
 /// A catalogue's canonical encoding, without what only the batch codec is told.
 pub fn encode(catalogue: &OwnedCatalogue) -> Result<Vec<u8>, CatalogueError> {
     let mut bytes = vec![0; 2 * Catalogue::ENCODED_MAX];
-    let len =
-        catalogue.with(|said| Catalogue::new(said.tick_ms, said.signals).encode(&mut bytes))?;
+    let len = catalogue.with(|said| {
+        let plain = Catalogue { hints: Hints::NONE, ..*said };
+        plain.encode(&mut bytes)
+    })?;
     bytes.truncate(len);
     Ok(bytes)
 }

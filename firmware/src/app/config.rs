@@ -21,7 +21,7 @@ pub struct AppConfig<'a> {
     /// Which of its secrets that is.
     pub generation: Generation,
     /// What it measures; at most `SIGNALS` signals, and its encoding must fit one frame.
-    pub catalogue: Catalogue<'a>,
+    pub catalogue: &'a Catalogue<'a>,
     /// What to sample.
     pub campaign: Campaign<'a>,
     /// First four bytes of the image's hash; 0 where there is none.
@@ -75,6 +75,8 @@ pub struct Counters {
     pub accepted: [Counts; 3],
     /// Readings that no rule admitted.
     pub refused: u32,
+    /// Readings that the catalogue's thinning left out.
+    pub thinned: u32,
     /// By lane number: frames stored, losses included.
     pub stored_frames: [u64; 3],
     /// By lane number: frames that a full ring dropped unacknowledged.

@@ -8,6 +8,7 @@ use crate::session::Acknowledged;
 
 pub(crate) mod agent;
 mod store;
+mod thinned;
 pub(crate) mod world;
 
 use crate::ring::flash_model::Left;

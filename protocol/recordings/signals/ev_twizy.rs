@@ -159,4 +159,5 @@ pub static CATALOGUE: protocol::Catalogue<'static> = protocol::Catalogue {
             186, 170, 186, 171, 202, 187, 234, 188, 187, 187, 9,
         ],
     },
+    thinning: &[],
 };

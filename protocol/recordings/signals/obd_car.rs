@@ -216,4 +216,5 @@ pub static CATALOGUE: protocol::Catalogue<'static> = protocol::Catalogue {
             118, 119, 134, 103, 134, 120, 150, 153, 120, 100, 5,
         ],
     },
+    thinning: &[],
 };

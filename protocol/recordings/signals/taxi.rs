@@ -83,4 +83,5 @@ pub static CATALOGUE: protocol::Catalogue<'static> = protocol::Catalogue {
             55, 118, 135, 103, 135, 119, 151, 137, 119, 119, 7,
         ],
     },
+    thinning: &[],
 };

@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 
 use protocol::codec::{Guess, Hints, SignalHint, Timing, table_len};
+use protocol::thinning::{Thin, Thinning};
 use protocol::{Catalogue, CatalogueId, Signal, Step};
 use serde::Deserialize;
 use toml::Spanned;
 
 use super::decimal::Decimal;
 use super::owned::{OwnedCatalogue, OwnedHints, OwnedSignal};
+use super::thin::{self, Surroundings};
 
 /// Something that is wrong, and in which line, counted from 1.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -55,6 +57,7 @@ struct Entry {
     spread: Option<u8>,
     interval_ms: Option<Spanned<f64>>,
     period_ms: Option<Spanned<f64>>,
+    thin: Option<Spanned<thin::Entry>>,
 }
 
 fn milliseconds() -> Spanned<u32> {
@@ -123,12 +126,21 @@ impl Reading<'_> {
         let hints: Vec<SignalHint> = hints.collect();
         let is_hinted = file.signal.iter().any(Entry::is_hinted);
         let levels = self.levels(file.start.as_ref(), count);
+        let thinning = if signals.len() == count {
+            self.thinning(
+                &file.signal,
+                &Surroundings { tick_ms, signals: &signals, places: &places },
+            )
+        } else {
+            Vec::new()
+        };
         let hints =
             OwnedHints { timing, signals: if is_hinted { hints } else { Vec::new() }, levels };
         if !self.problems.is_empty() {
             return None;
         }
-        let owned = OwnedCatalogue { id: CatalogueId::default(), tick_ms, signals, hints };
+        let id = CatalogueId::default();
+        let owned = OwnedCatalogue { id, tick_ms, signals, hints, thinning };
         let mut bytes = vec![0; 4 * Catalogue::ENCODED_MAX];
         let encoded = owned.with(|catalogue| catalogue.encode(&mut bytes));
         match encoded {
@@ -315,6 +327,35 @@ impl Reading<'_> {
             }
         }
         hint
+    }
+
+    fn thinning(&mut self, entries: &[Entry], around: &Surroundings<'_>) -> Vec<Thinning> {
+        let mut thinned: Vec<Thinning> = Vec::new();
+        for (place, entry) in (0_u8..).zip(entries) {
+            let Some(said) = &entry.thin else { continue };
+            match said.get_ref().thinning(place, around) {
+                Ok(thinning) => thinned.push(thinning),
+                Err(what) => self.note(said.span().start, what),
+            }
+        }
+        // Of what is itself a window there are no readings.
+        let is_window = |signal| {
+            let is_it = |other: &Thinning| other.signal == signal;
+            let found = thinned.iter().find(|other| is_it(other));
+            found.is_some_and(|found| matches!(found.how, Thin::Window(_)))
+        };
+        let of_windows = thinned.iter().filter_map(|thinning| match thinning.how {
+            Thin::Window(window) if is_window(window.of) => Some(thinning.signal),
+            _ => None,
+        });
+        for signal in of_windows {
+            let Some(said) = entries.get(usize::from(signal.0)).and_then(|e| e.thin.as_ref())
+            else {
+                continue;
+            };
+            self.note(said.span().start, "a window of what is itself a window".to_owned());
+        }
+        thinned
     }
 
     fn levels(&mut self, said: Option<&Spanned<String>>, signals: usize) -> Vec<u8> {

@@ -1,3 +1,6 @@
+use protocol::SignalIndex;
+use protocol::thinning::{Skip, Take, Window};
+
 use super::*;
 
 const WHOLE: &str = r#"
@@ -67,6 +70,95 @@ fn what_is_written_reads_as_it_was() {
     first.signals[1].raw_max = i64::MAX;
     let again = read(&crate::write(&first, "")).unwrap();
     assert_eq!(again.signals, first.signals);
+}
+
+const THINNED: &str = r#"
+tick_ms = 100
+
+[[signal]]
+path = "Vehicle.Speed"
+unit = "km/h"
+step = "1/10"
+range = [0, 250]
+thin = { dead_band = 0.5, interval_ms = 1000, silence_ms = 60000 }
+
+[[signal]]
+path = "Vehicle.Speed.Mean"
+unit = "km/h"
+step = "1/100"
+range = [0, 250]
+thin = { mean_of = "Vehicle.Speed", window_ms = 10000 }
+
+[[signal]]
+path = "Vehicle.Cabin.Door"
+range = [0, 1]
+thin = { on_change = true }
+
+[[signal]]
+path = "Vehicle.Cabin.Temperature"
+unit = "celsius"
+step = "20/51"
+range = [0, 100]
+thin = { dead_band = 20 }
+"#;
+
+#[test]
+fn a_file_says_what_is_left_out() {
+    let first = read(THINNED).unwrap();
+    let skip = |dead_band, interval_ms, silence_ms| {
+        Thin::Skip(Skip { dead_band, interval_ms, silence_ms })
+    };
+    let window = Window { of: SignalIndex(0), take: Take::Mean, length_ms: 10_000 };
+    let how: Vec<Thin> = first.thinning.iter().map(|thinning| thinning.how).collect();
+    let expected = [
+        skip(Some(5), 1000, 60_000),
+        Thin::Window(window),
+        skip(Some(0), 0, 0),
+        skip(Some(51), 0, 0),
+    ];
+    assert_eq!(how, expected);
+    let again = read(&crate::write(&first, "")).unwrap();
+    assert_eq!(again, first);
+    let thin = |line: &&str| !line.starts_with("thin");
+    let plain: Vec<&str> = THINNED.lines().filter(thin).collect();
+    assert_ne!(first.id, read(&plain.join("\n")).unwrap().id);
+    let source = crate::rust(&first, "");
+    assert!(source.contains("dead_band: Some(5),"), "{source}");
+    assert!(source.contains("take: protocol::thinning::Take::Mean,"), "{source}");
+}
+
+#[test]
+fn what_cannot_be_left_out_is_said_with_its_line() {
+    let said = |from: &str, to: &str| {
+        assert!(THINNED.contains(from), "{from}");
+        let all = read(&THINNED.replacen(from, to, 1)).unwrap_err();
+        assert_eq!(all.len(), 1, "{all:?}");
+        all[0].to_string()
+    };
+    let speed = "dead_band = 0.5, interval_ms = 1000, silence_ms = 60000";
+    assert!(said("dead_band = 0.5", "dead_band = 0.55").starts_with("9: the dead_band 0.55 is no"));
+    assert!(said("dead_band = 0.5", "dead_band = -1").starts_with("9: the dead_band -1 is no"));
+    assert!(said(speed, "on_change = true, dead_band = 1").starts_with("9: on_change is a dead"));
+    assert!(said(speed, "").starts_with("9: thin says on_change, dead_band"));
+    assert!(said(speed, "interval_ms = 5, silence_ms = 9").starts_with("9: silence_ms ends"));
+    assert!(said("silence_ms = 60000", "silence_ms = 999").starts_with("9: silence_ms is less"));
+    assert!(said(speed, "window_ms = 100").starts_with("9: window_ms says of no signal"));
+    assert!(said(speed, "often = true").starts_with("9: unknown field"));
+    let mean = "mean_of = \"Vehicle.Speed\"";
+    assert!(
+        said("window_ms = 10000", "window_ms = 150").starts_with("16: mean_of needs window_ms")
+    );
+    assert!(said(", window_ms = 10000", "").starts_with("16: mean_of needs window_ms"));
+    assert!(said(mean, "mean_of = \"Vehicle\"").starts_with("16: no signal \"Vehicle\""));
+    assert!(said(mean, "mean_of = \"Vehicle.Cabin.Door\"").starts_with("16: a mean has the unit"));
+    assert!(said(mean, "max_of = \"Vehicle.Speed\"").starts_with("16: max_of has the unit, step"));
+    let both = "min_of = \"Vehicle.Speed\", max_of = \"Vehicle.Speed\"";
+    assert!(said(mean, both).starts_with("16: a signal is one of"));
+    let more = "mean_of = \"Vehicle.Speed\", interval_ms = 5";
+    assert!(said(mean, more).starts_with("16: a window takes all readings"));
+    let again = "{ mean_of = \"Vehicle.Speed.Mean\", window_ms = 100 }";
+    let thin = "{ mean_of = \"Vehicle.Speed\", window_ms = 10000 }";
+    assert!(said(thin, again).starts_with("16: a window of what is itself a window"));
 }
 
 #[test]

@@ -13,7 +13,8 @@ fn catalogue(signals: usize) -> OwnedCatalogue {
     };
     let hints = OwnedHints::default();
     let signals = (0..signals).map(signal).collect();
-    OwnedCatalogue { id: protocol::CatalogueId::default(), tick_ms: 1, signals, hints }
+    let id = protocol::CatalogueId::default();
+    OwnedCatalogue { id, tick_ms: 1, signals, hints, thinning: Vec::new() }
 }
 
 /// A poller of three signals at the beats of 30 ms: one goes on as it went, one follows another.

@@ -10,6 +10,7 @@
 mod owned;
 mod decimal;
 mod file;
+mod thin;
 mod write;
 mod source;
 mod learn;
@@ -19,4 +20,5 @@ pub use file::{Problem, read};
 pub use learn::{Learnt, Recorded, learn};
 pub use owned::{OwnedCatalogue, OwnedHints, OwnedSignal};
 pub use source::rust;
+pub use thin::distance;
 pub use write::write;

@@ -1,7 +1,8 @@
 //! A catalogue that owns its texts: what a decoder and a document writer need of it.
 
 use protocol::codec::{Hints, SignalHint, Timing};
-use protocol::{Catalogue, CatalogueId, Signal, Step};
+use protocol::thinning::{Thin, Thinning, Window};
+use protocol::{Catalogue, CatalogueId, Signal, SignalIndex, Step};
 
 /// All the signals of a device and the resolution of its time stamps.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -14,6 +15,8 @@ pub struct OwnedCatalogue {
     pub signals: Vec<OwnedSignal>,
     /// What the batch codec is told of them beforehand.
     pub hints: OwnedHints,
+    /// What is left out of them on purpose, in their order.
+    pub thinning: Vec<Thinning>,
 }
 
 /// [`Hints`] of its own.
@@ -64,21 +67,30 @@ impl OwnedCatalogue {
             tick_ms: catalogue.tick_ms,
             signals: catalogue.signals.iter().map(OwnedSignal::from).collect(),
             hints: catalogue.hints.into(),
+            thinning: catalogue.thinning.to_vec(),
         }
     }
 }
 
 impl OwnedCatalogue {
+    /// The path of the signal whose readings another one is made of, if it is.
+    pub fn window_of(&self, signal: SignalIndex) -> Option<&str> {
+        let thinning = self.thinning.iter().find(|thinning| thinning.signal == signal)?;
+        let Thin::Window(Window { of, .. }) = thinning.how else { return None };
+        Some(&self.signals.get(usize::from(of.0))?.path)
+    }
+
     /// Calls `with` with what it says.
     pub fn with<T>(&self, with: impl FnOnce(&Catalogue<'_>) -> T) -> T {
         let signals: Vec<Signal<'_>> = self.signals.iter().map(OwnedSignal::borrowed).collect();
         let (tick_ms, hints) = (self.tick_ms, self.hints.borrowed());
-        with(&Catalogue { tick_ms, signals: &signals, hints })
+        with(&Catalogue { tick_ms, signals: &signals, hints, thinning: &self.thinning })
     }
 }
 
 impl OwnedSignal {
-    fn borrowed(&self) -> Signal<'_> {
+    /// As the device has it.
+    pub fn borrowed(&self) -> Signal<'_> {
         let Self { path, unit, step, raw_min, raw_max } = self;
         Signal { path, unit, step: *step, raw_min: *raw_min, raw_max: *raw_max }
     }

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use protocol::codec::{SignalHint, Timing};
+use protocol::thinning::{Skip, Thin, Thinning, Window};
 
 use super::owned::{OwnedCatalogue, OwnedSignal};
 
@@ -70,5 +71,39 @@ fn put(text: &mut String, catalogue: &OwnedCatalogue, about: &str) -> std::fmt::
     }
     writeln!(text, "        ],")?;
     writeln!(text, "    }},")?;
+    if catalogue.thinning.is_empty() {
+        writeln!(text, "    thinning: &[],")?;
+    } else {
+        writeln!(text, "    thinning: &[")?;
+        catalogue.thinning.iter().try_for_each(|thinning| put_thinning(text, thinning))?;
+        writeln!(text, "    ],")?;
+    }
     writeln!(text, "}};")
+}
+
+fn put_thinning(text: &mut String, thinning: &Thinning) -> std::fmt::Result {
+    writeln!(text, "        protocol::thinning::Thinning {{")?;
+    writeln!(text, "            signal: protocol::SignalIndex({}),", thinning.signal.0)?;
+    match thinning.how {
+        Thin::Skip(Skip { dead_band, interval_ms, silence_ms }) => {
+            writeln!(
+                text,
+                "            how: protocol::thinning::Thin::Skip(protocol::thinning::Skip {{"
+            )?;
+            writeln!(text, "                dead_band: {dead_band:?},")?;
+            writeln!(text, "                interval_ms: {interval_ms},")?;
+            writeln!(text, "                silence_ms: {silence_ms},")?;
+        }
+        Thin::Window(Window { of, take, length_ms }) => {
+            writeln!(
+                text,
+                "            how: protocol::thinning::Thin::Window(protocol::thinning::Window {{"
+            )?;
+            writeln!(text, "                of: protocol::SignalIndex({}),", of.0)?;
+            writeln!(text, "                take: protocol::thinning::Take::{take:?},")?;
+            writeln!(text, "                length_ms: {length_ms},")?;
+        }
+    }
+    writeln!(text, "            }}),")?;
+    writeln!(text, "        }},")
 }

@@ -7,6 +7,7 @@ use protocol::codec::{SignalHint, Timing};
 use super::decimal::physical;
 use super::file::{PREDICTORS, usual_hint};
 use super::owned::{OwnedCatalogue, OwnedSignal};
+use super::thin;
 
 /// Bytes of the start table in a line.
 const LINE: usize = 40;
@@ -47,6 +48,9 @@ pub fn write(catalogue: &OwnedCatalogue, about: &str) -> String {
         put_signal(&mut text, signal);
         if let Some(hint) = catalogue.hints.signals.get(usize::from(at)) {
             put_hint(&mut text, catalogue, hint, &usual_hint(at, catalogue.signals.len()));
+        }
+        if let Some(thin) = thin::written(catalogue, at) {
+            put(&mut text, format_args!("{thin}"));
         }
     }
     text

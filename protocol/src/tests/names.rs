@@ -9,6 +9,7 @@ use crate::identity::{
 use crate::keys::Secret;
 use crate::loss::LossReason;
 use crate::signal::{Catalogue, CatalogueError, CatalogueId, Signal, SignalIndex, Step};
+use crate::thinning::{Skip, Take, Thin, Thinning, Window};
 use crate::time::{Clock, DeviceTime};
 use crate::topic::{Channel, TOPIC_LEN_MAX, Topic};
 use crate::varint;
@@ -180,6 +181,55 @@ fn a_catalogue_refuses_what_is_out_of_range() {
     assert_eq!((path(&longest), path(&too_long)), (Ok(()), Err(CatalogueError::Range)));
     let unit = |len| encode(1, &[Signal { unit: &longest[..len], ..signal() }]);
     assert_eq!((unit(32), unit(33)), (Ok(()), Err(CatalogueError::Range)));
+}
+
+#[test]
+fn a_catalogue_thins_what_it_has_and_says_how() {
+    let half = Step::new(1, 2);
+    let signals = [
+        signal(),
+        Signal { path: "Vehicle.Speed.Mean", step: half, ..signal() },
+        Signal { path: "Vehicle.Speed.Max", ..signal() },
+        Signal { path: "Vehicle.Width", unit: "m", ..signal() },
+    ];
+    let encode = |thinning: &[Thinning]| {
+        let catalogue = Catalogue { thinning, ..Catalogue::new(10, &signals) };
+        catalogue.encode(&mut [0; Catalogue::ENCODED_MAX]).map(|_| ())
+    };
+    let skip = |signal, dead_band, interval_ms, silence_ms| {
+        let how = Thin::Skip(Skip { dead_band, interval_ms, silence_ms });
+        Thinning { signal: SignalIndex(signal), how }
+    };
+    let window = |signal, of, take, length_ms| {
+        let how = Thin::Window(Window { of: SignalIndex(of), take, length_ms });
+        Thinning { signal: SignalIndex(signal), how }
+    };
+    let max = window(2, 0, Take::Max, 1000);
+    for fine in [
+        &[skip(0, Some(0), 0, 0), window(1, 0, Take::Mean, 10), max][..],
+        &[skip(0, None, 1, 0), skip(3, Some(5), 100, 100)],
+        &[window(1, 0, Take::Mean, 1000), window(2, 0, Take::Min, 2000)],
+    ] {
+        assert_eq!(encode(fine), Ok(()), "{fine:?}");
+    }
+    for wrong in [
+        &[skip(4, Some(0), 0, 0)][..],       // No such signal.
+        &[max, skip(0, Some(0), 0, 0)],      // Not in order.
+        &[max, max],                         // Twice.
+        &[skip(0, None, 0, 0)],              // Nothing.
+        &[skip(0, None, 10, 20)],            // The silence of what is never silent.
+        &[skip(0, Some(1), 20, 10)],         // Silent for less than the interval.
+        &[window(2, 2, Take::Max, 1000)],    // Of itself.
+        &[window(2, 4, Take::Max, 1000)],    // Of none.
+        &[window(2, 3, Take::Max, 1000)],    // Of another unit.
+        &[window(1, 0, Take::Max, 1000)],    // Of another step.
+        &[window(0, 1, Take::Mean, 1000)],   // A mean coarser than what it is of.
+        &[window(2, 0, Take::Max, 1005)],    // No whole number of ticks.
+        &[window(2, 0, Take::Max, 0)],       // No time.
+        &[window(0, 2, Take::Max, 10), max], // A window of a window.
+    ] {
+        assert_eq!(encode(wrong), Err(CatalogueError::Range), "{wrong:?}");
+    }
 }
 
 #[test]

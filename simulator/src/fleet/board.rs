@@ -155,7 +155,7 @@ async fn run_sized<const SIGNALS: usize, const FRAME: usize, const TX: usize>(
             device,
             secret: key.secret.clone(),
             generation: key.generation,
-            catalogue: *job.vehicle.source.catalogue(),
+            catalogue: job.vehicle.source.catalogue(),
             campaign: Campaign { id: 1, rules: &rules },
             image: 0,
             reset: ResetReason::Power,
@@ -275,11 +275,11 @@ impl Watch {
 /// Every reading is admitted, to the lane that its source means it for.
 fn rules_for(source: &Source) -> Vec<Rule> {
     let signals = source.catalogue().signals.len();
-    let when = When::Every { interval_ms_min: 0 };
+    let when = When::Offered;
     (0_u8..)
         .take(signals)
         .map(SignalIndex)
-        .map(|signal| Rule { signal, lane: source.lane_of(signal), when })
+        .map(|signal| Rule { signal, lane: Some(source.lane_of(signal)), when })
         .collect()
 }
 

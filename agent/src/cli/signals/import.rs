@@ -61,7 +61,7 @@ impl ImportDbc {
         }
         let Imported { signals, found, remarks, idle } = imported;
         let (id, hints) = (CatalogueId::default(), OwnedHints::default());
-        let mut catalogue = OwnedCatalogue { id, tick_ms: 1, signals, hints };
+        let mut catalogue = OwnedCatalogue { id, tick_ms: 1, signals, hints, thinning: Vec::new() };
         let name = self.file.file_name().unwrap_or_default().to_string_lossy();
         let about = format!("From {name}, by `milepost signals import dbc`.");
         catalogue.id = write_toml(&self.out, &catalogue, &about)?;

@@ -82,10 +82,9 @@ impl Catalogues {
             raw_max: 1,
         };
         let signals = ["Vehicle.Speed", "Vehicle.Cabin.Door"].map(signal).to_vec();
-        self.0.lock().unwrap().insert(
-            id,
-            Arc::new(OwnedCatalogue { id, tick_ms: 1, signals, hints: OwnedHints::default() }),
-        );
+        let (hints, thinning) = (OwnedHints::default(), Vec::new());
+        let catalogue = OwnedCatalogue { id, tick_ms: 1, signals, hints, thinning };
+        self.0.lock().unwrap().insert(id, Arc::new(catalogue));
     }
 }
 

@@ -1,5 +1,8 @@
 //! The documents of a file sink, from blocks in any order.
 
+use protocol::SignalIndex;
+use protocol::thinning::{Skip, Thin, Thinning};
+
 use super::super::made::Record;
 use super::*;
 use crate::value::{Amount, Exact};
@@ -59,6 +62,42 @@ fn what_is_no_number_of_steps_is_asked_for_and_exported_as_it_came() {
     assert_eq!(rows[5], [Value::Real(41.5), Value::Integer(415), null]);
     let counted = ask(&mut query, "SELECT count, max FROM rollup_1h");
     assert_eq!(counted, [[Value::Integer(1), Value::Real(41.5)]]);
+}
+
+#[test]
+fn what_was_left_out_is_exported_and_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut maker = Maker::create(dir.path()).unwrap();
+    let signals = [signal(SPEED, Step::new(1, 10)), signal(DOORS, Step::ONE)];
+    let skip = Skip { dead_band: Some(5), ..Skip::default() };
+    let thinning = [Thinning { signal: SignalIndex(0), how: Thin::Skip(skip) }];
+    let plain = Catalogue::new(1000, &signals);
+    let of_plain = maker.catalogue(&plain).unwrap();
+    let thinned = maker.catalogue(&Catalogue { thinning: &thinning, ..plain }).unwrap();
+    assert_ne!(of_plain, thinned);
+    let entry = |tick, column| Entry {
+        tick,
+        amount: Amount::Steps(415),
+        ordinal: u32::from(tick > 0),
+        run: 0,
+        column,
+    };
+    for (ring, catalogue) in [(0xab, of_plain), (0xac, thinned)] {
+        // An instant with both signals, and one with the door's alone.
+        let entries = vec![entry(0, 0), entry(0, 1), entry(1, 1)];
+        let samples = Samples { runs: vec![run(3)], entries, exacts: Vec::new() };
+        maker.block(&stream("truck-1", ring, catalogue, 1000), &samples, 1, None).unwrap();
+    }
+    maker.finish().unwrap();
+    let exported = exported(&dir, None);
+    let said: Vec<bool> = exported
+        .iter()
+        .map(|line| line.ends_with(r#"},"thinning":"Vehicle.Speed;dead_band=0.5"}"#))
+        .collect();
+    assert_eq!(said, [false, false, true, false], "{exported:?}");
+    let mut query = Query::open(dir.path()).unwrap();
+    let sql = "SELECT DISTINCT signal, thinning FROM samples WHERE thinning IS NOT NULL";
+    assert_eq!(ask(&mut query, sql), [[text(SPEED), text("Vehicle.Speed;dead_band=0.5")]]);
 }
 
 #[test]

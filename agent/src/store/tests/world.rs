@@ -86,7 +86,8 @@ fn catalogue() -> OwnedCatalogue {
         raw_max: 1000,
     };
     let signals = ["Vehicle.Speed", "Vehicle.Load", "Vehicle.Range"].map(signal).to_vec();
-    OwnedCatalogue { id: CatalogueId(9), tick_ms: 1000, signals, hints: OwnedHints::default() }
+    let (hints, thinning) = (OwnedHints::default(), Vec::new());
+    OwnedCatalogue { id: CatalogueId(9), tick_ms: 1000, signals, hints, thinning }
 }
 
 impl World {

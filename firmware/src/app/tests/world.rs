@@ -26,11 +26,17 @@ const fn signal(path: &'static str) -> Signal<'static> {
     Signal { path, unit: "", step: Step::ONE, raw_min: i64::MIN, raw_max: i64::MAX }
 }
 
-static SIGNALS: [Signal<'static>; 3] =
-    [signal("Vehicle.Speed"), signal("Vehicle.Odometer"), signal("Vehicle.IsMoving")];
+pub static SIGNALS: [Signal<'static>; 4] = [
+    signal("Vehicle.Speed"),
+    signal("Vehicle.Odometer"),
+    signal("Vehicle.IsMoving"),
+    signal("Vehicle.Odometer.Max"),
+];
 
-const fn every(signal: u8, lane: Lane) -> Rule {
-    Rule { signal: SignalIndex(signal), lane, when: When::Every { interval_ms_min: 0 } }
+pub const CATALOGUE: Catalogue<'static> = Catalogue::new(1, &SIGNALS);
+
+pub const fn every(signal: u8, lane: Lane) -> Rule {
+    Rule { signal: SignalIndex(signal), lane: Some(lane), when: When::Offered }
 }
 
 /// Speed is recorded and kept as latest, odometer recorded, moving is critical.
@@ -186,6 +192,7 @@ pub struct World {
     pub accepted: [Counts; 3],
     pub dropped_frames: u64,
     pub unclean_boots: u64,
+    config: AppConfig<'static>,
 }
 
 pub fn device() -> (DeviceId, Secret) {
@@ -200,7 +207,7 @@ pub fn config() -> AppConfig<'static> {
         device,
         secret,
         generation: Generation::FIRST,
-        catalogue: Catalogue::new(1, &SIGNALS),
+        catalogue: &CATALOGUE,
         campaign: Campaign { id: 1, rules: &RULES },
         image: 0,
         reset: ResetReason::Power,
@@ -227,11 +234,19 @@ impl World {
         Self::with_flash(seed, blank_flash(seed))
     }
 
-    pub fn with_flash(seed: u64, mut flash: Flash) -> Self {
+    pub fn with_flash(seed: u64, flash: Flash) -> Self {
+        Self::start(seed, flash, config())
+    }
+
+    pub fn with_config(seed: u64, config: AppConfig<'static>) -> Self {
+        Self::start(seed, blank_flash(seed), config)
+    }
+
+    fn start(seed: u64, mut flash: Flash, config: AppConfig<'static>) -> Self {
         let mut random = Random(seed);
         let (device, secret) = device();
         let now = Now::default();
-        let app = App::start(config(), &now, &mut flash, &mut random).unwrap();
+        let app = App::start(config.clone(), &now, &mut flash, &mut random).unwrap();
         Self {
             app,
             flash,
@@ -246,6 +261,7 @@ impl World {
             accepted: [Counts::ZERO; 3],
             dropped_frames: 0,
             unclean_boots: 0,
+            config,
         }
     }
 
@@ -332,8 +348,9 @@ impl World {
         self.add(&counters);
         self.wire.reset();
         self.now = Now::default();
+        let config = self.config.clone();
         self.app =
-            App::start(config(), &self.now, &mut self.flash, &mut self.random).expect("starts");
+            App::start(config, &self.now, &mut self.flash, &mut self.random).expect("starts");
     }
 
     fn add(&mut self, counters: &Counters) {
@@ -374,7 +391,7 @@ impl World {
                 held.samples.iter().map(|sample| sample.steps().unwrap()).collect();
             assert!(raws.is_sorted_by(|a, b| a < b), "{lane:?}: once and in order");
             let accepted = self.accepted(lane);
-            let limits = config().batch.open_samples_max[lane.index()];
+            let limits = self.config.batch.open_samples_max[lane.index()];
             let unsealed = accepted.since(held.through);
             assert!(
                 unsealed.samples <= self.unclean_boots * u64::from(limits + 1),

@@ -237,6 +237,7 @@ mod tests {
             tick_ms: 1,
             signals: import.signals.clone(),
             hints: signals::OwnedHints::default(),
+            thinning: Vec::new(),
         };
         let text = signals::write(&catalogue, "");
         assert_eq!(signals::read(&text).unwrap().signals, import.signals);

@@ -31,7 +31,7 @@ pub(super) type Nor = FlashModel<4, 4, SECTOR>;
 type Core = App<'static, SIGNALS, FRAME>;
 
 const fn every(signal: u8, lane: Lane) -> Rule {
-    Rule { signal: SignalIndex(signal), lane, when: When::Every { interval_ms_min: 0 } }
+    Rule { signal: SignalIndex(signal), lane: Some(lane), when: When::Offered }
 }
 
 /// All are recorded; the first is kept as latest, too.

@@ -60,15 +60,19 @@ const fn signals(denominator: u32) -> [Signal<'static>; SIGNALS] {
 
 static SIGNALS_OF: [[Signal<'static>; SIGNALS]; 3] = [signals(1), signals(2), signals(5)];
 
-/// The catalogue of an image.
-pub(super) fn catalogue(image: u32) -> Catalogue<'static> {
+static CATALOGUES: [Catalogue<'static>; 3] = {
     let [first, second, third] = &SIGNALS_OF;
-    let signals = match image % IMAGES {
+    [Catalogue::new(1000, first), Catalogue::new(1000, second), Catalogue::new(1000, third)]
+};
+
+/// The catalogue of an image.
+pub(super) fn catalogue(image: u32) -> &'static Catalogue<'static> {
+    let [first, second, third] = &CATALOGUES;
+    match image % IMAGES {
         0 => first,
         1 => second,
         _ => third,
-    };
-    Catalogue::new(1000, signals)
+    }
 }
 
 /// 2026-11-21T07:00:00Z in seconds: where every vehicle's history begins.
