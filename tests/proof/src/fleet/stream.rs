@@ -158,7 +158,11 @@ impl Stream {
             allowance.most -= used;
             unsaid -= used;
         }
-        self.excluded_doubtful += if is_doubtful { excluded } else { 0 };
+        // A loss that says too much hides what the rules took out beside it.
+        let is_hiding = self.may_overstate && other_said > 0;
+        let hidden = if is_hiding { excludable.min(gap) - excluded } else { 0 };
+        self.excluded += hidden;
+        self.excluded_doubtful += hidden + if is_doubtful { excluded } else { 0 };
         self.allowed.retain(|allowance| allowance.to > to);
         if self.may_be_aside && unsaid > 0 {
             self.aside_at.get_or_insert((from, to));
@@ -193,5 +197,44 @@ impl Stream {
             Coming { at: admitted, is_same_frame: false, drops: self.drops, is_bulk: true };
         let excludable = self.excludable(coming);
         self.close_gap(admitted, excludable, false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The rules take out a second's last signal; ten samples are gone, and the one before them; so
+    /// many are said to be lost.
+    fn with_a_gap(may_overstate: bool, said: u64) -> Result<Stream, String> {
+        let drops = 1 << (SIGNALS - 1);
+        let signals = SIGNALS as u64;
+        let mut stream = Stream { may_overstate, ..Stream::default() };
+        let coming = |at| Coming { at, is_same_frame: false, drops, is_bulk: true };
+        (0..signals - 1).try_for_each(|at| stream.deliver(coming(at))).map_err(|(_, why)| why)?;
+        stream.credit.other = said;
+        stream.deliver(coming(2 * signals)).map_err(|(_, why)| why)?;
+        Ok(stream)
+    }
+
+    #[test]
+    fn what_the_rules_took_out_beside_a_loss_is_told_apart_from_it() {
+        let signals = SIGNALS as u64;
+        let exact = with_a_gap(false, signals).unwrap();
+        assert_eq!((exact.excluded, exact.excluded_doubtful), (1, 0));
+        assert!(with_a_gap(false, signals + 2).is_err(), "more than is missing");
+    }
+
+    #[test]
+    fn a_loss_that_says_too_much_may_hide_what_the_rules_took_out() {
+        let signals = SIGNALS as u64;
+        let hidden = with_a_gap(true, signals + 2).unwrap();
+        assert_eq!(
+            (hidden.excluded, hidden.excluded_doubtful),
+            (2, 2),
+            "before and behind the gap"
+        );
+        let exact = with_a_gap(true, signals).unwrap();
+        assert_eq!((exact.excluded, exact.excluded_doubtful), (2, 1), "one of them for certain");
     }
 }
