@@ -12,8 +12,6 @@ use crate::input::Input;
 
 /// Most samples of one input.
 const SAMPLES_MAX: usize = 128;
-/// Fewer than so many samples are claimed by most inputs.
-const COUNT_USUAL: u16 = 256;
 const NONE: Sample = Sample::new(0, SignalIndex(0), 0);
 
 pub fn run(bytes: &[u8]) {
@@ -23,8 +21,7 @@ pub fn run(bytes: &[u8]) {
     let hints = drawn.hints();
     if shape < 0x80 {
         let (signals, count) = (input.byte() & 63, input.short());
-        // Any columns decode to as many samples as are claimed: most inputs claim few.
-        let count = if shape & 0x30 == 0x30 { count } else { count % COUNT_USUAL };
+        let count = claimed(shape, input.byte(), count);
         let columns = input.rest();
         bounded(0, || match signals {
             0..16 => decode(Decoder::<16>::new(hints, columns, count, signals), signals),
@@ -32,6 +29,17 @@ pub fn run(bytes: &[u8]) {
         });
     } else {
         round_trip(hints, &mut input);
+    }
+}
+
+/// How many samples a header claims. Any columns decode to as many, so that most inputs would take as
+/// long as thousands of others: most claim few.
+fn claimed(shape: u8, how: u8, count: u16) -> u16 {
+    match how {
+        0..=253 => count % 48,
+        254 => count % 1024,
+        255 if shape & 0x30 == 0x30 => count,
+        255 => count % 256,
     }
 }
 
