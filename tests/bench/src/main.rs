@@ -9,6 +9,7 @@ mod sets;
 mod message;
 mod ours;
 mod sealed;
+mod cortex_m;
 mod row;
 
 use std::io::IsTerminal as _;
@@ -49,6 +50,10 @@ struct Arguments {
     /// Measure times so often, and say the median.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=99))]
     repeat: u32,
+    /// Count instructions as well: milepost-cortex-m, built for thumbv7m-none-eabi, which
+    /// qemu-system-arm runs.
+    #[arg(long, value_name = "IMAGE")]
+    cortex_m: Option<PathBuf>,
     /// One JSON object.
     #[arg(long)]
     json: bool,
@@ -104,15 +109,17 @@ fn run(arguments: &Arguments) -> Result<()> {
 }
 
 fn measure(set: &Set, arguments: &Arguments) -> Result<Measured> {
-    let scale = if set.is_slow() { 10 } else { 1 };
     let mut measured = Measured::new(set);
     for seconds in &arguments.seconds {
-        let seconds = seconds.saturating_mul(scale);
+        let seconds = seconds.saturating_mul(set.scale());
         let messages = message::of(set, seconds);
         measured.ours(set, seconds, &messages, arguments.repeat)?;
         if !arguments.ours {
             measured.peers(set, seconds, &messages)?;
         }
+    }
+    if let Some(image) = &arguments.cortex_m {
+        measured.cortex_m = cortex_m::count(image, set)?;
     }
     Ok(measured)
 }

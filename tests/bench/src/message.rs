@@ -1,5 +1,6 @@
 //! A set's samples, cut into messages, for us and for the peers alike.
 
+use anyhow::{Context as _, Result};
 use peers::{Lattice, Point, Signal, Stream, split};
 use protocol::{Sample, Step};
 
@@ -18,6 +19,11 @@ pub struct Messages<'a> {
 }
 
 impl Messages<'_> {
+    /// How many signals the catalogue has.
+    pub fn signals(&self) -> Result<u8> {
+        u8::try_from(self.stream.signals.len()).context("too many signals")
+    }
+
     /// A vehicle's samples as the peers get them.
     pub fn points_of(&self, vehicle: &Vehicle) -> Vec<Point> {
         points(&self.printed, vehicle)

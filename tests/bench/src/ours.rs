@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use protocol::Sample;
 use protocol::codec::{Decoder, Encoder, Hints};
 use protocol::frame::FRAME_LEN_MAX;
@@ -27,10 +27,13 @@ pub struct Coded {
     pub samples: usize,
 }
 
-/// A batch: its samples and its columns.
-struct Batch<'a> {
-    samples: &'a [Sample],
-    columns: Vec<u8>,
+/// A batch.
+#[derive(Debug)]
+pub struct Batch<'a> {
+    /// Its samples.
+    pub samples: &'a [Sample],
+    /// What they are coded as.
+    pub columns: Vec<u8>,
 }
 
 /// How the batches follow each other.
@@ -46,7 +49,7 @@ pub enum Mode {
 /// several.
 pub fn bytes(messages: &Messages<'_>, hints: Hints<'_>, mode: Mode) -> Result<Coded> {
     let mut coded = Coded::default();
-    let signals = u8::try_from(messages.stream.signals.len()).context("too many signals")?;
+    let signals = messages.signals()?;
     for (vehicle, lens) in &messages.vehicles {
         let batches = encode(&vehicle.samples, lens, hints, signals, mode)?;
         let mut chained: Option<Decoder<'_, SIGNALS>> = None;
@@ -76,7 +79,8 @@ pub fn bytes(messages: &Messages<'_>, hints: Hints<'_>, mode: Mode) -> Result<Co
     Ok(coded)
 }
 
-fn encode<'a>(
+/// A vehicle's batches: a message each, or several where one is larger than a frame.
+pub fn encode<'a>(
     mut samples: &'a [Sample],
     lens: &[usize],
     hints: Hints<'_>,
@@ -112,7 +116,7 @@ fn encode<'a>(
 
 /// Nanoseconds a sample, to encode and to decode: the median of so many runs over all messages.
 pub fn times(messages: &Messages<'_>, hints: Hints<'_>, repeat: u32) -> Result<(f64, f64)> {
-    let signals = u8::try_from(messages.stream.signals.len()).context("too many signals")?;
+    let signals = messages.signals()?;
     let (mut encoding, mut decoding) = (Vec::new(), Vec::new());
     for _ in 0..repeat {
         let (mut encode_ns, mut decode_ns, mut samples) = (0.0, 0.0, 0_usize);

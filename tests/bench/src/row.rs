@@ -7,6 +7,7 @@ use peers::{Encoder, Encoding, Point};
 use protocol::codec::Hints;
 use serde::Serialize;
 
+use crate::cortex_m::Counted;
 use crate::message::Messages;
 use crate::ours::{self, Mode, real};
 use crate::sealed;
@@ -37,6 +38,8 @@ pub struct Measured {
     signals: usize,
     samples: usize,
     lengths: Vec<Length>,
+    /// Our encoder on a Cortex-M3, if it was asked for.
+    pub cortex_m: Option<Counted>,
 }
 
 /// Figures of messages of one length.
@@ -72,6 +75,7 @@ impl Measured {
             signals: set.catalogue.signals.len(),
             samples: set.samples(),
             lengths: Vec::new(),
+            cortex_m: None,
         }
     }
 
@@ -149,7 +153,7 @@ impl Measured {
 
     /// The set's table, for a person.
     pub fn table(&self) -> String {
-        let Self { set, vehicles, signals, samples, lengths } = self;
+        let Self { set, vehicles, signals, samples, lengths, cortex_m } = self;
         let mut table =
             format!("{set}: {samples} samples, {signals} signals, {vehicles} vehicles or drives\n");
         let mut names: Vec<&str> = Vec::new();
@@ -181,6 +185,10 @@ impl Measured {
         });
         line("encode, ns a sample", &|length| Some(format!("{:.0}", length.encode_ns)));
         line("decode, ns a sample", &|length| Some(format!("{:.0}", length.decode_ns)));
+        line("encode, instructions on a Cortex-M3", &|length| {
+            let counted = cortex_m.filter(|counted| counted.seconds == length.seconds)?;
+            Some(format!("{:.0}", counted.instructions))
+        });
         table
     }
 }

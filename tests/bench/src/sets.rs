@@ -59,9 +59,10 @@ impl Set {
         self.vehicles.iter().map(|vehicle| vehicle.samples.len()).sum()
     }
 
-    /// Whether the vehicles say something once a minute, more or less.
-    pub fn is_slow(&self) -> bool {
-        self.name == "taxi"
+    /// So many times as long is a message where the vehicles say something once a minute, more or
+    /// less.
+    pub fn scale(&self) -> u32 {
+        if self.name == "taxi" { 10 } else { 1 }
     }
 }
 
