@@ -6,7 +6,9 @@ use std::time::Duration;
 use anyhow::Result;
 use world::binaries::root;
 
+use crate::bench::wire::image;
 use crate::fuzz::{self, Fuzz, Limit};
+use crate::needs;
 use crate::test::{cargo, run as test, step};
 use crate::torture::{Torture, run as torture};
 
@@ -24,9 +26,22 @@ pub fn run() -> Result<()> {
     )?;
     licences()?;
     test(true)?;
+    instructions()?;
     fuzz()?;
     torture(&Torture { kills: 20, seed: 1, data: None, keep: false, json: false })?;
     crate::load::reduced()
+}
+
+/// Holds the codec to its bar on a Cortex-M3, if there is what counts instructions.
+fn instructions() -> Result<()> {
+    if !needs::provide_cortex_m() {
+        eprintln!("NOT MEASURED: {}", needs::CORTEX_M);
+        return Ok(());
+    }
+    let lints = ["clippy", "--package", "milepost-cortex-m", "--target", needs::TARGET];
+    step("lints of the image", cargo().args(lints).args(["--", "-D", "warnings"]))?;
+    let count = ["test", "--workspace", "--test", "cortex_m"];
+    step("instructions", cargo().args(count).env("MILEPOST_CORTEX_M", image()?))
 }
 
 /// Ten seconds of every target, and every planted fault.

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Result, bail};
+use world::binaries::root;
 
 /// Programs, and the Debian packages that bring them.
 const NEEDS: [(&str, &str); 4] = [
@@ -12,6 +13,41 @@ const NEEDS: [(&str, &str); 4] = [
     ("chromedriver", "chromium-driver"),
     ("faketime", "faketime"),
 ];
+
+/// The compiler's target for a Cortex-M3.
+pub const TARGET: &str = "thumbv7m-none-eabi";
+const QEMU: &str = "qemu-system-arm";
+/// What is not measured without these two, and how to get them.
+pub const CORTEX_M: &str = "instructions a sample on a Cortex-M3: rustup target add thumbv7m-none-eabi; apt-get install qemu-system-arm";
+
+/// Whether instructions can be counted.
+pub fn has_cortex_m() -> bool {
+    is_here(QEMU) && has_target()
+}
+
+/// Installs what counts instructions, where that is allowed; whether it is here then.
+pub fn provide_cortex_m() -> bool {
+    if !is_here(QEMU) && is_root() && is_here("apt-get") {
+        install(&[QEMU]);
+    }
+    if !has_target() {
+        let mut rustup = Command::new("rustup");
+        rustup.args(["target", "add", TARGET]).current_dir(root());
+        let is_there = rustup.status().is_ok_and(|status| status.success());
+        if !is_there {
+            eprintln!("rustup could not add the target {TARGET}");
+        }
+    }
+    has_cortex_m()
+}
+
+/// Whether the compiler has the target's `core`.
+fn has_target() -> bool {
+    let mut rustc = Command::new("rustc");
+    rustc.args(["--print", "target-libdir", "--target", TARGET]).current_dir(root());
+    let said = rustc.stderr(Stdio::null()).output().map(|output| output.stdout);
+    said.is_ok_and(|dir| Path::new(String::from_utf8_lossy(&dir).trim()).is_dir())
+}
 
 /// Installs what is missing, if this is root on Debian. What cannot be installed is said; if
 /// nothing may be skipped, it is an error.
@@ -25,14 +61,8 @@ pub fn provide(nothing_skipped: bool) -> Result<()> {
         return Ok(());
     }
     let packages = missing.join(" ");
-    if is_root() && is_here("apt-get") {
-        eprintln!("== installing {packages}");
-        let update = apt(&["update", "-qq"]);
-        let install = ["install", "-y", "-qq", "--no-install-recommends"];
-        if update && apt(&[&install[..], &missing].concat()) {
-            return Ok(());
-        }
-        eprintln!("apt-get could not install {packages}");
+    if is_root() && is_here("apt-get") && install(&missing) {
+        return Ok(());
     }
     let what = format!("what needs {packages}: apt-get install --no-install-recommends {packages}");
     if nothing_skipped {
@@ -40,6 +70,17 @@ pub fn provide(nothing_skipped: bool) -> Result<()> {
     }
     eprintln!("skipped: {what}");
     Ok(())
+}
+
+/// Installs Debian packages; whether that went well.
+fn install(packages: &[&str]) -> bool {
+    eprintln!("== installing {}", packages.join(" "));
+    let install = ["install", "-y", "-qq", "--no-install-recommends"];
+    let installed = apt(&["update", "-qq"]) && apt(&[&install[..], packages].concat());
+    if !installed {
+        eprintln!("apt-get could not install {}", packages.join(" "));
+    }
+    installed
 }
 
 fn apt(arguments: &[&str]) -> bool {
