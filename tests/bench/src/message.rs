@@ -4,7 +4,10 @@ use anyhow::{Context as _, Result};
 use peers::{Lattice, Point, Signal, Stream, split};
 use protocol::{Sample, Step};
 
-use crate::sets::{Set, Vehicle};
+use crate::sets::{Peer, Set, Vehicle};
+
+/// What OTLP names the vehicle: the reference's own.
+const VEHICLE: &str = "VEH00001234";
 
 /// All messages of a set, vehicle by vehicle, in order.
 #[derive(Debug)]
@@ -15,7 +18,8 @@ pub struct Messages<'a> {
     pub points: Vec<Vec<Point>>,
     /// What the peers must know.
     pub stream: Stream,
-    printed: Vec<Printed>,
+    /// Of each signal of the catalogue, where the peers have it, and how its values are printed.
+    printed: Vec<(usize, Printed)>,
 }
 
 impl Messages<'_> {
@@ -30,31 +34,31 @@ impl Messages<'_> {
     }
 }
 
-fn points(printed: &[Printed], vehicle: &Vehicle) -> Vec<Point> {
+fn points(printed: &[(usize, Printed)], vehicle: &Vehicle) -> Vec<Point> {
     let point = |sample: &Sample| {
-        let signal = usize::from(sample.signal.0);
-        let printed = printed.get(signal).copied().unwrap_or(Printed::RAW);
-        Point {
-            tick: sample.tick,
-            signal,
-            steps: printed.steps(sample.steps().unwrap_or_default()),
-        }
+        let (signal, printed) = *printed.get(usize::from(sample.signal.0))?;
+        let steps = printed.steps(sample.steps().unwrap_or_default());
+        Some(Point { tick: sample.tick, signal, steps })
     };
-    vehicle.samples.iter().map(point).collect()
+    vehicle.samples.iter().filter_map(point).collect()
 }
 
 /// Cuts a set into messages of so many seconds.
 pub fn of(set: &Set, seconds: u32) -> Messages<'_> {
     let tick_ms = i64::from(set.catalogue.tick_ms);
     let of = |step| if set.is_raw { Printed::RAW } else { Printed::of(step) };
-    let printed: Vec<Printed> = set.catalogue.signals.iter().map(|s| of(s.step)).collect();
-    let signals = set.names.iter().zip(&printed).map(|(name, printed)| Signal {
-        lattice: printed.lattice,
-        ..Signal::new(name.as_str(), printed.decimals)
+    let mut peers: Vec<(&Peer, Printed)> =
+        set.peers.iter().zip(set.catalogue.signals.iter().map(|s| of(s.step))).collect();
+    let printed: Vec<(usize, Printed)> =
+        peers.iter().map(|(peer, printed)| (peer.place, *printed)).collect();
+    peers.sort_by_key(|(peer, _)| peer.place);
+    let signals = peers.iter().map(|(peer, Printed { decimals, lattice })| Signal {
+        lattice: *lattice,
+        ..Signal::new(peer.name.as_str(), *decimals)
     });
     let mut stream = Stream {
         signals: signals.collect(),
-        vehicle: "vehicle-042".to_owned(),
+        vehicle: VEHICLE.to_owned(),
         tick_ms,
         rows: set.has_rows,
         rice_time: None,

@@ -123,8 +123,8 @@ impl Measured {
     /// The peers, for the length that was measured last.
     pub fn peers(&mut self, set: &Set, seconds: u32, messages: &Messages<'_>) -> Result<()> {
         let mut stream = messages.stream.clone();
-        if let Some(left_over) = &set.left_over {
-            stream.train(&messages.points_of(left_over));
+        if let Some(teacher) = &set.teacher {
+            stream.train(&messages.points_of(teacher));
         }
         let Some(length) = self.lengths.last_mut() else { return Ok(()) };
         let mut encoder = Encoder::new(&stream)?;

@@ -7,12 +7,53 @@ use protocol::{CatalogueId, Sample, SignalIndex};
 use recordings::{Kind, ReadError, ReadOptions, Track};
 use signals::OwnedCatalogue;
 
-/// Parts of a CAN log of a car with an OBD-II poller, a GNSS receiver and an inertial sensor: the
-/// catalogue, with what was learnt of other parts of the one log there is, and whether its samples
-/// come in rows of one time stamp.
-const PARTS: [(&str, &str, bool); 2] = [
-    ("box", include_str!("../signals/box.toml"), false),
-    ("imu", include_str!("../signals/imu.toml"), true),
+/// Part of a CAN log of a car with an OBD-II poller, a GNSS receiver and an inertial sensor.
+struct Part {
+    name: &'static str,
+    /// The catalogue, with what was learnt of other parts of the one log there is.
+    catalogue: &'static str,
+    /// Whether its samples come in rows of one time stamp.
+    has_rows: bool,
+    /// What the peers have, in their order: the last part of a signal's path, and their name for it.
+    peers: &'static [(&'static str, &'static str)],
+}
+
+const PARTS: [Part; 2] = [
+    Part {
+        name: "box",
+        catalogue: include_str!("../signals/box.toml"),
+        has_rows: false,
+        peers: &[
+            ("Latitude", "latitude"),
+            ("Longitude", "longitude"),
+            ("Altitude", "altitude"),
+            ("Speed", "speed"),
+            ("SpeedAccuracy", "speedaccuracy"),
+            ("PositionAccuracy", "positionaccuracy"),
+            ("Satellites", "satellites"),
+            ("FixType", "fixtype"),
+            ("Heading", "heading"),
+            ("Roll", "roll"),
+            ("Pitch", "pitch"),
+            ("DistanceTrip", "distancetrip"),
+            ("EngineLoad", "engine_load"),
+            ("EngineCoolantTemperature", "coolant_temp"),
+            ("IntakeManifoldPressure", "intake_map"),
+            ("EngineSpeed", "engine_rpm"),
+            ("VehicleSpeed", "vehicle_speed"),
+            ("ThrottlePosition", "throttle"),
+            ("FuelLevel", "fuel_level"),
+            ("BarometricPressure", "baro"),
+            ("ControlModuleVoltage", "module_voltage"),
+            ("ActualTorque", "engine_torque"),
+        ],
+    },
+    Part {
+        name: "imu",
+        catalogue: include_str!("../signals/imu.toml"),
+        has_rows: true,
+        peers: &[],
+    },
 ];
 
 /// Taxis of the table.
@@ -21,9 +62,15 @@ const TAXIS: usize = 12;
 const DRIVES: usize = 8;
 /// Trips of the table are all but these: what is known of such a car was learnt of them.
 const LEARNT_TRIPS: [&str; 2] = ["T2_03_29_2021", "T3_04_22_2021_2"];
-/// A box's log is measured from here on, an inertial sensor's between these: seconds.
+/// What a peer learnt beforehand it has from the last one that is not in the table, of the drives or
+/// taxis up to this: as the reference in `wire-reference` has it.
+const TEACHING_DRIVE: usize = 44;
+const TEACHING_TAXI: usize = 29;
+/// A box is measured from so many seconds after its first sample; an inertial sensor too, until so
+/// many after the log's.
 const BOX_FROM_S: i64 = 600;
-const IMU_S: [i64; 2] = [300, 900];
+const IMU_FROM_S: i64 = 300;
+const IMU_TO_S: i64 = 900;
 
 /// One vehicle, or one drive of it.
 #[derive(Debug)]
@@ -41,8 +88,8 @@ pub struct Set {
     pub name: String,
     /// Their signals, and what is known of them.
     pub catalogue: OwnedCatalogue,
-    /// What a peer calls the signals.
-    pub names: Vec<String>,
+    /// What a peer has of each signal.
+    pub peers: Vec<Peer>,
     /// A peer gets integers as they are on the bus.
     pub is_raw: bool,
     /// Samples of one time stamp are a row of the source.
@@ -50,7 +97,16 @@ pub struct Set {
     /// Who is measured.
     pub vehicles: Vec<Vehicle>,
     /// One of those that are not, for a peer that begins with what it learnt.
-    pub left_over: Option<Vehicle>,
+    pub teacher: Option<Vehicle>,
+}
+
+/// A signal in a peer's eyes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Peer {
+    /// What it calls it.
+    pub name: String,
+    /// Where it has it among the others.
+    pub place: usize,
 }
 
 impl Set {
@@ -138,24 +194,23 @@ fn of_kind(kind: Kind, tracks: Vec<Track>, all: bool) -> Option<Set> {
         Kind::EvTwizy => ("ev_twizy", &EV, true),
         _ => ("taxi", &["lat", "lon", "occupied"], true),
     };
-    let is_measured = |at: usize, track: &Track| {
-        all || match kind {
-            Kind::ObdCar => at.is_multiple_of(DRIVES),
-            Kind::EvTwizy => !LEARNT_TRIPS.contains(&track.name.as_str()),
-            _ => at < TAXIS,
-        }
-    };
-    let (mut vehicles, mut left_over) = (Vec::new(), None);
+    let (mut vehicles, mut teacher) = (Vec::new(), None);
     for (at, track) in tracks.into_iter().enumerate() {
-        if is_measured(at, &track) {
+        let (is_measured, teaches) = match kind {
+            Kind::ObdCar => (at.is_multiple_of(DRIVES), at <= TEACHING_DRIVE),
+            Kind::EvTwizy => (!LEARNT_TRIPS.contains(&track.name.as_str()), true),
+            _ => (at < TAXIS, at <= TEACHING_TAXI),
+        };
+        if all || is_measured {
             vehicles.push(vehicle(&track));
-        } else if left_over.is_none() {
-            left_over = Some(vehicle(&track));
+        } else if teaches {
+            teacher = Some(track);
         }
     }
-    let names = names.iter().map(|name| (*name).to_owned()).collect();
+    let teacher = teacher.as_ref().map(vehicle);
+    let peers = in_order(names.iter().map(|name| (*name).to_owned()));
     let name = name.to_owned();
-    Some(Set { name, catalogue, names, is_raw: false, has_rows, vehicles, left_over })
+    Some(Set { name, catalogue, peers, is_raw: false, has_rows, vehicles, teacher })
 }
 
 const OBD: [&str; 10] = [
@@ -177,9 +232,9 @@ fn can(track: &Track, all: bool, sets: &mut Vec<Set>) -> Result<()> {
     let whole = vehicle(track);
     let there = track.recording.catalogue();
     let before = sets.len();
-    for (name, toml, has_rows) in PARTS {
+    for Part { name, catalogue, has_rows, peers } in PARTS {
         let catalogue =
-            signals::read(toml).map_err(|problems| anyhow::anyhow!("{name}: {problems:?}"))?;
+            signals::read(catalogue).map_err(|problems| anyhow::anyhow!("{name}: {problems:?}"))?;
         let places: Vec<Option<usize>> = there
             .signals
             .iter()
@@ -195,45 +250,53 @@ fn can(track: &Track, all: bool, sets: &mut Vec<Set>) -> Result<()> {
                 samples.push(Sample { signal: SignalIndex(signal), ..*sample });
             }
         }
-        let seconds = |sample: &Sample| {
-            let first = samples.first().map_or(0, |first: &Sample| first.tick);
-            (sample.tick - first) * i64::from(catalogue.tick_ms) / 1000
+        let since = |first: Option<&Sample>, sample: &Sample| {
+            let passed = first.map_or(0, |first| sample.tick - first.tick);
+            passed * i64::from(catalogue.tick_ms) / 1000
         };
-        let end = samples.last().map_or(0, seconds);
-        let [from, to] = match (all, has_rows) {
-            (false, true) if end > IMU_S[1] => IMU_S,
-            (false, false) if end > 2 * BOX_FROM_S => [BOX_FROM_S, i64::MAX],
-            _ => [0, i64::MAX],
+        let (first, first_of_log) = (samples.first(), whole.samples.first());
+        let end = samples.last().map_or(0, |last| since(first, last));
+        let (from, to) = match (all, has_rows) {
+            (false, true) if end > IMU_TO_S => (IMU_FROM_S, IMU_TO_S),
+            (false, false) if end > 2 * BOX_FROM_S => (BOX_FROM_S, i64::MAX),
+            _ => (0, i64::MAX),
         };
-        let of = |from: i64, to: i64| Vehicle {
+        let of = |is_in: &dyn Fn(&Sample) -> bool| Vehicle {
             name: whole.name.clone(),
-            samples: samples.iter().filter(|s| (from..to).contains(&seconds(s))).copied().collect(),
+            samples: samples.iter().filter(|sample| is_in(sample)).copied().collect(),
         };
-        let names = catalogue.signals.iter().map(|signal| short(&signal.path)).collect();
-        let (vehicles, left_over) = (vec![of(from, to)], (from > 0).then(|| of(0, from)));
-        let name = name.to_owned();
-        sets.push(Set { name, catalogue, names, is_raw: true, has_rows, vehicles, left_over });
+        let measured =
+            of(&|sample| since(first, sample) >= from && since(first_of_log, sample) < to);
+        let teacher = (from > 0).then(|| of(&|sample| since(first, sample) < from));
+        let (name, vehicles) = (name.to_owned(), vec![measured]);
+        let peers = in_peers_order(&catalogue, peers);
+        sets.push(Set { name, catalogue, peers, is_raw: true, has_rows, vehicles, teacher });
     }
     if sets.len() == before {
         let catalogue = OwnedCatalogue::new(CatalogueId::default(), there);
-        let names = catalogue.signals.iter().map(|signal| short(&signal.path)).collect();
+        let peers = in_peers_order(&catalogue, &[]);
         let (name, vehicles) = (whole.name.clone(), vec![whole]);
-        sets.push(Set {
-            name,
-            catalogue,
-            names,
-            is_raw: true,
-            has_rows: true,
-            vehicles,
-            left_over: None,
-        });
+        let (is_raw, has_rows, teacher) = (true, true, None);
+        sets.push(Set { name, catalogue, peers, is_raw, has_rows, vehicles, teacher });
     }
     Ok(())
 }
 
-/// The last part of a path.
-fn short(path: &str) -> String {
-    path.rsplit('.').next().unwrap_or(path).to_lowercase()
+/// Signals where the peers have them; where nothing is said of that, as in the catalogue.
+fn in_peers_order(catalogue: &OwnedCatalogue, peers: &[(&str, &str)]) -> Vec<Peer> {
+    let paths = catalogue.signals.iter().map(|signal| signal.path.as_str());
+    let ends: Vec<&str> = paths.map(|path| path.rsplit('.').next().unwrap_or(path)).collect();
+    let place = |end: &&str| {
+        let place = peers.iter().position(|(of_ours, _)| of_ours == end)?;
+        let (_, name) = peers.get(place)?;
+        Some(Peer { name: (*name).to_owned(), place })
+    };
+    let known: Option<Vec<Peer>> = ends.iter().map(place).collect();
+    known.unwrap_or_else(|| in_order(ends.iter().map(|end| end.to_lowercase())))
+}
+
+fn in_order(names: impl Iterator<Item = String>) -> Vec<Peer> {
+    names.enumerate().map(|(place, name)| Peer { name, place }).collect()
 }
 
 fn vehicle(track: &Track) -> Vehicle {
