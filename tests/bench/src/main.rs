@@ -16,8 +16,9 @@ use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::Parser;
+use peers::Encoding;
 use protocol::codec::Encoder;
 
 use row::{Bench, Measured};
@@ -47,6 +48,9 @@ struct Arguments {
     /// Only our codec.
     #[arg(long)]
     ours: bool,
+    /// Only this one of the others, by its name in the table; may be said of several.
+    #[arg(long, value_name = "NAME", conflicts_with = "ours", value_parser = peer)]
+    peer: Vec<Encoding>,
     /// Measure times so often, and say the median.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=99))]
     repeat: u32,
@@ -57,6 +61,12 @@ struct Arguments {
     /// One JSON object.
     #[arg(long)]
     json: bool,
+}
+
+fn peer(name: &str) -> Result<Encoding> {
+    let names = || Encoding::ALL.map(Encoding::name).join("; ");
+    let found = Encoding::ALL.into_iter().find(|peer| peer.name() == name);
+    found.with_context(|| format!("there are {}", names()))
 }
 
 fn main() -> ExitCode {
@@ -109,13 +119,14 @@ fn run(arguments: &Arguments) -> Result<()> {
 }
 
 fn measure(set: &Set, arguments: &Arguments) -> Result<Measured> {
+    let peers = if arguments.peer.is_empty() { &Encoding::ALL[..] } else { &arguments.peer };
     let mut measured = Measured::new(set);
     for seconds in &arguments.seconds {
         let seconds = seconds.saturating_mul(set.scale());
         let messages = message::of(set, seconds);
         measured.ours(set, seconds, &messages, arguments.repeat)?;
         if !arguments.ours {
-            measured.peers(set, seconds, &messages)?;
+            measured.peers(set, seconds, &messages, peers)?;
         }
     }
     if let Some(image) = &arguments.cortex_m {

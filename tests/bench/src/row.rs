@@ -120,8 +120,14 @@ impl Measured {
         Ok(())
     }
 
-    /// The peers, for the length that was measured last.
-    pub fn peers(&mut self, set: &Set, seconds: u32, messages: &Messages<'_>) -> Result<()> {
+    /// These peers, for the length that was measured last.
+    pub fn peers(
+        &mut self,
+        set: &Set,
+        seconds: u32,
+        messages: &Messages<'_>,
+        peers: &[Encoding],
+    ) -> Result<()> {
         let mut stream = messages.stream.clone();
         if let Some(teacher) = &set.teacher {
             stream.train(&messages.points_of(teacher));
@@ -129,7 +135,7 @@ impl Measured {
         let Some(length) = self.lengths.last_mut() else { return Ok(()) };
         let mut encoder = Encoder::new(&stream)?;
         let samples = real(set.samples().max(1));
-        for encoding in Encoding::ALL.iter().filter(|row| row.seconds_min() <= seconds) {
+        for encoding in peers.iter().filter(|row| row.seconds_min() <= seconds) {
             let (mut bytes, mut packets) = (0, 0);
             for message in messages.each() {
                 let len = encoder.bytes(*encoding, message)?;
