@@ -6,9 +6,6 @@
 //! columns share one run of times, each has its length in 16 bits, and after the bits comes the
 //! order of the signals, as in [`columns`](crate::columns). The 32-bit variant has the same codes
 //! over float32 words.
-//!
-//! The reference's `results.md` was made with ticks too. Its `run.py` has milliseconds here, which
-//! makes `taxi` up to 20 % larger; in the other streams a tick is one, or all steps are alike.
 
 use crate::bits::BitWriter;
 use crate::columns::order;
