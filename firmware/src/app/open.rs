@@ -51,7 +51,8 @@ pub(super) fn open_store<F: NorFlash>(
 
 /// Whether a ring is this device's. Another's, in a flash that was copied or moved, is of no use
 /// to anyone here: nobody but its device's keys opens it. Judged by the latest frame; one that
-/// cannot be read, or is of an older secret, is no proof against it.
+/// cannot be read, or is of an older secret, is no proof against it. One of a generation that only
+/// three rotations would lead from to this one is: the device was removed and added again.
 fn is_ours<F: NorFlash>(
     identity: &Identity,
     ring: &mut Ring,
@@ -61,10 +62,13 @@ fn is_ours<F: NorFlash>(
     let Ok(read) = ring.read(flash, ring.next().prev(), scratch) else { return true };
     let Some(sealed) = scratch.get_mut(..read.len) else { return true };
     let binding = Binding { device: identity.device, ring: ring.id(), lane: ring.lane() };
-    let of_now =
-        Header::read(sealed).is_ok_and(|(header, _)| header.generation == identity.generation);
-    let key = keys::frame_key(&identity.secret, &identity.device, &ring.id(), identity.generation);
-    !of_now || frame::open(&key, &binding, sealed).is_ok()
+    let Ok((Header { generation, .. }, _)) = Header::read(sealed) else { return true };
+    if generation == identity.generation {
+        let Identity { device, secret, .. } = identity;
+        let key = keys::frame_key(secret, device, &ring.id(), generation);
+        return frame::open(&key, &binding, sealed).is_ok();
+    }
+    generation != identity.generation.next()
 }
 
 /// Names a ring that never was: the counter is raised before it is used.

@@ -7,6 +7,7 @@ use protocol::{Clock, Counts, Lane};
 use crate::session::Acknowledged;
 
 pub(crate) mod agent;
+mod renewed;
 mod store;
 mod thinned;
 pub(crate) mod world;

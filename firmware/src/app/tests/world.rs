@@ -192,7 +192,7 @@ pub struct World {
     pub accepted: [Counts; 3],
     pub dropped_frames: u64,
     pub unclean_boots: u64,
-    config: AppConfig<'static>,
+    pub config: AppConfig<'static>,
 }
 
 pub fn device() -> (DeviceId, Secret) {
