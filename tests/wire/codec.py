@@ -115,10 +115,11 @@ class Signal:
         self.size, self.before, self.sign = None, False, 1
 
     def expected(self):
-        return None if self.at is None else clamp(self.at + self.period, -(1 << 31), (1 << 31) - 1)
+        expected = None if self.at is None else i32(self.at + self.period)
+        return None if expected == (1 << 31) - 1 else expected
 
     def came(self, fine):
-        if self.at is None:
+        if self.expected() is None:
             self.at = fine
             return
         passed = i32(fine - self.at)
@@ -186,7 +187,7 @@ class Decoder:
         return signal
 
     def earliest(self, follower):
-        expected = [(s.expected(), at) for at, s in enumerate(self.signals) if s.at is not None]
+        expected = [(s.expected(), at) for at, s in enumerate(self.signals) if s.expected() is not None]
         if not expected:
             return follower
         first, signal = min(expected)
@@ -240,7 +241,7 @@ class Decoder:
         return 0 if isinstance(number, Escape) else number
 
     def after(self, signal):
-        after = clamp(self.last + signal.interval, -(1 << 31), (1 << 31) - 1)
+        after = i32(self.last + signal.interval)
         own = signal.expected()
         may_be_own = self.timing == ANY and own is not None
         if (

@@ -17,6 +17,17 @@ const LEVELS: [u16; 16] = [
     8_159,
 ];
 
+/// The chances that begin so.
+const STARTS: [Chance; 16] = {
+    let mut starts = [Chance::EVEN; 16];
+    let mut at = 0;
+    while at < starts.len() {
+        starts[at] = Chance::new(LEVELS[at], 3);
+        at += 1;
+    }
+    starts
+};
+
 impl Chance {
     /// Probabilities count in this many.
     pub const ONE: u16 = 8_192;
@@ -29,9 +40,9 @@ impl Chance {
     }
 
     /// What a start table says in four bits, to be learnt from at once.
+    #[inline]
     pub fn of_level(level: u8) -> Self {
-        let ones = LEVELS.get(usize::from(level & 15)).copied().unwrap_or(Self::ONE / 2);
-        Self::new(ones, 3)
+        STARTS.get(usize::from(level & 15)).copied().unwrap_or(Self::EVEN)
     }
 
     /// The level next to a probability.

@@ -37,8 +37,9 @@ pub struct Instants {
     /// Usual ticks since the sample before it, and how often in a row that was wrong.
     interval: i32,
     wrong: u8,
-    /// Its last instant, smoothed, in fine ticks from the origin; and its period.
-    at: i32,
+    /// When it is expected, in fine ticks from the origin: a period after its last instant, smoothed.
+    /// Kept instead of that one, as it is looked at for every sample of any signal.
+    expected: i32,
     period: i32,
     /// By how much either expectation is off, on the whole.
     own_error: u16,
@@ -46,39 +47,47 @@ pub struct Instants {
 }
 
 impl Instants {
-    /// It has not come.
-    const NEVER: i32 = i32::MIN;
+    /// It has not come: later than anything.
+    const NEVER: i32 = i32::MAX;
 
     pub const fn new(interval: i32, period: i32) -> Self {
-        Self { interval, wrong: 0, at: Self::NEVER, period, own_error: 0, next_error: 0 }
+        Self { interval, wrong: 0, expected: Self::NEVER, period, own_error: 0, next_error: 0 }
     }
 
     /// The count begins anew elsewhere.
     pub fn forget(&mut self) {
-        self.at = Self::NEVER;
+        self.expected = Self::NEVER;
     }
 
     /// When it is expected, in fine ticks from the origin.
     pub fn expected(&self) -> Option<i32> {
-        (self.at != Self::NEVER).then(|| self.at.saturating_add(self.period))
+        (self.expected != Self::NEVER).then_some(self.expected)
+    }
+
+    /// The same, so that what has not come is the last.
+    #[inline]
+    pub const fn expected_last(&self) -> i32 {
+        self.expected
     }
 
     /// It came at this instant, in fine ticks.
     fn came(&mut self, fine: i32) {
-        if self.at == Self::NEVER {
-            self.at = fine;
-            return;
+        let mut at = fine;
+        if let Some(expected) = self.expected() {
+            let error = fine.wrapping_sub(expected);
+            if error.unsigned_abs() > 12 * FINE.unsigned_abs() {
+                self.period = error.wrapping_add(self.period);
+            } else {
+                at = expected.wrapping_add(error / 2);
+                self.period = self.period.wrapping_add(error / 16);
+            }
         }
-        let at = self.at;
-        let passed = fine.wrapping_sub(at);
-        let error = passed.wrapping_sub(self.period);
-        if error.unsigned_abs() > 12 * FINE.unsigned_abs() {
-            self.period = passed;
-            self.at = fine;
-        } else {
-            self.at = at.wrapping_add(self.period).wrapping_add(error / 2);
-            self.period = self.period.wrapping_add(error / 16);
-        }
+        self.last_came(at);
+    }
+
+    /// Its last instant, in fine ticks.
+    fn last_came(&mut self, at: i32) {
+        self.expected = at.wrapping_add(self.period);
     }
 
     /// How far off the expectations were, in fine ticks.
@@ -197,7 +206,7 @@ impl Clock {
     /// The count begins at this tick.
     fn begin(&mut self, tick: i64, instants: &mut Instants) -> bool {
         *self = Self { origin: tick, last: Some(0), chosen: self.chosen, ..Self::START };
-        instants.at = 0;
+        instants.last_came(0);
         true
     }
 
@@ -210,7 +219,7 @@ impl Clock {
         now: i64,
     ) -> i64 {
         let last = self.last.unwrap_or(0);
-        let next = last.saturating_add(instants.interval);
+        let next = last.wrapping_add(instants.interval);
         let own = instants.expected().filter(|own| {
             may_be_own
                 && instants.own_error < instants.next_error

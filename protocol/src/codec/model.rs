@@ -140,19 +140,17 @@ impl<O: Odds, const N: usize> Model<O, N> {
 
     /// The signal that is expected first, unless the usual follower is expected with it.
     fn earliest(&self, follower: u8) -> u8 {
-        let mut earliest: Option<(i32, u8)> = None;
+        let follows = self.states.get(usize::from(follower)).map(|state| state.instants);
+        let (mut first, mut earliest) = (i32::MAX, follower);
         for (signal, state) in (0..self.signals).zip(&self.states) {
-            if let Some(at) = state.instants.expected()
-                && earliest.is_none_or(|(first, _)| at < first)
-            {
-                earliest = Some((at, signal));
+            let expected = state.instants.expected_last();
+            if expected < first {
+                (first, earliest) = (expected, signal);
             }
         }
-        let Some((first, signal)) = earliest else { return follower };
-        let follows =
-            self.states.get(usize::from(follower)).and_then(|state| state.instants.expected());
+        let follows = follows.and_then(|instants| instants.expected());
         let together = follows.is_some_and(|at| at <= first.saturating_add(TOGETHER));
-        if together { follower } else { signal }
+        if together { follower } else { earliest }
     }
 
     fn tick<C: Coder>(

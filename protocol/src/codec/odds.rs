@@ -103,13 +103,9 @@ impl<const N: usize> Odds for Learning<N> {
     type Row<'a> = &'a mut [Chance];
 
     fn begin(&mut self, levels: Levels<'_>, signals: u8) {
-        for (at, chance) in self.shared.iter_mut().enumerate() {
-            *chance = Chance::of_level(levels.level(Row::SHARED, at));
-        }
+        levels.start(Row::SHARED, &mut self.shared);
         for (signal, own) in (0..signals).zip(&mut self.own) {
-            for (at, chance) in own.iter_mut().enumerate() {
-                *chance = Chance::of_level(levels.level(Row(signal), at));
-            }
+            levels.start(Row(signal), own);
         }
     }
 
