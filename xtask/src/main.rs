@@ -226,7 +226,7 @@ enum Bench {
     /// Bytes a sample on the wire, our codec's and others', of recordings; and the codec's speed.
     #[command(disable_help_flag = true)]
     Wire {
-        /// What milepost-bench takes: --data, --seconds, --set, --all, --ours, --repeat, --json, --help.
+        /// What milepost-bench takes: --data, --seconds, --set, --all, --ours, --peer, --repeat, --cortex-m, --json, --help.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },

@@ -11,22 +11,30 @@ const SEEN_MAX: u16 = (1 << SEEN_BITS) - 1;
 /// By how much an outcome moves the probability, in 65536ths, after so many of them.
 const RATES: [i32; 8] = [32_768, 21_845, 16_384, 10_923, 8_192, 5_461, 3_640, 2_048];
 
-/// What a start table can say of a chance, in 8192ths: even steps of the log odds.
-const LEVELS: [u16; 16] = [
-    33, 69, 143, 291, 584, 1_129, 2_046, 3_353, 4_839, 6_146, 7_063, 7_608, 7_901, 8_049, 8_123,
-    8_159,
+/// What a start table can say of a chance, in even steps of the log odds.
+const STARTS: [Chance; 16] = [
+    start(33),
+    start(69),
+    start(143),
+    start(291),
+    start(584),
+    start(1_129),
+    start(2_046),
+    start(3_353),
+    start(4_839),
+    start(6_146),
+    start(7_063),
+    start(7_608),
+    start(7_901),
+    start(8_049),
+    start(8_123),
+    start(8_159),
 ];
 
-/// The chances that begin so.
-const STARTS: [Chance; 16] = {
-    let mut starts = [Chance::EVEN; 16];
-    let mut at = 0;
-    while at < starts.len() {
-        starts[at] = Chance::new(LEVELS[at], 3);
-        at += 1;
-    }
-    starts
-};
+/// To be learnt from at once.
+const fn start(ones: u16) -> Chance {
+    Chance::new(ones, 3)
+}
 
 impl Chance {
     /// Probabilities count in this many.
@@ -39,7 +47,7 @@ impl Chance {
         Self(ones << SEEN_BITS | seen)
     }
 
-    /// What a start table says in four bits, to be learnt from at once.
+    /// What a start table says in four bits.
     #[inline]
     pub fn of_level(level: u8) -> Self {
         STARTS.get(usize::from(level & 15)).copied().unwrap_or(Self::EVEN)
@@ -47,8 +55,7 @@ impl Chance {
 
     /// The level next to a probability.
     pub fn level(ones: u16) -> u8 {
-        let far =
-            |level: &u8| LEVELS.get(usize::from(*level)).map_or(u16::MAX, |at| at.abs_diff(ones));
+        let far = |level: &u8| Self::of_level(*level).ones().abs_diff(ones);
         (0..16).min_by_key(far).unwrap_or(8)
     }
 
@@ -70,8 +77,9 @@ impl Chance {
             (1 + (is_one & (i32::from(Self::ONE) - 2)), (1 << 13) + (is_one & 6 << 13));
         let ones = i32::from(self.ones());
         let ones = ones + (((to - ones) * rate + half) >> 16);
-        // From 5 to 8188.
-        let [low, high, ..] = ones.to_le_bytes();
-        *self = Self::new(u16::from_le_bytes([low, high]), (seen + 1).min(SEEN_MAX));
+        // From 5 to 8188; and one more seen, but 7 stays.
+        let more = i32::from(seen) + 1;
+        let [low, high, ..] = (ones << SEEN_BITS | (more - (more >> SEEN_BITS))).to_le_bytes();
+        *self = Self(u16::from_le_bytes([low, high]));
     }
 }

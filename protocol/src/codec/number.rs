@@ -131,11 +131,14 @@ fn coded<C: Coder, O: Odds, const ESCAPES: bool>(
     }
     let mut coded = 1_u64;
     let mut left = below;
+    // What is below the top bit, from the highest on.
+    let mut rest = magnitude.rotate_right(below);
     let first = shared::DIGITS + 3 * step.min(DIGITS_MAX - 1);
     let mut place = first;
     for _ in 0..below.min(2) {
         left -= 1;
-        let digit = talk.bit(Row::SHARED, place, place, magnitude >> left & 1 == 1);
+        let digit = talk.bit(Row::SHARED, place, place, rest >> 63 == 1);
+        rest <<= 1;
         coded = coded << 1 | u64::from(digit);
         place = first + 1 + usize::from(digit);
     }
