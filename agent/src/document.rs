@@ -36,7 +36,7 @@ pub use decimal::Decimal;
 pub use rfc3339::Rfc3339;
 pub use signals::{OwnedCatalogue, OwnedHints, OwnedSignal};
 pub(crate) use text::{hexadecimal, string};
-pub use thinning::thinning;
+pub use thinning::{SignalThinning, thinning};
 
 /// Who and where a document comes from.
 #[derive(Clone, Copy, Debug)]

@@ -168,7 +168,7 @@ impl<'a, const SIGNALS: usize, const FRAME: usize> App<'a, SIGNALS, FRAME> {
     pub fn flush<F: NorFlash>(&mut self, now: Now, flash: &mut F) {
         let now = self.with_agent_clock(now);
         while let Some(window) = self.thinner.open(self.catalogue) {
-            self.push_offered(&now, flash, &window, &[]);
+            self.push_window(&now, flash, &window);
         }
         self.close_batches(&now, flash, true);
         self.store_records(&now, flash);
@@ -252,20 +252,18 @@ impl<'a, const SIGNALS: usize, const FRAME: usize> App<'a, SIGNALS, FRAME> {
         now: &Now,
         ports: &mut Ports<'_, F, S, L, E>,
     ) -> bool {
-        while let Some((signal, lane)) = self.schedule.due(now.uptime_ms) {
+        while let Some((signal, lanes)) = self.schedule.due(now.uptime_ms) {
             let Some(reading) = ports.source.read(signal, now) else { continue };
             self.take_into_windows(now, ports.flash, &reading);
-            if let Some(lane) = lane.filter(|_| self.is_taken(&reading)) {
-                self.push(now, ports.flash, lane, &reading, ports.source.content());
-            }
+            let lanes = lanes.into_iter().flatten();
+            self.push_to(now, ports.flash, lanes, &reading, ports.source.content());
         }
         for _ in 0..READINGS_MAX {
             let Some(reading) = ports.source.next(now) else { return false };
             let is_noted = self.take_into_windows(now, ports.flash, &reading);
-            let has_rule = self.schedule.lanes(reading.sample.signal).next().is_some();
-            if has_rule && self.is_taken(&reading) {
-                self.push_offered(now, ports.flash, &reading, ports.source.content());
-            } else if !has_rule && !is_noted {
+            let lanes = self.schedule.lanes(reading.sample.signal);
+            let is_ruled = self.push_to(now, ports.flash, lanes, &reading, ports.source.content());
+            if !is_ruled && !is_noted {
                 self.counters.refused = self.counters.refused.saturating_add(1);
             }
         }
@@ -281,29 +279,36 @@ impl<'a, const SIGNALS: usize, const FRAME: usize> App<'a, SIGNALS, FRAME> {
         reading: &Reading,
     ) -> bool {
         while let Some(window) = self.thinner.ended(self.catalogue, reading) {
-            self.push_offered(now, flash, &window, &[]);
+            self.push_window(now, flash, &window);
         }
         self.thinner.note(self.catalogue, reading)
     }
 
-    fn is_taken(&mut self, reading: &Reading) -> bool {
-        let is_taken = self.thinner.takes(self.catalogue, reading);
-        if !is_taken {
-            self.counters.thinned = self.counters.thinned.saturating_add(1);
-        }
-        is_taken
-    }
-
-    /// To the lanes of the signal's rules.
-    fn push_offered<F: NorFlash>(
+    /// To some lanes; whether there are any. What is recorded may be left out; of the latest values none
+    /// is: it would be gone with the frame that the next one supersedes.
+    fn push_to<F: NorFlash>(
         &mut self,
         now: &Now,
         flash: &mut F,
+        lanes: impl Iterator<Item = Lane>,
         reading: &Reading,
         content: &[u8],
-    ) {
-        for lane in self.schedule.lanes(reading.sample.signal) {
-            self.push(now, flash, lane, reading, content);
+    ) -> bool {
+        let mut any = false;
+        for lane in lanes {
+            any = true;
+            if lane == Lane::Latest || self.thinner.takes(self.catalogue, reading) {
+                self.push(now, flash, lane, reading, content);
+            } else {
+                self.counters.thinned = self.counters.thinned.saturating_add(1);
+            }
+        }
+        any
+    }
+
+    fn push_window<F: NorFlash>(&mut self, now: &Now, flash: &mut F, window: &Reading) {
+        for lane in self.schedule.lanes(window.sample.signal) {
+            self.push(now, flash, lane, window, &[]);
         }
     }
 

@@ -110,18 +110,20 @@ impl<const SIGNALS: usize> Schedule<SIGNALS> {
             .filter_map(|rule| rule.lane)
     }
 
-    /// The next signal to be read by now, and its lane; each due rule once per period. Periods that
-    /// passed without a poll are left out.
-    pub fn due(&mut self, now_ms: u64) -> Option<(SignalIndex, Option<Lane>)> {
+    /// The next signal to be read by now, once for all its rules that are due, and the lanes of these;
+    /// each rule once per period. Periods that passed without a poll are left out.
+    pub fn due(&mut self, now_ms: u64) -> Option<(SignalIndex, [Option<Lane>; 2])> {
         for (signal, rules) in (0..=u8::MAX).zip(self.rules.iter_mut()) {
-            for rule in rules.iter_mut().flatten() {
-                let Some(period_ms) = rule.period_ms else { continue };
-                let Some(late_ms) = now_ms.checked_sub(rule.due_ms) else { continue };
-                let period_ms = u64::from(period_ms.get());
-                let missed = late_ms.checked_div(period_ms).unwrap_or_default();
-                let next = missed.saturating_add(1).saturating_mul(period_ms);
-                rule.due_ms = rule.due_ms.saturating_add(next);
-                return Some((SignalIndex(signal), rule.lane));
+            let (mut lanes, mut any) = ([None; 2], false);
+            for (rule, lane) in rules.iter_mut().zip(&mut lanes) {
+                if let Some(rule) = rule
+                    && rule.is_due(now_ms)
+                {
+                    (*lane, any) = (rule.lane, true);
+                }
+            }
+            if any {
+                return Some((SignalIndex(signal), lanes));
             }
         }
         None
@@ -131,6 +133,19 @@ impl<const SIGNALS: usize> Schedule<SIGNALS> {
     pub fn deadline(&self) -> Option<u64> {
         let rules = self.rules.iter().flatten().flatten();
         rules.filter_map(|rule| rule.period_ms.map(|_| rule.due_ms)).min()
+    }
+}
+
+impl Running {
+    /// Whether it is to be read now; if so, it is due a period later.
+    fn is_due(&mut self, now_ms: u64) -> bool {
+        let Some(period_ms) = self.period_ms else { return false };
+        let Some(late_ms) = now_ms.checked_sub(self.due_ms) else { return false };
+        let period_ms = u64::from(period_ms.get());
+        let missed = late_ms.checked_div(period_ms).unwrap_or_default();
+        let next = missed.saturating_add(1).saturating_mul(period_ms);
+        self.due_ms = self.due_ms.saturating_add(next);
+        true
     }
 }
 
@@ -176,10 +191,11 @@ mod tests {
     fn periods_missed_are_left_out() {
         let campaign = Campaign { id: 1, rules: &[periodic(1, 100)] };
         let mut schedule = Schedule::<2>::new(&campaign, &CATALOGUE).unwrap();
-        assert_eq!(schedule.due(0), Some((SignalIndex(1), Some(Lane::Bulk))));
+        let bulk = Some((SignalIndex(1), [Some(Lane::Bulk), None]));
+        assert_eq!(schedule.due(0), bulk);
         assert_eq!(schedule.due(99), None);
         assert_eq!(schedule.deadline(), Some(100));
-        assert_eq!(schedule.due(350), Some((SignalIndex(1), Some(Lane::Bulk))));
+        assert_eq!(schedule.due(350), bulk);
         assert_eq!(schedule.due(350), None);
         assert_eq!(schedule.deadline(), Some(400));
     }

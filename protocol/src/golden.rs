@@ -3,6 +3,8 @@
 //! Wire version 1 is final, and its files are never edited. `MILEPOST_GOLDEN=write cargo test -p milepost-protocol`
 //! writes one that is not there yet.
 
+mod samples;
+
 use core::fmt::Write as _;
 use std::path::PathBuf;
 use std::string::String;
@@ -407,7 +409,7 @@ fn catalogue_record() {
         assert_eq!(decoded.catalogue(), catalogue);
     }
     // Nothing has one form: none at all.
-    for nothing in [&[0, 0, 0][..], &[0, 0, 0, 0]] {
+    for nothing in [&[0, 0, 0][..], &[0, 0, 0, 0], &[0, 0, 0, 1, 0, 0, 1, 5, 0, 0, 7]] {
         let said = [bytes, nothing].concat();
         assert_eq!(Catalogue::decode::<64>(&said), Err(CatalogueError::Malformed));
     }

@@ -1,6 +1,8 @@
 //! The signal catalogue: what a device measures, in which steps.
 
 use heapless::Vec;
+use postcard::ser_flavors::{Flavor, Slice};
+use postcard::serialize_with_flavor;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -121,10 +123,29 @@ pub enum CatalogueError {
     Size,
 }
 
+/// Compares what is written with bytes; whether they are the same.
+struct Same<'a>(&'a [u8]);
+
+impl Flavor for Same<'_> {
+    type Output = bool;
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        match self.0.split_first() {
+            Some((first, rest)) if *first == byte => self.0 = rest,
+            _ => return Err(postcard::Error::SerializeBufferFull),
+        }
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<bool> {
+        Ok(self.0.is_empty())
+    }
+}
+
 impl<'a> Catalogue<'a> {
     /// The most signals one catalogue holds.
     pub const SIGNALS_MAX: usize = 64;
-    /// Bytes that the encoding takes at most for what [`Catalogue::encode`] accepts.
+    /// Bytes of the longest encoding that tools make of a file. A device's must fit one of its frames, too.
     pub const ENCODED_MAX: usize = 4096;
 
     /// One of which nothing more is known.
@@ -142,21 +163,24 @@ impl<'a> Catalogue<'a> {
         if !self.in_range() {
             return Err(CatalogueError::Range);
         }
-        let Hints { timing, signals, levels } = self.hints;
-        let (parts, hints) = ((self.tick_ms, self.signals), (timing, signals, levels));
-        let used = match (self.hints == Hints::NONE, self.thinning) {
-            (true, []) => postcard::to_slice(&parts, into),
-            (false, []) => postcard::to_slice(&(parts, hints), into),
-            (_, thinning) => postcard::to_slice(&(parts, hints, thinning), into),
-        };
-        Ok(used.map_err(|_| CatalogueError::Size)?.len())
+        let used = self.encode_into(Slice::new(into)).map_err(|_| CatalogueError::Size)?;
+        Ok(used.len())
     }
 
-    /// Reads an encoding.
+    fn encode_into<F: Flavor>(&self, into: F) -> postcard::Result<F::Output> {
+        let Hints { timing, signals, levels } = self.hints;
+        let (parts, hints) = ((self.tick_ms, self.signals), (timing, signals, levels));
+        match (self.hints == Hints::NONE, self.thinning) {
+            (true, []) => serialize_with_flavor(&parts, into),
+            (false, []) => serialize_with_flavor(&(parts, hints), into),
+            (_, thinning) => serialize_with_flavor(&(parts, hints, thinning), into),
+        }
+    }
+
+    /// Reads an encoding: the canonical one, so that a catalogue has one id.
     pub fn decode<const N: usize>(bytes: &'a [u8]) -> Result<Decoded<'a, N>, CatalogueError> {
         let malformed = |_| CatalogueError::Malformed;
         let ((tick_ms, signals), rest) = postcard::take_from_bytes(bytes).map_err(malformed)?;
-        // What is nothing is not written, unless something stands behind it; what is, is.
         let ((timing, hints, levels), behind) = if rest.is_empty() {
             ((Timing::Any, Vec::new(), &[][..]), rest)
         } else {
@@ -169,15 +193,11 @@ impl<'a> Catalogue<'a> {
         };
         let decoded = Decoded { tick_ms, signals, timing, hints, levels, thinning };
         let catalogue = decoded.catalogue();
-        let says_nothing = if behind.is_empty() {
-            !rest.is_empty() && catalogue.hints == Hints::NONE
-        } else {
-            catalogue.thinning.is_empty()
-        };
-        if says_nothing {
-            return Err(CatalogueError::Malformed);
+        if !catalogue.in_range() {
+            return Err(CatalogueError::Range);
         }
-        if catalogue.in_range() { Ok(decoded) } else { Err(CatalogueError::Range) }
+        let is_canonical = catalogue.encode_into(Same(bytes)) == Ok(true);
+        if is_canonical { Ok(decoded) } else { Err(CatalogueError::Malformed) }
     }
 
     /// The id of a catalogue from its canonical encoding.

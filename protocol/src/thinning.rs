@@ -1,4 +1,5 @@
-//! What a device leaves out of a signal on purpose.
+//! What a device leaves out of what it records of a signal, on purpose. Of latest values it leaves out
+//! none.
 //!
 //! It stands in the catalogue, and the catalogue's id in every frame of samples: whoever has a sample
 //! knows by what its neighbours may be missing. Off where nothing is said.

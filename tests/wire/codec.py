@@ -205,6 +205,9 @@ class Decoder:
                 top = 31
             else:
                 top = self.reader.flat(6)
+                if top == 41:
+                    self.begin(-(1 << 63), signal)
+                    return -(1 << 63)
             number = (1 << top) - 1 + self.reader.flat(top)
             number &= (1 << 64) - 1
             tick = i64(number >> 1 ^ -(number & 1))

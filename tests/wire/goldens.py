@@ -32,6 +32,29 @@ def frame(name, ring=RING):
     return wire.frame(SECRET, DEVICE, ring, BULK, golden(name), decoder)
 
 
+def beyond():
+    """Odds that stay, values that are no number of steps, and what a catalogue says beforehand."""
+    said = {"catalogue": 0x12345678, "clock": "rtc", "boot": 3}
+    first = 1211094008000
+    still = [[first + at * 900, 0, at * at] for at in range(5)]
+    yield "samples-frame-still", frame("samples-frame-still"), {"generation": 0, "seq": 301, "samples": {**said, "samples": still}}
+    values = [5, None, {"single": 0x3DCCCCCD}, {"double": 0x7FF8000000000000}, {"bytes": [0x0A, 0, 0xFF]}, {"text": "VIN"},
+              {"text": ""}, -(1 << 63), 6]
+    exact = [[first + at * 100, 1, value] for at, value in enumerate(values)]
+    yield "samples-frame-exact", frame("samples-frame-exact"), {"generation": 0, "seq": 302, "samples": {**said, "samples": exact}}
+
+    def hinted(catalogue, is_still):
+        known = wire.catalogue(golden("catalogue-with-hints"))
+        return codec.Decoder(2, USUAL, known["timing"], known["hints"], known["table"], is_still)
+
+    polled = []
+    for at in range(48):
+        tick = first + at * 55 // 2 + (54 if at > 20 else 0) - (1 << 40 if at > 40 else 0)
+        polled.append([tick, at % 2, 1000 + at * at - at % 7])
+    opened = wire.frame(SECRET, DEVICE, RING, BULK, golden("samples-frame-hinted"), hinted)
+    yield "samples-frame-hinted", opened, {"generation": 0, "seq": 303, "samples": {**said, "samples": polled}}
+
+
 def keys():
     two = bytes([2])
     yield "ring-id", RING
@@ -128,7 +151,7 @@ def catalogues():
 
 def main():
     checked = {"usual"}  # What the decoder begins with.
-    every = [(name, bytes_, golden(name)) for name, bytes_ in keys()] + [*messages(), *catalogues()]
+    every = [(name, bytes_, golden(name)) for name, bytes_ in keys()] + [*messages(), *beyond(), *catalogues()]
     for name, got, expected in every:
         if got != expected:
             sys.exit(f"{name}: {got!r}, not {expected!r}")

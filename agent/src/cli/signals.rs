@@ -7,10 +7,11 @@ use std::process::ExitCode;
 use ::signals::OwnedCatalogue;
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
-use protocol::CatalogueId;
+use protocol::{CatalogueId, Lane};
 use serde_json::json;
 
 use super::write_json;
+use crate::document::thinning;
 
 mod import;
 mod learn;
@@ -100,6 +101,12 @@ impl Check {
         let (id, count) = (catalogue.id, catalogue.signals.len());
         let (hinted, bytes) = (!catalogue.hints.signals.is_empty(), encoded_len(&catalogue));
         let started = !catalogue.hints.levels.is_empty();
+        let thinned = catalogue.with(|catalogue| {
+            let each = catalogue.thinning.iter();
+            each.filter_map(|one| thinning(catalogue, one.signal)).collect::<Vec<_>>()
+        });
+        let thinned: Vec<&str> =
+            thinned.iter().filter_map(|thinned| thinned.of(Lane::Bulk)).collect();
         if self.json {
             write_json(
                 out,
@@ -109,6 +116,7 @@ impl Check {
                     "bytes": bytes,
                     "hints": hinted,
                     "start_table": started,
+                    "thinning": thinned,
                 }),
             )?;
         } else {
@@ -118,6 +126,9 @@ impl Check {
                 _ => "of which something was learnt",
             };
             writeln!(out, "{file}: catalogue {id}: {count} signals, {learnt}; {bytes} bytes")?;
+            for thinned in thinned {
+                writeln!(out, "  left out on purpose: {thinned}")?;
+            }
         }
         Ok(ExitCode::SUCCESS)
     }

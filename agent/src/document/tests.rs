@@ -116,8 +116,9 @@ fn what_is_left_out_is_said_as_in_the_file() {
         range = [0, 1]
     "#;
     let read = signals::read(said).unwrap();
-    let texts = read
+    let said = read
         .with(|catalogue| [0, 1, 2, 3, 4].map(|at| thinning(catalogue, protocol::SignalIndex(at))));
+    let texts = |lane| said.each_ref().map(|one| one.as_ref().and_then(|one| one.of(lane)));
     let expected = [
         Some("Vehicle.Speed;dead_band=20;interval_ms=10;silence_ms=99"),
         Some("Vehicle.Door;dead_band=0"),
@@ -125,7 +126,9 @@ fn what_is_left_out_is_said_as_in_the_file() {
         None,
         None,
     ];
-    assert_eq!(texts.each_ref().map(Option::as_deref), expected);
+    assert_eq!((texts(Lane::Bulk), texts(Lane::Critical)), (expected, expected));
+    let latest = [None, None, expected[2], None, None];
+    assert_eq!(texts(Lane::Latest), latest, "of latest values none is left out");
 }
 
 #[test]

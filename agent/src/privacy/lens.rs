@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use h3o::{CellIndex, LatLng, Resolution};
-use protocol::{Catalogue, SignalIndex};
+use protocol::{Catalogue, Lane, SignalIndex};
 
 use super::Policy;
-use crate::document::{Decimal, OwnedCatalogue, member, thinning};
+use crate::document::{Decimal, OwnedCatalogue, SignalThinning, member, thinning};
 use crate::value::{Amount, Exact};
 
 /// What becomes of a signal.
@@ -33,7 +33,7 @@ pub(super) struct View {
     pub member: Box<[u8]>,
     pub decimal: Decimal,
     /// What was left out of it on purpose, as documents say it.
-    pub thinning: Option<Box<str>>,
+    pub thinning: Option<SignalThinning>,
     /// One bit for each path: two signals of one path may not meet in one document.
     pub path_bit: u64,
 }
@@ -67,7 +67,7 @@ impl Lens {
                 act: act(signal, path),
                 member: member(path),
                 decimal: Decimal::new(step),
-                thinning: thinning(signal).map(String::into_boxed_str),
+                thinning: thinning(signal),
                 path_bit: 1_u64.rotate_left(u32::try_from(first).unwrap_or_default()),
             }
         };
@@ -107,9 +107,9 @@ impl Lens {
         }
     }
 
-    /// What was left out of a column's signal on purpose.
-    pub fn thinning(&self, column: u8) -> Option<&str> {
-        self.view(SignalIndex(column))?.thinning.as_deref()
+    /// What was left out of a column's signal on purpose, in a lane.
+    pub fn thinning(&self, column: u8, lane: Lane) -> Option<&str> {
+        self.view(SignalIndex(column))?.thinning.as_ref()?.of(lane)
     }
 
     pub(super) fn signals(&self) -> u8 {

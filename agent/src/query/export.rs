@@ -6,7 +6,6 @@
 use std::collections::HashMap;
 use std::io::Write;
 use std::path::Path;
-use std::sync::Arc;
 
 use protocol::{CatalogueId, Clock, DeviceId, RingId};
 
@@ -14,7 +13,7 @@ use super::error::QueryError;
 use super::limit::{Stop, Stopped};
 use super::selection::{Comparison, NameTerm, Selection};
 use super::source::{CELL, CELL_PATH, Source};
-use crate::document::{self, Decimal, Envelope, Writer, member};
+use crate::document::{self, Decimal, Envelope, SignalThinning, Writer, member};
 use crate::privacy::Seat;
 use crate::value::Amount;
 
@@ -28,7 +27,7 @@ type Views = Vec<View>;
 struct View {
     member: Box<[u8]>,
     decimal: Decimal,
-    thinning: Option<Arc<str>>,
+    thinning: Option<SignalThinning>,
 }
 
 /// Bytes that are put together before they are written.
@@ -176,7 +175,7 @@ impl Export<'_> {
             let name = view.member.get(usize::from(!has_comma)..).unwrap_or_default();
             part.extend_from_slice(name);
             view.decimal.write_amount(part, sample.amount, &sample.exacts.values);
-            if let Some(thinning) = &view.thinning {
+            if let Some(thinning) = view.thinning.as_ref().and_then(|said| said.of(sample.lane)) {
                 writer.thinned(thinning);
             }
         }

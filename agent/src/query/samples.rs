@@ -231,7 +231,10 @@ impl SamplesCursor {
         match column {
             SIGNAL => context.set_result(&*signal.path),
             UNIT => context.set_result(signal.unit.as_deref()),
-            THINNING => context.set_result(signal.thinning.as_deref()),
+            THINNING => {
+                let thinning = signal.thinning.as_ref();
+                context.set_result(thinning.and_then(|thinning| thinning.of(here.slice.lane)))
+            }
             _ => match (hit.amount, here.slice.exact(hit)) {
                 (Amount::Steps(bits), _) if hit.column == CELL => context.set_result(cell(bits)),
                 (Amount::Steps(raw), _) => context.set_result(signal.scale.number(raw)),

@@ -13,7 +13,7 @@ use super::LeftOut;
 use super::limit::Stop;
 use super::selection::{NameTerm, Selection};
 use super::value::Scale;
-use crate::document::{rfc3339, thinning};
+use crate::document::{SignalThinning, rfc3339, thinning};
 use crate::privacy::{Lens, Policy, Seat};
 use crate::store::StoreError;
 use crate::store::block::Block;
@@ -37,7 +37,7 @@ pub(super) struct SignalView {
     pub step: Step,
     pub scale: Scale,
     /// What was left out of it on purpose, as documents say it.
-    pub thinning: Option<Arc<str>>,
+    pub thinning: Option<SignalThinning>,
 }
 
 /// A catalogue, its coarse place included.
@@ -405,7 +405,7 @@ fn view(catalogue: &Catalogue<'_>, at: SignalIndex, signal: &Signal<'_>) -> Sign
         unit: (!signal.unit.is_empty()).then(|| signal.unit.into()),
         step: signal.step,
         scale: Scale::new(signal.step),
-        thinning: thinning(catalogue, at).map(Arc::from),
+        thinning: thinning(catalogue, at),
     }
 }
 

@@ -56,7 +56,7 @@ impl Ndjson {
             let members = self.part.len();
             for sample in instant {
                 lens.write_member(&mut self.part, sample.column, sample.amount, exacts);
-                if let Some(thinning) = lens.thinning(sample.column) {
+                if let Some(thinning) = lens.thinning(sample.column, frame.from.lane) {
                     self.writer.thinned(thinning);
                 }
             }

@@ -67,6 +67,20 @@ fn a_catalogue_is_learnt_of_recordings_and_can_be_checked() {
 }
 
 #[test]
+fn a_check_says_what_is_left_out_on_purpose() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let thin = "thin = { dead_band_raw = 5, silence_ms = 60000 }";
+    let text = format!("[[signal]]\npath = \"Vehicle.Speed\"\nrange = [0, 250]\n{thin}\n");
+    std::fs::write(dir.join("signals.toml"), text).unwrap();
+    let said = "Vehicle.Speed;dead_band=5;silence_ms=60000";
+    let checked = answer(dir, &["signals", "check", "signals.toml"]);
+    assert!(checked.ends_with(&format!("\n  left out on purpose: {said}\n")), "{checked}");
+    let checked = json(&answer(dir, &["signals", "check", "signals.toml", "--json"]));
+    assert_eq!(checked["thinning"], serde_json::json!([said]));
+}
+
+#[test]
 fn what_cannot_be_learnt_of_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();

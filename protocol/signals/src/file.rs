@@ -115,22 +115,22 @@ impl Reading<'_> {
             self.note(entry.path.span().start, what);
         }
         let places = self.places(&file.signal);
+        // What is beyond the most has no number.
+        let entries = file.signal.get(..most).unwrap_or(&file.signal);
         let signals: Vec<OwnedSignal> =
-            file.signal.iter().filter_map(|entry| self.signal(entry)).collect();
+            entries.iter().filter_map(|entry| self.signal(entry)).collect();
         let timing = self.timing(file.timing.as_ref(), tick_ms);
-        let count = file.signal.len();
-        let hints = (0..).zip(&file.signal).map(|(at, entry)| {
+        let count = entries.len();
+        let hints = (0..).zip(entries).map(|(at, entry)| {
             let usual = usual_hint(at, count);
             self.hint(entry, usual, &places, tick_ms)
         });
         let hints: Vec<SignalHint> = hints.collect();
-        let is_hinted = file.signal.iter().any(Entry::is_hinted);
+        let is_hinted = entries.iter().any(Entry::is_hinted);
         let levels = self.levels(file.start.as_ref(), count);
         let thinning = if signals.len() == count {
-            self.thinning(
-                &file.signal,
-                &Surroundings { tick_ms, signals: &signals, places: &places },
-            )
+            let around = Surroundings { tick_ms, signals: &signals, places: &places };
+            self.thinning(entries, &around)
         } else {
             Vec::new()
         };
@@ -247,12 +247,20 @@ impl Reading<'_> {
             }
             (Some(range), None) => {
                 let ends = range.get_ref().map(|end| Decimal::of(end)?.in_steps(step));
-                let [Some((least, is_whole)), Some((most, _))] = ends else {
+                // The first step that is not below it.
+                let [least, most] = ends;
+                let least =
+                    least.and_then(
+                        |(least, is_whole)| {
+                            if is_whole { Some(least) } else { least.checked_add(1) }
+                        },
+                    );
+                let (Some(least), Some((most, _))) = (least, most) else {
                     let what = "the range has more steps than 64 bits can count";
                     self.note(range.span().start, what.to_owned());
                     return None;
                 };
-                Some((if is_whole { least } else { least + 1 }, most))
+                Some((least, most))
             }
         }
     }

@@ -99,7 +99,7 @@ path = "Vehicle.Cabin.Temperature"
 unit = "celsius"
 step = "20/51"
 range = [0, 100]
-thin = { dead_band = 20 }
+thin = { dead_band_raw = 5 }
 "#;
 
 #[test]
@@ -114,7 +114,7 @@ fn a_file_says_what_is_left_out() {
         skip(Some(5), 1000, 60_000),
         Thin::Window(window),
         skip(Some(0), 0, 0),
-        skip(Some(51), 0, 0),
+        skip(Some(5), 0, 0),
     ];
     assert_eq!(how, expected);
     let again = read(&crate::write(&first, "")).unwrap();
@@ -137,7 +137,9 @@ fn what_cannot_be_left_out_is_said_with_its_line() {
     };
     let speed = "dead_band = 0.5, interval_ms = 1000, silence_ms = 60000";
     assert!(said("dead_band = 0.5", "dead_band = 0.55").starts_with("9: the dead_band 0.55 is no"));
-    assert!(said("dead_band = 0.5", "dead_band = -1").starts_with("9: the dead_band -1 is no"));
+    assert!(said("dead_band = 0.5", "dead_band = -1").starts_with("9: the dead_band -1: from 0"));
+    assert!(said("dead_band = 0.5", "dead_band = 1e9").contains("from 0 to 4294967295 steps"));
+    assert!(said("dead_band = 0.5", "dead_band = nan").starts_with("9: the dead_band NaN: from"));
     assert!(said(speed, "on_change = true, dead_band = 1").starts_with("9: on_change is a dead"));
     assert!(said(speed, "").starts_with("9: thin says on_change, dead_band"));
     assert!(said(speed, "interval_ms = 5, silence_ms = 9").starts_with("9: silence_ms ends"));
@@ -156,9 +158,15 @@ fn what_cannot_be_left_out_is_said_with_its_line() {
     assert!(said(mean, both).starts_with("16: a signal is one of"));
     let more = "mean_of = \"Vehicle.Speed\", interval_ms = 5";
     assert!(said(mean, more).starts_with("16: a window takes all readings"));
-    let again = "{ mean_of = \"Vehicle.Speed.Mean\", window_ms = 100 }";
-    let thin = "{ mean_of = \"Vehicle.Speed\", window_ms = 10000 }";
-    assert!(said(thin, again).starts_with("16: a window of what is itself a window"));
+    let own = "mean_of = \"Vehicle.Speed.Mean\"";
+    assert!(said(mean, own).starts_with("16: a window of the signal itself"));
+    let signal = |name: &str, thin: &str| {
+        format!("[[signal]]\npath = \"V.{name}\"\nrange = [0, 1]\n{thin}\n")
+    };
+    let max = |of: &str| format!("thin = {{ max_of = \"V.{of}\", window_ms = 5 }}");
+    let chain = [signal("A", ""), signal("B", &max("A")), signal("C", &max("B"))].concat();
+    let all: Vec<String> = read(&chain).unwrap_err().iter().map(ToString::to_string).collect();
+    assert_eq!(all, ["12: a window of what is itself a window"]);
 }
 
 #[test]
@@ -208,6 +216,12 @@ fn what_is_wrong_is_said_with_its_line() {
 }
 
 #[test]
+fn a_range_beyond_64_bits_is_none() {
+    let step = "step = \"1/4294967295\"\nrange = [2147483648.5, 2147483648.5]";
+    assert!(read(&format!("[[signal]]\npath = \"V\"\n{step}")).is_err());
+}
+
+#[test]
 fn a_catalogue_has_64_signals_at_most() {
     let signal = |at| format!("[[signal]]\npath = \"Vehicle.S{at}\"\nrange = [0, 1]\n");
     let text: String = (0..65).map(signal).collect();
@@ -215,4 +229,6 @@ fn a_catalogue_has_64_signals_at_most() {
     assert_eq!(problems[0].line, 64 * 3 + 2);
     assert!(problems[0].what.starts_with("65 signals"), "{problems:?}");
     assert!(read(&text[..text.len() - signal(64).len()]).is_ok());
+    let many: String = (0..300).map(signal).collect();
+    assert!(read(&many).unwrap_err()[0].what.starts_with("300 signals"));
 }

@@ -16,6 +16,7 @@ pub struct Entry {
     #[serde(default)]
     on_change: bool,
     dead_band: Option<f64>,
+    dead_band_raw: Option<u32>,
     #[serde(default)]
     interval_ms: u32,
     #[serde(default)]
@@ -52,17 +53,21 @@ impl Entry {
     }
 
     fn skip(&self, signal: &OwnedSignal) -> Result<Skip, String> {
-        let Self { on_change, dead_band, interval_ms, silence_ms, window_ms, .. } = *self;
+        let Self {
+            on_change, dead_band, dead_band_raw, interval_ms, silence_ms, window_ms, ..
+        } = *self;
         if window_ms.is_some() {
             return Err("window_ms says of no signal what: min_of, mean_of or max_of".to_owned());
         }
-        let dead_band = match (on_change, dead_band) {
-            (true, Some(_)) => {
-                return Err("on_change is a dead_band of 0: one of them is enough".to_owned());
+        let dead_band = match (on_change, dead_band, dead_band_raw) {
+            (true, None, None) => Some(0),
+            (false, None, raw) => raw,
+            (false, Some(band), None) => Some(steps(band, signal)?),
+            _ => {
+                let what = "on_change is a dead_band of 0, dead_band_raw one in steps: one of them \
+                            is enough";
+                return Err(what.to_owned());
             }
-            (true, None) => Some(0),
-            (false, None) => None,
-            (false, Some(band)) => Some(steps(band, signal)?),
         };
         if dead_band.is_none() && interval_ms == 0 {
             return Err("thin says on_change, dead_band, interval_ms, or a window".to_owned());
@@ -83,9 +88,13 @@ impl Entry {
         take: Take,
         around: &Surroundings<'_>,
     ) -> Result<Window, String> {
-        let Self { on_change, dead_band, interval_ms, silence_ms, .. } = *self;
-        if on_change || dead_band.is_some() || interval_ms > 0 || silence_ms > 0 {
+        let Self { on_change, dead_band, dead_band_raw, interval_ms, silence_ms, .. } = *self;
+        let has_band = on_change || dead_band.is_some() || dead_band_raw.is_some();
+        if has_band || interval_ms > 0 || silence_ms > 0 {
             return Err("a window takes all readings: it goes with nothing else".to_owned());
+        }
+        if of == own.path {
+            return Err("a window of the signal itself".to_owned());
         }
         let place =
             *around.places.get(of).ok_or_else(|| format!("no signal {of:?} in this file"))?;
@@ -119,12 +128,17 @@ impl Entry {
 fn steps(band: f64, signal: &OwnedSignal) -> Result<u32, String> {
     let step = protocol::Step { offset: 0, ..signal.step };
     let raw = Decimal::of(band).and_then(|band| band.in_steps(&step));
-    raw.filter(|(_, is_whole)| *is_whole).and_then(|(raw, _)| u32::try_from(raw).ok()).ok_or_else(
-        || {
-            let (numerator, denominator) = (step.numerator, step.denominator);
-            format!("the dead_band {band} is no whole number of steps of {numerator}/{denominator}")
-        },
-    )
+    let (numerator, denominator) = (step.numerator, step.denominator);
+    match raw.map(|(raw, is_whole)| (u32::try_from(raw), is_whole)) {
+        Some((Ok(raw), true)) => Ok(raw),
+        Some((Ok(_), false)) => Err(format!(
+            "the dead_band {band} is no whole number of steps of {numerator}/{denominator}; in steps: \
+             dead_band_raw"
+        )),
+        _ => Err(format!(
+            "the dead_band {band}: from 0 to 4294967295 steps of {numerator}/{denominator}"
+        )),
+    }
 }
 
 /// `thin = {…}`, as it is read again; nothing if there is none.
@@ -137,7 +151,10 @@ pub fn written(catalogue: &OwnedCatalogue, place: u8) -> Option<String> {
             match dead_band {
                 None => {}
                 Some(0) => said.push("on_change = true".to_owned()),
-                Some(band) => said.push(format!("dead_band = {}", distance(band, signal))),
+                Some(band) => said.push(match exact(band, signal) {
+                    Some(distance) => format!("dead_band = {distance}"),
+                    None => format!("dead_band_raw = {band}"),
+                }),
             }
             for (name, ms) in [("interval_ms", interval_ms), ("silence_ms", silence_ms)] {
                 if ms > 0 {
@@ -154,10 +171,16 @@ pub fn written(catalogue: &OwnedCatalogue, place: u8) -> Option<String> {
     Some(format!("thin = {{ {} }}", said.join(", ")))
 }
 
-/// A number of steps in the signal's unit, whatever its offset: exact, or as near as a double is.
-pub fn distance(steps: u32, signal: &OwnedSignal) -> String {
+/// A number of steps in the signal's unit, whatever its offset, if it has an end.
+fn exact(steps: u32, signal: &OwnedSignal) -> Option<String> {
     let step = protocol::Step { offset: 0, ..signal.step };
-    physical(i64::from(steps), &step).unwrap_or_else(|| {
+    physical(i64::from(steps), &step)
+}
+
+/// The same, or as near as a double is.
+pub fn distance(steps: u32, signal: &OwnedSignal) -> String {
+    let step = signal.step;
+    exact(steps, signal).unwrap_or_else(|| {
         let numerator = f64::from(steps) * f64::from(step.numerator);
         (numerator / f64::from(step.denominator)).to_string()
     })

@@ -314,14 +314,22 @@ const EPOCH_BITS: [u32; 2] = [41, 31];
 
 /// The first tick of all, as it is: how many bits it has below the top one, and these.
 fn first<C: Coder, O: Odds>(talk: &mut Talk<'_, C, O>, tick: i64) -> i64 {
-    // Never 0, so that there is a top one.
+    // Never 0, so that there is a top one. Of the tick that has no room then, below.
     let number = zigzag(tick).saturating_add(1);
     let top = 63_u32.saturating_sub(number.leading_zeros());
     let mut places = EPOCH_BITS.into_iter().zip(shared::EPOCH..);
     let usual = places.find(|(bits, at)| !talk.bit(Row::SHARED, *at, *at, top != *bits));
-    let top = match usual {
-        Some((bits, _)) => bits,
-        None => u32::try_from(talk.flat(u64::from(top), 6)).unwrap_or(0),
+    let top = if let Some((bits, _)) = usual {
+        bits
+    } else {
+        // What is usual is not said here, and so free for the least of all.
+        let [least, _] = EPOCH_BITS;
+        let said = if tick == i64::MIN { least } else { top };
+        let said = u32::try_from(talk.flat(u64::from(said), 6)).unwrap_or(0);
+        if said == least {
+            return i64::MIN;
+        }
+        said
     };
     let below = talk.flat(number, top);
     unzigzag(((1 << top) | below).wrapping_sub(1))

@@ -247,6 +247,14 @@ proptest! {
     }
 }
 
+#[test]
+fn any_first_tick_comes_back() {
+    for tick in [i64::MIN, i64::MIN + 1, -1, 0, 1, i64::MAX - 1, i64::MAX] {
+        let samples = [tick, 5, tick].map(|tick| Sample::new(tick, SignalIndex(0), 7));
+        assert_eq!(decode(&encode(&samples), 3).unwrap(), samples, "{tick}");
+    }
+}
+
 /// Between values that are steps stand some that are none: what is known of the signal stays as it was.
 #[test]
 fn what_is_no_number_of_steps_costs_itself_alone() {

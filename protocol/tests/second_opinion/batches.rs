@@ -17,14 +17,19 @@ fn hint(chance: &mut Chance, signals: u8) -> SignalHint {
     let signal = |chance: &mut Chance| {
         if is_sane { chance.byte() % signals } else { chance.byte() }
     };
+    let far = |chance: &mut Chance| match chance.below(3) {
+        0 => i32::MAX - i32::from(chance.byte()),
+        1 => i32::MIN + i32::from(chance.byte()),
+        _ => chance.narrow(),
+    };
     SignalHint {
         guess: guesses[usize::from(chance.byte()) % 5],
         related: signal(chance),
         follower: signal(chance),
         expected: chance.number(),
         spread: chance.byte() % if is_sane { 20 } else { 255 },
-        interval: if is_sane { chance.narrow() % 2000 } else { chance.narrow() },
-        period: if is_sane { chance.narrow() % 100_000 } else { chance.narrow() },
+        interval: if is_sane { chance.narrow() % 2000 } else { far(chance) },
+        period: if is_sane { chance.narrow() % 100_000 } else { far(chance) },
     }
 }
 

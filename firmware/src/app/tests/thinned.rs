@@ -78,6 +78,8 @@ fn what_is_left_out_is_in_no_ledger_and_the_rest_arrives() {
     let arrived: Vec<i64> = bulk.samples.iter().filter_map(protocol::Sample::steps).collect();
     assert_eq!(arrived, speeds);
     assert_eq!(bulk.through, world.accepted(Lane::Bulk));
+    let latest = world.agent.held(Lane::Latest).samples.last().and_then(protocol::Sample::steps);
+    assert_eq!(latest, of(SPEED).last().map(|(_, raw)| raw), "of latest values none is left out");
     let critical = world.agent.held(Lane::Critical);
     let arrived: Vec<(i64, i64)> =
         critical.samples.iter().map(|sample| (sample.tick, sample.steps().unwrap())).collect();
@@ -89,6 +91,30 @@ fn what_is_left_out_is_in_no_ledger_and_the_rest_arrives() {
     assert_eq!(usize::try_from(counters.thinned).unwrap(), left_out);
     let unruled = said.iter().filter(|(_, raw)| raw % 3 == 2).count();
     assert_eq!(usize::try_from(counters.refused).unwrap(), unruled, "only what no rule takes");
+}
+
+#[test]
+fn what_is_read_for_two_lanes_is_read_once_and_left_out_of_one() {
+    static EACH: [Rule; 3] = {
+        let when = When::Periodic { period_ms: 200 };
+        let speed = Rule { signal: SPEED, lane: Some(Lane::Bulk), when };
+        [
+            speed,
+            Rule { lane: Some(Lane::Latest), ..speed },
+            Rule { signal: ODOMETER, lane: None, when },
+        ]
+    };
+    let config = AppConfig { campaign: Campaign { id: 3, rules: &EACH }, ..thinned() };
+    let mut world = World::with_config(2, config);
+    for _ in 0..40 {
+        world.step(100);
+    }
+    // Speed and odometer in turn, each once every 200 ms: a speed is 2 more than the one before.
+    let read = u64::try_from(world.source.next_raw - 1).unwrap();
+    let accepted = Lane::ALL.map(|lane| world.accepted(lane).samples);
+    assert_eq!(read, 42);
+    assert_eq!(accepted, [0, 6, 21], "more than 7 from the last; all of the latest");
+    assert_eq!(world.app.counters().thinned, 15);
 }
 
 #[test]
