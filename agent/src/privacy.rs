@@ -141,6 +141,8 @@ pub struct Policy {
     /// Per rule: samples taken out of the frame at hand.
     taken: Vec<u64>,
     writer: Writer,
+    /// Kept from frame to frame, since it is large.
+    decoder: Box<Decoder<{ Catalogue::SIGNALS_MAX }>>,
 }
 
 impl Policy {
@@ -192,6 +194,7 @@ impl Policy {
             taken: vec![0; rules.len()],
             rules,
             writer: Writer::default(),
+            decoder: Box::default(),
         })
     }
 
@@ -207,6 +210,7 @@ impl Policy {
             rules: Vec::new(),
             taken: Vec::new(),
             writer: Writer::default(),
+            decoder: Box::default(),
         }
     }
 
@@ -272,10 +276,9 @@ impl Policy {
         self.taken.fill(0);
         let mut pass = Pass::new(&mut self.taken, self.location, lens, into);
         let (hints, signals) = (lens.catalogue().hints.borrowed(), lens.signals());
-        let mut decoder =
-            Decoder::<{ Catalogue::SIGNALS_MAX }>::behind(header, hints, columns, signals);
-        while let Some(sample) = decoder.next() {
-            let passed = sample.and_then(|sample| pass.sample(sample, decoder.content()));
+        let mut all = self.decoder.behind(header, hints, columns, signals);
+        while let Some(sample) = all.next() {
+            let passed = sample.and_then(|sample| pass.sample(sample, all.content()));
             if let Err(error) = passed {
                 into.cut_back(mark);
                 self.taken.fill(0);

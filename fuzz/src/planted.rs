@@ -39,8 +39,9 @@ fn count_believed(bytes: &[u8]) {
     let Ok((header, columns)) = SamplesHeader::read(bytes) else { return };
     bounded(NETWORK_MAX, || {
         let mut samples: Vec<Sample> = Vec::with_capacity(usize::from(header.count));
-        samples
-            .extend(Decoder::<64>::behind(&header, Hints::NONE, columns, 64).map_while(Result::ok));
+        let mut decoder = Decoder::<64>::default();
+        let all = decoder.behind(&header, Hints::NONE, columns, 64);
+        samples.extend(all.map_while(Result::ok));
         samples
     });
 }
@@ -74,7 +75,9 @@ fn tag_cut(bytes: &[u8]) {
 fn signal_unknown(bytes: &[u8]) {
     let Some((signals, columns)) = bytes.split_first() else { return };
     let signals = signals & 15;
-    for sample in Decoder::<64>::new(Hints::NONE, columns, 20, signals + 1).map_while(Result::ok) {
+    let mut decoder = Decoder::<64>::default();
+    let samples = decoder.batch(Hints::NONE, columns, 20, signals + 1);
+    for sample in samples.map_while(Result::ok) {
         assert!(sample.signal.0 < signals, "a signal that the catalogue does not have");
     }
 }

@@ -146,7 +146,8 @@ fn samples_frame() {
         panic!("not samples");
     };
     assert_eq!(read, samples_header);
-    let back: Result<Vec<_>, _> = Decoder::<64>::new(Hints::NONE, columns, read.count, 3).collect();
+    let mut decoder = Decoder::<64>::default();
+    let back: Result<Vec<_>, _> = decoder.behind(&read, Hints::NONE, columns, 3).collect();
     assert_eq!(back.unwrap(), samples);
     // What release 0.1.0 made of the same, for good.
     let mut old = read_golden("samples-frame-0.1.0");
@@ -158,12 +159,13 @@ fn samples_frame() {
     };
     let context = SamplesContext { coding: Coding::Rice, ..samples_header.context };
     assert_eq!(read, SamplesHeader { context, ..samples_header });
-    let decoder = |columns| Decoder::<64>::behind(&read, Hints::NONE, columns, 3);
-    assert_eq!(decoder(columns).size_hint(), (0, Some(samples.len())));
-    assert_eq!(decoder(columns).collect::<Result<Vec<_>, _>>().unwrap(), samples);
-    let cut: Result<Vec<_>, _> = decoder(&columns[..columns.len() - 1]).collect();
+    let back = decoder.behind(&read, Hints::NONE, columns, 3);
+    assert_eq!(back.size_hint(), (0, Some(samples.len())));
+    assert_eq!(back.collect::<Result<Vec<_>, _>>().unwrap(), samples);
+    let cut = &columns[..columns.len() - 1];
+    let cut: Result<Vec<_>, _> = decoder.behind(&read, Hints::NONE, cut, 3).collect();
     assert_eq!(cut, Err(CodecError::Truncated));
-    let alien: Result<Vec<_>, _> = Decoder::<64>::behind(&read, Hints::NONE, columns, 2).collect();
+    let alien: Result<Vec<_>, _> = decoder.behind(&read, Hints::NONE, columns, 2).collect();
     assert_eq!(alien, Err(CodecError::UnknownSignal));
 }
 

@@ -48,8 +48,10 @@ fn read(head: &Header, text: &[u8]) {
             let signals = u8::try_from(header.context.catalogue.0 & 63).unwrap_or_default() + 1;
             // Any columns decode to as many samples as are claimed: few say as much.
             let header = SamplesHeader { count: header.count.min(COUNT_MAX), ..header };
-            let decoder = Decoder::<64>::behind(&header, Hints::NONE, columns, signals);
-            bounded(0, || codec::decode(decoder, signals));
+            bounded(0, || {
+                let mut decoder = Decoder::<64>::default();
+                codec::decode(decoder.behind(&header, Hints::NONE, columns, signals), signals);
+            });
         }
         Body::Records(records) => each(records, counts),
         Body::Loss(loss) => {

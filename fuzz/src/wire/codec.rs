@@ -1,7 +1,7 @@
 //! The batch codec: any bytes for any catalogue, and any samples there and back.
 
 use protocol::codec::{
-    Decoder, Encoder, Guess, Hints, SAMPLE_BYTES_MAX, SignalHint, Timing, table_len,
+    Decoder, Encoder, Guess, Hints, SAMPLE_BYTES_MAX, Samples, SignalHint, Timing, table_len,
 };
 use protocol::sample::CONTENT_LEN_MAX;
 use protocol::{Sample, SignalIndex, Value};
@@ -26,8 +26,13 @@ pub fn run(bytes: &[u8]) {
         let count = claimed(shape, input.byte(), count);
         let columns = input.rest();
         bounded(0, || match signals {
-            0..16 => decode(Decoder::<16>::new(hints, columns, count, signals), signals),
-            _ => decode(Decoder::<64>::new(hints, columns, count, signals + 1), signals + 1),
+            0..16 => {
+                decode(Decoder::<16>::default().batch(hints, columns, count, signals), signals);
+            }
+            _ => decode(
+                Decoder::<64>::default().batch(hints, columns, count, signals + 1),
+                signals + 1,
+            ),
         });
     } else {
         round_trip(hints, &mut input);
@@ -88,17 +93,17 @@ fn hint(input: &mut Input<'_>) -> SignalHint {
 }
 
 /// Decodes to the end, or to an error, which ends it; holds every sample against the catalogue.
-pub fn decode<const N: usize>(mut decoder: Decoder<'_, N>, signals: u8) {
-    let mut left = decoder.size_hint().1.unwrap();
-    while let Some(decoded) = decoder.next() {
+pub fn decode<const N: usize>(mut samples: Samples<'_, N>, signals: u8) {
+    let mut left = samples.size_hint().1.unwrap();
+    while let Some(decoded) = samples.next() {
         let Ok(sample) = decoded else {
-            assert!(decoder.next().is_none(), "an error that is not the end");
+            assert!(samples.next().is_none(), "an error that is not the end");
             return;
         };
         assert!(sample.signal.0 < signals, "a signal that the catalogue does not have");
-        assert_eq!(decoder.content().len(), sample.value.content_len());
+        assert_eq!(samples.content().len(), sample.value.content_len());
         if let Value::Text(_) = sample.value {
-            assert!(str::from_utf8(decoder.content()).is_ok());
+            assert!(str::from_utf8(samples.content()).is_ok());
         }
         left -= 1;
     }
@@ -137,12 +142,13 @@ fn round_trip(hints: Hints<'_>, input: &mut Input<'_>) {
         return;
     };
     let count = u16::try_from(pushed).unwrap();
-    let mut decoder = Decoder::<64>::new(hints, &buffer[..len], count, signals);
+    let mut decoder = Decoder::<64>::default();
+    let mut back = decoder.batch(hints, &buffer[..len], count, signals);
     for (sample, content) in &samples[..pushed] {
-        assert_eq!(decoder.next(), Some(Ok(*sample)));
-        assert_eq!(decoder.content(), *content);
+        assert_eq!(back.next(), Some(Ok(*sample)));
+        assert_eq!(back.content(), *content);
     }
-    assert_eq!(decoder.next(), None);
+    assert_eq!(back.next(), None);
 }
 
 fn steps(last: Sample, input: &mut Input<'_>) -> Value {

@@ -1,5 +1,6 @@
 //! Batches: samples in, bytes out, and back.
 
+use super::bits::BitReader;
 use super::chance::Chance;
 use super::clock::Follower;
 use super::exact::Content;
@@ -7,13 +8,14 @@ use super::hints::Hints;
 use super::model::{INDEX_BITS, Model};
 use super::odds::{Learning, Odds, Still};
 use super::range::{Interval, Reader};
-use super::rice::RiceDecoder;
+use super::rice::RiceModel;
 use super::{CodecError, Coding, Full, SAMPLE_BYTES_MAX, SamplesHeader};
 use crate::sample::Sample;
 use crate::signal::SignalIndex;
 
 /// So many samples of a batch tell which clock the next one follows.
 const FOLLOWED: u16 = 128;
+/// What a decoder gives the model, which does not look at it.
 const NOTHING: Sample = Sample::new(0, SignalIndex(0), 0);
 
 /// Codes samples as they come, for a catalogue of up to `N` signals (at most 64).
@@ -109,7 +111,7 @@ impl<'a, const N: usize, O: Odds + Default> Encoder<'a, N, O> {
     /// Ends the batch; its length in the buffer. What is pushed then begins the next one.
     pub fn finish(&mut self, into: &mut [u8]) -> Result<usize, Full> {
         let len = self.end(into)?;
-        self.model.begin(&self.hints);
+        self.model.begin(&self.hints, self.signals);
         Ok(len)
     }
 
@@ -134,115 +136,160 @@ impl<const N: usize> Encoder<'_, N> {
     }
 }
 
-/// Reads a batch of samples of a catalogue of up to `N` signals.
+/// Reads batches of samples of catalogues of up to `N` signals.
 ///
-/// An iterator; after an error it ends.
+/// It is large (17 KiB for 64 signals) and any batch can be read with it: keep one for many.
 #[derive(Clone, Debug)]
-pub struct Decoder<'a, const N: usize>(Inner<'a, N>);
-
-#[derive(Clone, Debug)]
-#[allow(clippy::large_enum_variant, reason = "there is no heap, and one of them at a time")]
-enum Inner<'a, const N: usize> {
-    Rice(RiceDecoder<'a, N>),
-    Learning(RangeDecoder<'a, N, Learning<N>>),
-    Still(RangeDecoder<'a, N, Still>),
+pub struct Decoder<const N: usize> {
+    learning: Model<Learning<N>, N>,
+    still: Model<Still, N>,
+    rice: RiceModel<N>,
+    /// Of the batch that is read.
+    coding: Coding,
 }
 
-#[derive(Clone, Debug)]
-struct RangeDecoder<'a, const N: usize, O> {
-    model: Model<O, N>,
-    hints: Hints<'a>,
-    reader: Reader<'a>,
+impl<const N: usize> Default for Decoder<N> {
+    fn default() -> Self {
+        Self {
+            learning: Model::new(Learning::default(), &Hints::NONE, 0),
+            still: Model::new(Still, &Hints::NONE, 0),
+            rice: RiceModel::new(0),
+            coding: Coding::Learning,
+        }
+    }
+}
+
+impl<const N: usize> Decoder<N> {
+    /// The `count` samples in `columns`, of a catalogue with `signals` signals, from an [`Encoder`].
+    pub fn batch<'d>(
+        &'d mut self,
+        hints: Hints<'d>,
+        columns: &'d [u8],
+        count: u16,
+        signals: u8,
+    ) -> Samples<'d, N> {
+        self.begin(Coding::Learning, hints, columns, count, signals)
+    }
+
+    /// The samples that stand behind a header.
+    pub fn behind<'d>(
+        &'d mut self,
+        header: &SamplesHeader,
+        hints: Hints<'d>,
+        columns: &'d [u8],
+        signals: u8,
+    ) -> Samples<'d, N> {
+        self.begin(header.context.coding, hints, columns, header.count, signals)
+    }
+
+    /// Those of the batch that was chained to the one read last, which must have been read to its end;
+    /// of release 0.1.0, which chained none, there are none.
+    pub fn next_batch<'d>(
+        &'d mut self,
+        hints: Hints<'d>,
+        columns: &'d [u8],
+        count: u16,
+    ) -> Samples<'d, N> {
+        let count = if self.coding == Coding::Rice { 0 } else { count };
+        Samples::new(self, hints, columns, count)
+    }
+
+    fn begin<'d>(
+        &'d mut self,
+        coding: Coding,
+        hints: Hints<'d>,
+        columns: &'d [u8],
+        count: u16,
+        signals: u8,
+    ) -> Samples<'d, N> {
+        self.coding = coding;
+        match coding {
+            Coding::Rice => self.rice = RiceModel::new(signals),
+            Coding::Learning => self.learning.begin(&hints, signals),
+            Coding::Still => self.still.begin(&hints, signals),
+        }
+        Samples::new(self, hints, columns, count)
+    }
+}
+
+/// The samples of a batch.
+///
+/// An iterator; after an error it ends.
+#[derive(Debug)]
+pub struct Samples<'d, const N: usize> {
+    decoder: &'d mut Decoder<N>,
+    hints: Hints<'d>,
+    from: Columns<'d>,
     content: Content,
     count: u16,
     left: u16,
 }
 
-impl<'a, const N: usize> Decoder<'a, N> {
-    /// A decoder for the `count` samples in `columns`, of a catalogue with `signals` signals, from an
-    /// [`Encoder`].
-    pub fn new(hints: Hints<'a>, columns: &'a [u8], count: u16, signals: u8) -> Self {
-        Self(Inner::Learning(RangeDecoder::new(hints, columns, count, signals)))
-    }
+/// Where a batch is read.
+#[derive(Debug)]
+enum Columns<'d> {
+    Bits(BitReader<'d>),
+    Range(Reader<'d>),
+}
 
-    /// A decoder for the samples that stand behind a header.
-    pub fn behind(
-        header: &SamplesHeader,
-        hints: Hints<'a>,
-        columns: &'a [u8],
-        signals: u8,
-    ) -> Self {
-        let count = header.count;
-        match header.context.coding {
-            Coding::Rice => Self(Inner::Rice(RiceDecoder::new(columns, count, signals))),
-            Coding::Learning => Self::new(hints, columns, count, signals),
-            Coding::Still => Self(Inner::Still(RangeDecoder::new(hints, columns, count, signals))),
-        }
+impl<'d, const N: usize> Samples<'d, N> {
+    fn new(decoder: &'d mut Decoder<N>, hints: Hints<'d>, columns: &'d [u8], count: u16) -> Self {
+        let from = match decoder.coding {
+            Coding::Rice => Columns::Bits(BitReader::new(columns)),
+            Coding::Learning | Coding::Still => Columns::Range(Reader::new(columns)),
+        };
+        Self { decoder, hints, from, content: Content::EMPTY, count, left: count }
     }
 
     /// What stands beside the sample that came last.
     pub fn content(&self) -> &[u8] {
-        match &self.0 {
-            Inner::Rice(_) => &[],
-            Inner::Learning(range) => range.content.bytes(),
-            Inner::Still(range) => range.content.bytes(),
-        }
+        self.content.bytes()
     }
 
-    /// Goes on with the batch that was chained to this one; not from one of release 0.1.0, which
-    /// chained none.
-    pub fn next_batch(&mut self, columns: &'a [u8], count: u16) {
-        match &mut self.0 {
-            Inner::Rice(_) => {}
-            Inner::Learning(range) => range.next_batch(columns, count),
-            Inner::Still(range) => range.next_batch(columns, count),
+    fn read(&mut self) -> Result<Sample, CodecError> {
+        let Self { decoder, hints, from, content, count, left } = self;
+        let is_first = left == count;
+        let learns = decoder.coding == Coding::Learning;
+        match from {
+            Columns::Bits(bits) => decoder.rice.sample(bits, is_first),
+            Columns::Range(reader) if learns => {
+                range_coded(&mut decoder.learning, reader, hints, is_first, content)
+            }
+            Columns::Range(reader) => {
+                range_coded(&mut decoder.still, reader, hints, is_first, content)
+            }
         }
     }
 }
 
-impl<const N: usize> Iterator for Decoder<'_, N> {
+impl<const N: usize> Iterator for Samples<'_, N> {
     type Item = Result<Sample, CodecError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        match &mut self.0 {
-            Inner::Rice(rice) => rice.next(),
-            Inner::Learning(range) => range.next(),
-            Inner::Still(range) => range.next(),
-        }
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        match &self.0 {
-            Inner::Rice(rice) => rice.size_hint(),
-            Inner::Learning(range) => (0, Some(usize::from(range.left))),
-            Inner::Still(range) => (0, Some(usize::from(range.left))),
-        }
-    }
-}
-
-impl<'a, const N: usize, O: Odds + Default> RangeDecoder<'a, N, O> {
-    fn new(hints: Hints<'a>, columns: &'a [u8], count: u16, signals: u8) -> Self {
-        let model = Model::new(O::default(), &hints, signals);
-        let (reader, content) = (Reader::new(columns), Content::EMPTY);
-        Self { model, hints, reader, content, count, left: count }
-    }
-
-    fn next_batch(&mut self, columns: &'a [u8], count: u16) {
-        self.reader = Reader::new(columns);
-        (self.count, self.left) = (count, count);
-    }
-
-    fn next(&mut self) -> Option<Result<Sample, CodecError>> {
         if self.left == 0 {
             return None;
         }
-        if self.left == self.count {
-            self.model.choose(&mut self.reader, self.hints.timing, 0);
-        }
-        self.content.clear();
-        let content = Some(&mut self.content);
-        let sample = self.model.sample(&mut self.reader, &self.hints, NOTHING, content);
+        let sample = self.read();
         self.left = if sample.is_ok() { self.left - 1 } else { 0 };
         Some(sample)
     }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (0, Some(usize::from(self.left)))
+    }
+}
+
+/// The next sample of a batch from an [`Encoder`].
+fn range_coded<O: Odds, const N: usize>(
+    model: &mut Model<O, N>,
+    reader: &mut Reader<'_>,
+    hints: &Hints<'_>,
+    is_first: bool,
+    content: &mut Content,
+) -> Result<Sample, CodecError> {
+    if is_first {
+        model.choose(reader, hints.timing, 0);
+    }
+    content.clear();
+    model.sample(reader, hints, NOTHING, Some(content))
 }

@@ -19,7 +19,7 @@ mod batch;
 mod bits;
 mod rice;
 
-pub use batch::{Decoder, Encoder, StillEncoder};
+pub use batch::{Decoder, Encoder, Samples, StillEncoder};
 pub use chance::Chance;
 pub use hints::{Guess, Hints, SignalHint, Timing};
 pub use odds::{Learning, Odds, Still};

@@ -55,12 +55,13 @@ impl<O: Odds, const N: usize> Model<O, N> {
             last: None,
             surprised: 0,
         };
-        model.begin(hints);
+        model.begin(hints, signals);
         model
     }
 
     /// Begins anew.
-    pub fn begin(&mut self, hints: &Hints<'_>) {
+    pub fn begin(&mut self, hints: &Hints<'_>, signals: u8) {
+        self.signals = signals;
         self.odds.begin(Levels::new(hints.levels, self.signals), self.signals);
         let states = self.states.iter_mut().zip(&mut self.followers);
         for (signal, (state, follower)) in (0..self.signals).zip(states) {

@@ -67,22 +67,24 @@ const COLUMN_START: Column = Column {
     interval: Adaptive::START,
 };
 
-/// What encoder and decoder know alike, for up to `N` signals.
+/// What encoder and decoder knew alike, for up to `N` signals.
 #[derive(Clone, Debug)]
-struct Model<const N: usize> {
+pub struct RiceModel<const N: usize> {
     columns: [Column; N],
     last_tick: i64,
     last_signal: u8,
+    signals: u8,
 }
 
-impl<const N: usize> Model<N> {
-    fn new(signals: u8) -> Self {
+impl<const N: usize> RiceModel<N> {
+    /// Nothing has come of a catalogue with so many signals.
+    pub fn new(signals: u8) -> Self {
         let mut columns = [COLUMN_START; N];
         // Until seen otherwise, signals follow each other by number, in turn.
         for (at, column) in (1_u8..).zip(columns.iter_mut()) {
             column.follower = if at < signals { at } else { 0 };
         }
-        Self { columns, last_tick: 0, last_signal: 0 }
+        Self { columns, last_tick: 0, last_signal: 0, signals }
     }
 
     fn expected(&self) -> u8 {
@@ -95,64 +97,27 @@ impl<const N: usize> Model<N> {
         }
         self.last_signal = signal;
     }
-}
 
-/// Reads such a batch, of a catalogue of up to `N` signals. An iterator; after an error it ends.
-#[derive(Clone, Debug)]
-pub struct RiceDecoder<'a, const N: usize> {
-    model: Model<N>,
-    bits: BitReader<'a>,
-    count: u16,
-    left: u16,
-    signals: u8,
-}
-
-impl<'a, const N: usize> RiceDecoder<'a, N> {
-    /// A decoder for the `count` samples in `columns`, of a catalogue with `signals` signals.
-    pub fn new(columns: &'a [u8], count: u16, signals: u8) -> Self {
-        Self {
-            model: Model::new(signals),
-            bits: BitReader::new(columns),
-            count,
-            left: count,
-            signals,
-        }
-    }
-
-    fn read(&mut self) -> Result<Sample, CodecError> {
-        let signal = if self.bits.take(1)? == 0 {
-            self.model.expected()
+    /// The next sample of a batch.
+    pub fn sample(
+        &mut self,
+        bits: &mut BitReader<'_>,
+        is_first: bool,
+    ) -> Result<Sample, CodecError> {
+        let signal = if bits.take(1)? == 0 {
+            self.expected()
         } else {
-            u8::try_from(self.bits.take(INDEX_BITS)?).map_err(|_| CodecError::Malformed)?
+            u8::try_from(bits.take(INDEX_BITS)?).map_err(|_| CodecError::Malformed)?
         };
         if signal >= self.signals {
             return Err(CodecError::UnknownSignal);
         }
-        self.model.follow(signal);
-        let column =
-            self.model.columns.get_mut(usize::from(signal)).ok_or(CodecError::UnknownSignal)?;
-        let surprise = unzigzag(column.interval.take(&mut self.bits)?);
-        let interval = column.last_interval.wrapping_add(surprise);
-        column.last_interval = if self.left == self.count { 0 } else { interval };
-        self.model.last_tick = self.model.last_tick.wrapping_add(interval);
-        column.last_raw = column.last_raw.wrapping_add(unzigzag(column.raw.take(&mut self.bits)?));
-        Ok(Sample::new(self.model.last_tick, SignalIndex(signal), column.last_raw))
-    }
-}
-
-impl<const N: usize> Iterator for RiceDecoder<'_, N> {
-    type Item = Result<Sample, CodecError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.left == 0 {
-            return None;
-        }
-        let sample = self.read();
-        self.left = if sample.is_ok() { self.left - 1 } else { 0 };
-        Some(sample)
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        (0, Some(usize::from(self.left)))
+        self.follow(signal);
+        let column = self.columns.get_mut(usize::from(signal)).ok_or(CodecError::UnknownSignal)?;
+        let interval = column.last_interval.wrapping_add(unzigzag(column.interval.take(bits)?));
+        column.last_interval = if is_first { 0 } else { interval };
+        self.last_tick = self.last_tick.wrapping_add(interval);
+        column.last_raw = column.last_raw.wrapping_add(unzigzag(column.raw.take(bits)?));
+        Ok(Sample::new(self.last_tick, SignalIndex(signal), column.last_raw))
     }
 }

@@ -9,10 +9,10 @@ use crate::signal::SignalIndex;
 /// A sample, and what stands beside it.
 type Measured = (Sample, Vec<u8>);
 
-fn collect<const N: usize>(decoder: &mut Decoder<'_, N>) -> Result<Vec<Measured>, CodecError> {
+fn collect<const N: usize>(mut samples: Samples<'_, N>) -> Result<Vec<Measured>, CodecError> {
     let mut all = Vec::new();
-    while let Some(sample) = decoder.next() {
-        all.push((sample?, decoder.content().to_vec()));
+    while let Some(sample) = samples.next() {
+        all.push((sample?, samples.content().to_vec()));
     }
     Ok(all)
 }
@@ -29,7 +29,8 @@ fn encode(samples: &[Sample]) -> Vec<u8> {
 }
 
 fn decode(bytes: &[u8], count: usize) -> Result<Vec<Sample>, CodecError> {
-    Decoder::<64>::new(Hints::NONE, bytes, u16::try_from(count).unwrap(), 10).collect()
+    let count = u16::try_from(count).unwrap();
+    Decoder::<64>::default().batch(Hints::NONE, bytes, count, 10).collect()
 }
 
 prop_compose! {
@@ -98,8 +99,9 @@ fn a_full_buffer_refuses_and_keeps_what_it_has() {
     assert!(taken > 1);
     assert_eq!(usize::from(encoder.count()), taken);
     let len = encoder.finish(&mut buffer).unwrap();
-    let back: Result<Vec<_>, _> =
-        Decoder::<4>::new(Hints::NONE, &buffer[..len], u16::try_from(taken).unwrap(), 4).collect();
+    let mut decoder = Decoder::<4>::default();
+    let count = u16::try_from(taken).unwrap();
+    let back: Result<Vec<_>, _> = decoder.batch(Hints::NONE, &buffer[..len], count, 4).collect();
     assert_eq!(back.unwrap().len(), taken);
 }
 
@@ -169,12 +171,13 @@ fn a_batch_has_65535_samples_at_most() {
 fn a_decoder_says_how_many_it_may_give() {
     let samples: Vec<Sample> = (0..3).map(|tick| Sample::new(tick, SignalIndex(0), 1)).collect();
     let bytes = encode(&samples);
-    let mut decoder = Decoder::<10>::new(Hints::NONE, &bytes, 3, 10);
+    let mut decoder = Decoder::<10>::default();
+    let mut samples = decoder.batch(Hints::NONE, &bytes, 3, 10);
     for left in [3, 2, 1] {
-        assert_eq!(decoder.size_hint(), (0, Some(left)));
-        assert!(decoder.next().unwrap().is_ok());
+        assert_eq!(samples.size_hint(), (0, Some(left)));
+        assert!(samples.next().unwrap().is_ok());
     }
-    assert_eq!(decoder.size_hint(), (0, Some(0)));
+    assert_eq!(samples.size_hint(), (0, Some(0)));
 }
 
 #[test]
@@ -236,14 +239,15 @@ proptest! {
             buffer.truncate(len.unwrap());
         }
         let count = |samples: &[Measured]| u16::try_from(samples.len()).unwrap();
-        let mut decoder = Decoder::<10>::new(hints, &buffers[0], count(&first), 10);
-        prop_assert_eq!(collect(&mut decoder).unwrap(), first);
-        if is_chained {
-            decoder.next_batch(&buffers[1], count(&second));
+        let mut decoder = Decoder::<10>::default();
+        let one = decoder.batch(hints, &buffers[0], count(&first), 10);
+        prop_assert_eq!(collect(one).unwrap(), first);
+        let other = if is_chained {
+            decoder.next_batch(hints, &buffers[1], count(&second))
         } else {
-            decoder = Decoder::<10>::new(hints, &buffers[1], count(&second), 10);
-        }
-        prop_assert_eq!(collect(&mut decoder).unwrap(), second);
+            decoder.batch(hints, &buffers[1], count(&second), 10)
+        };
+        prop_assert_eq!(collect(other).unwrap(), second);
     }
 }
 
@@ -288,9 +292,10 @@ fn a_value_and_what_stands_beside_it_must_agree() {
     assert!(encoder.is_empty());
     encoder.push_with(&mut buffer, of(Value::Text(3)), b"VIN").unwrap();
     let len = encoder.finish(&mut buffer).unwrap();
-    let mut decoder = Decoder::<1>::new(Hints::NONE, &buffer[..len], 1, 1);
-    assert_eq!(decoder.next(), Some(Ok(of(Value::Text(3)))));
-    assert_eq!(decoder.content(), b"VIN");
+    let mut decoder = Decoder::<1>::default();
+    let mut samples = decoder.batch(Hints::NONE, &buffer[..len], 1, 1);
+    assert_eq!(samples.next(), Some(Ok(of(Value::Text(3)))));
+    assert_eq!(samples.content(), b"VIN");
 }
 
 #[test]

@@ -259,8 +259,9 @@ impl State {
             Body::Samples(samples, columns) => {
                 let hints = self.catalogue.hints;
                 let signals = u8::try_from(self.catalogue.signals.len()).unwrap();
-                let decoder = Decoder::<64>::behind(samples, hints, columns, signals);
-                let taken: Vec<Sample> = decoder.map(|sample| sample.unwrap()).collect();
+                let mut decoder = Decoder::<64>::default();
+                let taken = decoder.behind(samples, hints, columns, signals);
+                let taken: Vec<Sample> = taken.map(|sample| sample.unwrap()).collect();
                 instants(&taken).into_iter().zip(0..).for_each(|(instant, index): (_, u32)| {
                     let id = format!("{id}/{index}");
                     let unix_ms = instant[0].tick * i64::from(self.catalogue.tick_ms);

@@ -50,20 +50,17 @@ pub enum Mode {
 pub fn bytes(messages: &Messages<'_>, hints: Hints<'_>, mode: Mode) -> Result<Coded> {
     let mut coded = Coded::default();
     let signals = messages.signals()?;
+    let mut decoder = Decoder::<SIGNALS>::default();
     for (vehicle, lens) in &messages.vehicles {
         let batches = encode(&vehicle.samples, lens, hints, signals, mode)?;
-        let mut chained: Option<Decoder<'_, SIGNALS>> = None;
-        for batch in &batches {
+        for (at, batch) in batches.iter().enumerate() {
             let count = u16::try_from(batch.samples.len()).unwrap_or(u16::MAX);
-            let decoder = match (&mut chained, mode) {
-                (Some(decoder), Mode::Chained) => {
-                    decoder.next_batch(&batch.columns, count);
-                    decoder
-                }
-                (slot, _) => slot.insert(Decoder::new(hints, &batch.columns, count, signals)),
+            let samples = match mode {
+                Mode::Chained if at > 0 => decoder.next_batch(hints, &batch.columns, count),
+                _ => decoder.batch(hints, &batch.columns, count, signals),
             };
             let mut expected = batch.samples.iter();
-            for sample in decoder.by_ref() {
+            for sample in samples {
                 if Some(&sample?) != expected.next() {
                     bail!("{}: a batch does not come back as it was", vehicle.name);
                 }
@@ -118,6 +115,7 @@ pub fn encode<'a>(
 pub fn times(messages: &Messages<'_>, hints: Hints<'_>, repeat: u32) -> Result<(f64, f64)> {
     let signals = messages.signals()?;
     let (mut encoding, mut decoding) = (Vec::new(), Vec::new());
+    let mut decoder = Decoder::<SIGNALS>::default();
     for _ in 0..repeat {
         let (mut encode_ns, mut decode_ns, mut samples) = (0.0, 0.0, 0_usize);
         for (vehicle, lens) in &messages.vehicles {
@@ -127,7 +125,7 @@ pub fn times(messages: &Messages<'_>, hints: Hints<'_>, repeat: u32) -> Result<(
             let start = now();
             for Batch { samples, columns } in &batches {
                 let count = u16::try_from(samples.len()).unwrap_or(u16::MAX);
-                for sample in Decoder::<SIGNALS>::new(hints, columns, count, signals) {
+                for sample in decoder.batch(hints, columns, count, signals) {
                     black_box(sample?);
                 }
             }

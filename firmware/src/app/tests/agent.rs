@@ -194,7 +194,8 @@ impl Agent {
         held.origins.extend(origin);
         match parsed {
             Body::Samples(header, columns) => {
-                let samples = Decoder::<4>::behind(&header, Hints::NONE, columns, 4);
+                let mut decoder = Decoder::<4>::default();
+                let samples = decoder.behind(&header, Hints::NONE, columns, 4);
                 held.samples.extend(samples.map(|sample| sample.expect("decodes")));
                 held.clocks.push(header.context.clock);
             }

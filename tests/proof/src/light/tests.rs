@@ -30,8 +30,8 @@ fn a_small_frame_is_200_bytes_and_holds_what_its_place_says() {
         let (Body::Samples(header, columns), None) = Body::read(&head, &body).unwrap() else {
             panic!("not samples")
         };
-        let decoded =
-            protocol::codec::Decoder::<SIGNALS>::behind(&header, CATALOGUE.hints, columns, 10);
+        let mut decoder = protocol::codec::Decoder::<SIGNALS>::default();
+        let decoded = decoder.behind(&header, CATALOGUE.hints, columns, 10);
         let samples: Vec<Sample> = decoded.map(Result::unwrap).collect();
         let said: Vec<Sample> = Shape::SMALL.all(7, seq - 2).collect();
         assert_eq!(samples, said);
