@@ -20,7 +20,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use protocol::{DeviceId, Generation};
+use protocol::{DeviceId, Generation, Registration, keys};
 use redb::{ReadableTable as _, ReadableTableMetadata as _};
 use redb::{TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
@@ -49,7 +49,7 @@ use erasure::ERASURES;
 use record::Record;
 
 /// Format of this module's tables; see [`state::claim`].
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// Device id -> [`Record`].
 const DEVICES: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("registry.devices");
@@ -85,6 +85,8 @@ pub struct DeviceEntry {
     pub current: Generation,
     /// The generations with a live secret, ascending; 1 to 4.
     pub generations: Vec<Generation>,
+    /// Tells this time that it was added from others; none if an earlier version added it.
+    pub registration: Option<Registration>,
     /// When it was last heard of, if ever; see [`Registry::seen`].
     pub last_seen_ms: Option<i64>,
 }
@@ -174,11 +176,13 @@ impl Registry {
             let mut table = transaction.open_table(DEVICES)?;
             for &device in devices {
                 let (secret, wrapped) = self.key.draw(&device, Generation::FIRST, entropy)?;
-                let record = Record::new(now_ms, wrapped);
+                let registration = keys::registration(&secret, &device);
+                let record = Record::new(now_ms, wrapped, registration);
                 if table.insert(device.as_str(), record.encode().as_slice())?.is_some() {
                     exist.insert(device);
                 }
-                added.push(Credentials { device, generation: Generation::FIRST, secret });
+                let (generation, registration) = (Generation::FIRST, Some(registration));
+                added.push(Credentials { device, generation, registration, secret });
             }
         }
         if !exist.is_empty() {
@@ -308,7 +312,7 @@ impl Registry {
             let (secret, wrapped) = self.key.draw(&device, generation, entropy)?;
             record.current = generation;
             record.secrets.push(wrapped);
-            Ok(Credentials { device, generation, secret })
+            Ok(Credentials { device, generation, registration: record.registration, secret })
         })
     }
 

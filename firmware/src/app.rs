@@ -76,8 +76,9 @@ impl<'a, const SIGNALS: usize, const FRAME: usize> App<'a, SIGNALS, FRAME> {
         flash: &mut F,
         entropy: &mut impl Entropy,
     ) -> Result<Self, StartError<F::Error>> {
-        let AppConfig { device, secret, generation, catalogue, campaign, layout, .. } = config;
-        let identity = Identity { device, secret, generation };
+        let AppConfig { device, secret, generation, registration, .. } = config;
+        let AppConfig { catalogue, campaign, layout, .. } = config;
+        let identity = Identity { device, secret, generation, registration };
         let mut scratch = [0; FRAME];
         let signals = catalogue.signals.len();
         let catalogue_id = catalogue_id::<FRAME>(catalogue, &mut scratch)
@@ -103,7 +104,8 @@ impl<'a, const SIGNALS: usize, const FRAME: usize> App<'a, SIGNALS, FRAME> {
             store.recall(unsent);
         }
         let unsent = stores.each_ref().map(Store::unsent);
-        system.write(flash, SystemState { unsent, ..system.state() })?;
+        // Only now: the rings of another registration are formatted, whenever the power goes.
+        system.write(flash, SystemState { unsent, registration, ..system.state() })?;
 
         let signals = u8::try_from(signals).map_err(|_| StartError::Catalogue)?;
         let batches = Batches::new(catalogue.hints, signals, &config.batch);

@@ -247,6 +247,11 @@ impl Generation {
     }
 }
 
+/// Tells the times apart that a device was added to a registry: 32 bits made from the first of its
+/// secrets then, and kept over its rotations.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Registration(pub u32);
+
 impl TryFrom<u8> for Generation {
     type Error = &'static str;
     fn try_from(number: u8) -> Result<Self, Self::Error> {

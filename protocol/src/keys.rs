@@ -7,7 +7,7 @@ use hkdf::Hkdf;
 use sha2::Sha256;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use crate::identity::{DeviceId, Generation, Lane, RingId};
+use crate::identity::{DeviceId, Generation, Lane, Registration, RingId};
 
 const SALT: &[u8] = b"milepost/0";
 
@@ -104,6 +104,12 @@ pub fn mqtt_password(secret: &Secret, device: &DeviceId) -> [u8; 32] {
         }
     }
     text
+}
+
+/// Which registration it is that begins with this secret. No secret: it only tells one from another.
+pub fn registration(first: &Secret, device: &DeviceId) -> Registration {
+    let [a, b, c, d, ..] = derive(first, b"registration", &[device.as_bytes()]);
+    Registration(u32::from_be_bytes([a, b, c, d]))
 }
 
 /// The id of a newly formatted ring. The counter makes it new even if the entropy source is stuck,

@@ -34,7 +34,9 @@ mod golden;
 #[cfg(test)]
 mod tests;
 
-pub use identity::{Counts, DeviceId, FrameTag, Generation, JournalInstance, Lane, RingId, Seq};
+pub use identity::{
+    Counts, DeviceId, FrameTag, Generation, JournalInstance, Lane, Registration, RingId, Seq,
+};
 pub use keys::Secret;
 pub use loss::Loss;
 pub use sample::{Sample, Value};

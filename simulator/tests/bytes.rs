@@ -100,6 +100,7 @@ fn flash_of(vehicle: &Vehicle, seed: u64) -> (Vec<u8>, u32) {
             device: vehicle.device,
             secret: Secret::new(secret),
             generation: Generation::FIRST,
+            registration: None,
             catalogue: vehicle.source.catalogue(),
             campaign: Campaign { id: 1, rules: &rules },
             image: 0,

@@ -3,15 +3,15 @@
 //! A version byte, then postcard. Records are append-only in kind: a new version gets a new number
 //! and every older one stays readable.
 
-use protocol::{DeviceId, Generation};
+use protocol::{DeviceId, Generation, Registration};
 use serde::{Deserialize, Serialize};
 
 use super::DeviceEntry;
 use super::wrap::Wrapped;
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
-/// Version 2.
+/// Version 3.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Record {
     pub added_ms: i64,
@@ -20,6 +20,26 @@ pub(super) struct Record {
     /// Live secrets, at most one per generation.
     pub secrets: Vec<Wrapped>,
     pub decommissioned_ms: Option<i64>,
+    /// None of a device that an earlier version added.
+    pub registration: Option<Registration>,
+}
+
+/// Version 2 knew no registration.
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(Serialize))]
+pub(super) struct RecordV2 {
+    pub added_ms: i64,
+    pub revoked_ms: Option<i64>,
+    pub current: Generation,
+    pub secrets: Vec<Wrapped>,
+    pub decommissioned_ms: Option<i64>,
+}
+
+impl From<RecordV2> for Record {
+    fn from(record: RecordV2) -> Self {
+        let RecordV2 { added_ms, revoked_ms, current, secrets, decommissioned_ms } = record;
+        Self { added_ms, revoked_ms, current, secrets, decommissioned_ms, registration: None }
+    }
 }
 
 /// Version 1 knew no decommissioning.
@@ -34,14 +54,16 @@ pub(super) struct RecordV1 {
 
 impl From<RecordV1> for Record {
     fn from(RecordV1 { added_ms, revoked_ms, current, secrets }: RecordV1) -> Self {
-        Self { added_ms, revoked_ms, current, secrets, decommissioned_ms: None }
+        RecordV2 { added_ms, revoked_ms, current, secrets, decommissioned_ms: None }.into()
     }
 }
 
 impl Record {
-    pub fn new(added_ms: i64, secret: Wrapped) -> Self {
-        let current = secret.generation;
-        RecordV1 { added_ms, revoked_ms: None, current, secrets: vec![secret] }.into()
+    pub fn new(added_ms: i64, secret: Wrapped, registration: Registration) -> Self {
+        let (current, registration) = (secret.generation, Some(registration));
+        let (revoked_ms, decommissioned_ms) = (None, None);
+        let secrets = vec![secret];
+        Self { added_ms, revoked_ms, current, secrets, decommissioned_ms, registration }
     }
 
     /// Whether it may speak.
@@ -63,6 +85,7 @@ impl Record {
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         match bytes.split_first()? {
             (&VERSION, record) => postcard::from_bytes(record).ok(),
+            (2, record) => postcard::from_bytes::<RecordV2>(record).ok().map(Self::from),
             (1, record) => postcard::from_bytes::<RecordV1>(record).ok().map(Self::from),
             _ => None,
         }
@@ -84,6 +107,7 @@ impl Record {
             decommissioned_ms: self.decommissioned_ms,
             current: self.current,
             generations,
+            registration: self.registration,
             last_seen_ms,
         }
     }

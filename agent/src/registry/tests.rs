@@ -168,6 +168,38 @@ fn a_record_of_the_first_version_is_read() {
 }
 
 #[test]
+fn a_record_of_the_second_version_is_read_and_knows_no_registration() {
+    let key = WrappingKey::new([7; 32]);
+    let (_, wrapped) = key.draw(&id("a"), generation(1), &mut Counter(0)).unwrap();
+    let (current, secrets) = (wrapped.generation, vec![wrapped]);
+    let (added_ms, revoked_ms, decommissioned_ms) = (5, None, Some(7));
+    let old = record::RecordV2 { added_ms, revoked_ms, current, secrets, decommissioned_ms };
+    let bytes = postcard::to_extend(&old, vec![2]).unwrap();
+    let record = Record::decode(&bytes).unwrap();
+    assert_eq!((record.added_ms, record.current), (5, generation(1)));
+    assert_eq!((record.decommissioned_ms, record.registration), (Some(7), None));
+    assert_eq!(Record::decode(&record.encode()), Some(record));
+}
+
+#[test]
+fn a_registration_is_kept_by_rotations_and_ends_with_a_removal() {
+    let dir = tempfile::tempdir().unwrap();
+    let registry = registry(dir.path());
+    let mut entropy = Counter(0);
+    let first = registry.add(id("a"), 1, &mut entropy).unwrap();
+    assert_eq!(first.registration, Some(keys::registration(&first.secret, &id("a"))));
+    for _ in 0..3 {
+        let rotated = registry.rotate(id("a"), &mut entropy).unwrap();
+        assert_eq!(rotated.registration, first.registration);
+    }
+    registry.remove(id("a")).unwrap();
+    let again = registry.add(id("a"), 2, &mut entropy).unwrap();
+    assert_ne!(again.registration, first.registration);
+    let entry = registry.show(id("a")).unwrap().unwrap();
+    assert_eq!(entry.registration, again.registration);
+}
+
+#[test]
 fn a_removed_device_is_unknown_and_can_be_added_anew() {
     let dir = tempfile::tempdir().unwrap();
     let registry = registry(dir.path());
@@ -296,13 +328,22 @@ fn credentials_are_a_line_of_a_key_file_and_back() {
     let credentials = Credentials {
         device: id("truck-1"),
         generation: generation(2),
+        registration: Some(Registration(0xffff_fffe)),
         secret: Secret::new([0xa7; 32]),
     };
     let line = serde_json::to_string(&credentials).unwrap();
     let secret = "a7".repeat(32);
-    assert_eq!(line, format!(r#"{{"device":"truck-1","generation":2,"secret":"{secret}"}}"#));
+    let registration = r#","registration":4294967294"#;
+    assert_eq!(
+        line,
+        format!(r#"{{"device":"truck-1","generation":2{registration},"secret":"{secret}"}}"#)
+    );
     let back: Credentials = serde_json::from_str(&line).unwrap();
     assert_eq!(back.secret.expose(), credentials.secret.expose());
+    assert_eq!(back.registration, credentials.registration);
+    // As earlier versions wrote it.
+    let old: Credentials = serde_json::from_str(&line.replace(registration, "")).unwrap();
+    assert_eq!(old.registration, None);
     for wrong in [line.replace("a7", "a"), line.replace("a7", "g7"), line.replace(":2", ":4")] {
         assert!(serde_json::from_str::<Credentials>(&wrong).is_err(), "{wrong}");
     }

@@ -3,7 +3,7 @@
 use core::ops::Range;
 
 use protocol::health::ResetReason;
-use protocol::{Catalogue, Counts, DeviceId, Generation, Secret};
+use protocol::{Catalogue, Counts, DeviceId, Generation, Registration, Secret};
 
 use super::system::SystemError;
 use crate::batch::BatchConfig;
@@ -20,6 +20,9 @@ pub struct AppConfig<'a> {
     pub secret: Secret,
     /// Which of its secrets that is.
     pub generation: Generation,
+    /// In which registration, if that is known: what the flash holds of another one is given up, as
+    /// no agent can read it.
+    pub registration: Option<Registration>,
     /// What it measures; at most `SIGNALS` signals, and its encoding must fit one frame.
     pub catalogue: &'a Catalogue<'a>,
     /// What to sample.

@@ -25,7 +25,10 @@ pub(super) fn open_store<F: NorFlash>(
     let mut abandoned = Counts::ZERO;
     let ours = match Ring::open(flash, region, lane)? {
         Opened::Existing(mut ring, _) => {
-            let is_ours = is_ours(identity, &mut ring, flash, scratch);
+            let is_ours = match system.state().registration.zip(identity.registration) {
+                Some((was, is)) => was == is,
+                None => is_ours(identity, &mut ring, flash, scratch),
+            };
             if !is_ours {
                 abandoned = ring.before_next().since(ring.before_first());
             }
@@ -49,8 +52,8 @@ pub(super) fn open_store<F: NorFlash>(
     Ok(store)
 }
 
-/// Whether a ring is this device's. Another's, in a flash that was copied or moved, is of no use
-/// to anyone here: nobody but its device's keys opens it. Judged by the latest frame; one that
+/// Whether a ring is this device's, where no registration says so. Another's, in a flash that was
+/// copied or moved, is of no use to anyone here: nobody but its device's keys opens it. Judged by the latest frame; one that
 /// cannot be read, or is of an older secret, is no proof against it. One of a generation that only
 /// three rotations would lead from to this one is: the device was removed and added again.
 fn is_ours<F: NorFlash>(

@@ -13,7 +13,7 @@ use protocol::frame::{self, Binding, HEADER_LEN_MAX, Header, Kind, TAG_LEN};
 use protocol::hello::RingState;
 use protocol::keys::{self, AckKey, FrameKey};
 use protocol::loss::LossReason;
-use protocol::{Counts, DeviceId, DeviceTime, Generation, Lane, Loss, Secret, Seq};
+use protocol::{Counts, DeviceId, DeviceTime, Generation, Lane, Loss, Registration, Secret, Seq};
 
 use super::system::Unsent;
 use crate::batch::Closed;
@@ -35,6 +35,7 @@ pub(super) struct Identity {
     pub device: DeviceId,
     pub secret: Secret,
     pub generation: Generation,
+    pub registration: Option<Registration>,
 }
 
 /// One lane's ring and keys.
@@ -80,7 +81,7 @@ struct Superseded {
 
 impl Store {
     pub fn new(identity: &Identity, ring: Ring) -> Self {
-        let Identity { device, secret, generation } = identity;
+        let Identity { device, secret, generation, .. } = identity;
         let id = ring.id();
         Self {
             lane: ring.lane(),
@@ -101,7 +102,7 @@ impl Store {
 
     /// The keys of the ring that took the old one's place.
     pub fn reopened(&mut self, identity: &Identity) {
-        let Identity { device, secret, generation } = identity;
+        let Identity { device, secret, generation, .. } = identity;
         let id = self.ring.id();
         self.ack_key = keys::ack_key(secret, device, &id, *generation);
         self.frame_key = keys::frame_key(secret, device, &id, *generation);

@@ -196,7 +196,7 @@ impl<const SIGNALS: usize, const FRAME: usize> App<'_, SIGNALS, FRAME> {
             image: self.image,
             rings,
         };
-        let Identity { device, secret, generation } = &self.identity;
+        let Identity { device, secret, generation, .. } = &self.identity;
         let key = keys::hello_key(secret, device, *generation);
         // Cannot fail: the buffer holds the longest hello.
         let sealed = hello.seal(&key, device, *generation, nonce, &mut self.scratch);
@@ -403,7 +403,7 @@ fn unwrap(
     old: &OldFrame,
     scratch: &mut [u8],
 ) -> Result<Option<(Kind, core::ops::Range<usize>)>, FrameError> {
-    let Identity { device, secret, generation } = identity;
+    let Identity { device, secret, generation, .. } = identity;
     let key = keys::frame_key(secret, device, &from.ring, *generation);
     let frame = scratch.get_mut(..old.len).ok_or(FrameError::Room)?;
     let (header, body) = frame::open(&key, from, frame)?;

@@ -155,6 +155,7 @@ async fn run_sized<const SIGNALS: usize, const FRAME: usize, const TX: usize>(
             device,
             secret: key.secret.clone(),
             generation: key.generation,
+            registration: key.registration,
             catalogue: job.vehicle.source.catalogue(),
             campaign: Campaign { id: 1, rules: &rules },
             image: 0,

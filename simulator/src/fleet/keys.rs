@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
-use protocol::{DeviceId, Generation, Secret};
+use protocol::{DeviceId, Generation, Registration, Secret};
 use serde::Deserialize;
 
 /// A device's secret and which of its secrets that is.
@@ -15,6 +15,8 @@ pub struct DeviceKey {
     pub secret: Secret,
     /// Its generation.
     pub generation: Generation,
+    /// In which registration, if the file says so.
+    pub registration: Option<Registration>,
 }
 
 /// Why a key file cannot be used.
@@ -63,9 +65,10 @@ fn parse(line: &str) -> Option<(DeviceId, DeviceKey)> {
     struct Line<'a> {
         device: DeviceId,
         generation: Generation,
+        registration: Option<Registration>,
         secret: &'a str,
     }
-    let Line { device, generation, secret } = serde_json::from_str(line).ok()?;
+    let Line { device, generation, registration, secret } = serde_json::from_str(line).ok()?;
     if secret.len() != 64 || !secret.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         return None;
     }
@@ -73,7 +76,7 @@ fn parse(line: &str) -> Option<(DeviceId, DeviceKey)> {
     for (byte, at) in bytes.iter_mut().zip((0..64).step_by(2)) {
         *byte = u8::from_str_radix(secret.get(at..at + 2)?, 16).ok()?;
     }
-    Some((device, DeviceKey { secret: Secret::new(bytes), generation }))
+    Some((device, DeviceKey { secret: Secret::new(bytes), generation, registration }))
 }
 
 #[cfg(test)]
@@ -87,12 +90,13 @@ mod tests {
         let (zeros, ones) = ("00".repeat(32), "0F".repeat(32));
         let text = format!(
             "{{\"device\":\"a\",\"generation\":0,\"secret\":\"{zeros}\"}}\n\n\
-             {{\"device\":\"a\",\"generation\":1,\"secret\":\"{ones}\"}}\n"
+             {{\"device\":\"a\",\"generation\":1,\"registration\":4000000000,\"secret\":\"{ones}\"}}\n"
         );
         std::fs::write(&path, &text).unwrap();
         let keys = read(&path).unwrap();
         let key = &keys[&"a".parse().unwrap()];
         assert_eq!((keys.len(), key.generation.number()), (1, 1));
+        assert_eq!(key.registration, Some(Registration(4_000_000_000)));
         assert_eq!(key.secret.expose(), &[15; 32]);
         for wrong in
             [text.replace("\"a\"", "\"a b\""), text.replace("0F", "+F"), text.replace(":1", ":4")]

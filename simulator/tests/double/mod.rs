@@ -54,6 +54,7 @@ pub fn keys_for<'a>(
     let key = |number: u8| DeviceKey {
         secret: Secret::new([number; 32]),
         generation: protocol::Generation::FIRST,
+        registration: None,
     };
     devices
         .into_iter()
@@ -171,7 +172,7 @@ impl State {
     }
 
     fn hello(&mut self, device: DeviceId, bytes: &mut [u8], out: &mut Vec<u8>) {
-        let DeviceKey { secret, generation } = self.keys[&device].clone();
+        let DeviceKey { secret, generation, .. } = self.keys[&device].clone();
         let hello =
             Hello::open(&keys::hello_key(&secret, &device, generation), &device, bytes).unwrap();
         let said = compact::Context { catalogue: hello.catalogue, boot: hello.time.boot };
@@ -213,7 +214,7 @@ impl State {
     }
 
     fn acknowledge(&self, device: DeviceId, lane: Lane, out: &mut Vec<u8>) {
-        let DeviceKey { secret, generation } = self.keys[&device].clone();
+        let DeviceKey { secret, generation, .. } = self.keys[&device].clone();
         let ring = &self.rings[&(device, lane)];
         let ack = Ack {
             generation,
@@ -234,7 +235,7 @@ impl State {
         if self.deaf_after == 0 {
             return;
         }
-        let DeviceKey { secret, generation } = self.keys[&device].clone();
+        let DeviceKey { secret, generation, .. } = self.keys[&device].clone();
         let ring = self.rings.get_mut(&(device, lane)).unwrap();
         let tag = tag_of(bytes);
         let mut restored;

@@ -2,7 +2,7 @@
 
 use std::string::ToString as _;
 
-use protocol::{Generation, Lane, RingId, Secret};
+use protocol::{Generation, Lane, Registration, RingId, Secret};
 
 use super::world::{World, config};
 use crate::app::AppConfig;
@@ -22,6 +22,20 @@ fn with_frames(number: u8) -> World {
         world.step(100);
     }
     world.app.flush(world.now, &mut world.flash);
+    world
+}
+
+/// The same, and it knew in which registration.
+fn registered(number: u8) -> World {
+    let secret = Secret::new([9; 32]);
+    let registration = Some(Registration(1));
+    let config = AppConfig { secret, generation: generation(number), registration, ..config() };
+    let mut world = with_frames(number);
+    world.config = config;
+    // The first start since it is known keeps what there is.
+    let before = rings(&world);
+    world.restart();
+    assert_eq!(rings(&world), before);
     world
 }
 
@@ -57,5 +71,44 @@ fn what_it_holds_from_before_a_rotation_is_kept() {
         world.config = AppConfig { generation: generation(now), ..config() };
         world.restart();
         assert_eq!(rings(&world), before, "from {number} to {now}");
+    }
+}
+
+#[test]
+fn what_it_holds_of_another_registration_is_given_up_whatever_the_generations() {
+    for (number, now) in [(0, 0), (0, 1), (0, 2), (0, 3), (2, 1), (3, 1)] {
+        let mut world = registered(number);
+        let before = rings(&world);
+        let registration = Some(Registration(2));
+        world.config = AppConfig { generation: generation(now), registration, ..config() };
+        world.restart();
+        let given_up = rings(&world);
+        assert!(given_up.iter().zip(&before).all(|(now, then)| now != then), "{number} to {now}");
+        world.restart();
+        assert_eq!(rings(&world), given_up, "once");
+    }
+}
+
+#[test]
+fn what_it_holds_of_its_registration_is_kept_whatever_the_generations() {
+    for (number, now) in [(0, 1), (0, 2), (0, 3), (1, 0), (3, 2)] {
+        let mut world = registered(number);
+        let before = rings(&world);
+        let registration = Some(Registration(1));
+        world.config = AppConfig { generation: generation(now), registration, ..config() };
+        world.restart();
+        assert_eq!(rings(&world), before, "from {number} to {now}");
+    }
+}
+
+#[test]
+fn a_registration_that_is_no_longer_said_is_forgotten() {
+    let mut world = registered(0);
+    let before = rings(&world);
+    for registration in [None, Some(Registration(2))] {
+        let (secret, generation) = (Secret::new([9; 32]), generation(1));
+        world.config = AppConfig { secret, generation, registration, ..config() };
+        world.restart();
+        assert_eq!(rings(&world), before, "{registration:?}");
     }
 }

@@ -82,7 +82,12 @@ impl Device {
 
 fn identity() -> Identity {
     let device = "van-7".parse().unwrap();
-    Identity { device, secret: Secret::new([3; 32]), generation: Generation::FIRST }
+    Identity {
+        device,
+        secret: Secret::new([3; 32]),
+        generation: Generation::FIRST,
+        registration: None,
+    }
 }
 
 /// The latest-value lane with frame 1 superseded: the loss that says so is number 2, the newest value 3.

@@ -207,6 +207,7 @@ pub fn config() -> AppConfig<'static> {
         device,
         secret,
         generation: Generation::FIRST,
+        registration: None,
         catalogue: &CATALOGUE,
         campaign: Campaign { id: 1, rules: &RULES },
         image: 0,

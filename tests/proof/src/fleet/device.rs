@@ -1,5 +1,6 @@
 //! A device: the firmware's core, its flash, its end of the link.
 
+use agent::registry::Credentials;
 use firmware::app::{App, AppConfig, Layout};
 use firmware::batch::{BatchConfig, FRAME_OVERHEAD};
 use firmware::campaign::{Campaign, Rule, When};
@@ -11,7 +12,7 @@ use protocol::ack::Ack;
 use protocol::event::{Attributes, Event};
 use protocol::health::ResetReason;
 use protocol::record::Record;
-use protocol::{DeviceId, Generation, Lane, RingId, Secret, Seq, SignalIndex};
+use protocol::{DeviceId, Lane, RingId, Seq, SignalIndex};
 
 use super::network::Wire;
 use super::plan::FRAME_S;
@@ -53,10 +54,9 @@ static RULES: [Rule; SIGNALS + 1] = [
 #[derive(Debug)]
 pub(super) struct Device {
     pub id: DeviceId,
-    pub secret: Secret,
-    pub generation: Generation,
+    pub credentials: Credentials,
     /// From its next start on.
-    pub rotated: Option<(Secret, Generation)>,
+    pub given: Option<Credentials>,
     pub flash: Nor,
     /// A copy of the flash, and how many samples had been admitted then.
     pub kept: Option<(Nor, u64)>,
@@ -101,19 +101,12 @@ impl Entropy for Dice {
 }
 
 impl Device {
-    pub(super) fn new(
-        id: DeviceId,
-        secret: Secret,
-        of: Lineage,
-        ring_sectors: u32,
-        seed: u64,
-    ) -> Self {
+    pub(super) fn new(credentials: Credentials, of: Lineage, ring_sectors: u32, seed: u64) -> Self {
         let sectors = usize::try_from(SECTORS_BESIDES + ring_sectors).unwrap_or(0);
         Self {
-            id,
-            secret,
-            generation: Generation::FIRST,
-            rotated: None,
+            id: credentials.device,
+            credentials,
+            given: None,
             flash: Nor::new(sectors, seed),
             kept: None,
             was_rolled_back: false,
@@ -140,9 +133,8 @@ impl Device {
     /// A second device with this flash, under the same name.
     pub(super) fn copy_of(original: &Self, flash: Nor, copy: u64, seed: u64) -> Self {
         let of = Lineage { copy, ..original.drive.of };
-        let mut device =
-            Self::new(original.id, original.secret.clone(), of, original.ring_sectors, seed);
-        (device.generation, device.image) = (original.generation, original.image);
+        let mut device = Self::new(original.credentials.clone(), of, original.ring_sectors, seed);
+        device.image = original.image;
         device.flash = flash;
         // Who is let in is a matter of the name.
         device.is_out = original.is_out;
@@ -187,13 +179,15 @@ impl Device {
             return true;
         }
         self.flash.power_on();
-        if let Some((secret, generation)) = self.rotated.take() {
-            (self.secret, self.generation) = (secret, generation);
+        if let Some(given) = self.given.take() {
+            self.credentials = given;
         }
+        let Credentials { device, generation, registration, secret } = self.credentials.clone();
         let config = AppConfig {
-            device: self.id,
-            secret: self.secret.clone(),
-            generation: self.generation,
+            device,
+            secret,
+            generation,
+            registration,
             catalogue: catalogue(self.image),
             campaign: Campaign { id: 1 + self.image, rules: &RULES },
             image: self.image,

@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use agent::forward::aside;
-use agent::registry::{Erasure, RegistryError};
+use agent::registry::{Credentials, Erasure, RegistryError};
 use protocol::topic::Channel;
-use protocol::{Counts, DeviceId, Generation, Secret};
+use protocol::{Counts, DeviceId, Generation};
 
 use super::fault::Order;
 use super::host::{Dice, Host, Said};
@@ -34,15 +34,12 @@ pub(super) struct Errand {
     is_removed: bool,
 }
 
-/// What a device is given with an order.
-pub(super) type Credential = (Secret, Generation);
-
 /// All of an agent's.
 #[derive(Debug, Default)]
 pub(super) struct Errands {
     waiting: VecDeque<Errand>,
     /// Done, with what the device is given, by the seed of the order.
-    given: BTreeMap<u64, Option<Credential>>,
+    given: BTreeMap<u64, Option<Credentials>>,
     /// Shut out; and what was held of them then, as soon as nothing was waiting any more.
     shut_out: BTreeMap<DeviceId, Option<Counts>>,
 }
@@ -58,7 +55,7 @@ impl Errands {
     }
 
     /// What came of the order with this seed, once it is done: a credential, or none.
-    pub(super) fn given(&self, seed: u64) -> Option<Vec<Credential>> {
+    pub(super) fn given(&self, seed: u64) -> Option<Vec<Credentials>> {
         self.given.get(&seed).map(|given| given.iter().cloned().collect())
     }
 
@@ -103,7 +100,7 @@ impl Errands {
 
 /// What came of an attempt.
 enum Came {
-    Done(Option<Credential>),
+    Done(Option<Credentials>),
     /// Tried again in the next second.
     Not,
 }
@@ -211,7 +208,7 @@ fn rotate(life: &Life, errand: &mut Errand, seed: u64) -> Came {
         return secret(life, device, current);
     }
     match life.registry.rotate(device, &mut Dice(Chance::new(seed, 9))) {
-        Ok(rotated) => Came::Done(Some((rotated.secret, rotated.generation))),
+        Ok(rotated) => Came::Done(Some(rotated)),
         Err(
             RegistryError::GenerationsLive(_)
             | RegistryError::Revoked(_)
@@ -232,15 +229,16 @@ fn renew(life: &Life, errand: &mut Errand, seed: u64, now_ms: i64) -> Came {
         }
     }
     match life.registry.add(device, now_ms, &mut Dice(Chance::new(seed, 9))) {
-        Ok(added) => Came::Done(Some((added.secret, added.generation))),
+        Ok(added) => Came::Done(Some(added)),
         Err(RegistryError::Exists(_)) => secret(life, device, Generation::FIRST),
         Err(_) => Came::Not,
     }
 }
 
 fn secret(life: &Life, device: DeviceId, generation: Generation) -> Came {
-    match life.registry.secret_to_read(device, generation) {
-        Ok(secret) => Came::Done(secret.map(|secret| (secret, generation))),
-        Err(_) => Came::Not,
-    }
+    let given = life.registry.secret_to_read(device, generation).and_then(|secret| {
+        let registration = life.registry.show(device)?.and_then(|entry| entry.registration);
+        Ok(secret.map(|secret| Credentials { device, generation, registration, secret }))
+    });
+    given.map_or(Came::Not, Came::Done)
 }

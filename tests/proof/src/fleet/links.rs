@@ -48,7 +48,7 @@ impl World {
         let agents = self.hosts.len();
         let first = self.chance.index(agents);
         let Some(device) = self.devices.get_mut(at) else { return };
-        let (id, secret) = (device.id, device.secret.clone());
+        let (id, secret) = (device.id, device.credentials.secret.clone());
         let is_asked = |agent: &usize| self.only.is_none_or(|only| only == *agent);
         let order = (0..agents).map(|next| (first + next) % agents.max(1)).filter(is_asked);
         let found = order.into_iter().find_map(|agent| {
@@ -224,7 +224,7 @@ impl World {
             instance: JournalInstance::default(),
             repeat: false,
         };
-        let key = keys::ack_key(&device.secret, &device.id, &ring, header.generation);
+        let key = keys::ack_key(&device.credentials.secret, &device.id, &ring, header.generation);
         let mut bytes = [0; protocol::ack::ACK_LEN_MAX];
         let len = ack.seal(&key, &device.id, &ring, &mut bytes);
         let payload = bytes.get(..len).unwrap_or_default().to_vec();
@@ -236,7 +236,7 @@ impl World {
 fn without_tag(device: &Device, message: &mut Message) {
     let Ok(claim) = Ack::peek(&message.payload) else { return };
     let (Channel::Ack, Some(ring)) = (message.channel, device.ring(claim.lane)) else { return };
-    let key = keys::ack_key(&device.secret, &device.id, &ring, claim.generation);
+    let key = keys::ack_key(&device.credentials.secret, &device.id, &ring, claim.generation);
     if let Ok(ack) = Ack::open(&key, &device.id, &ring, &message.payload) {
         let durable = ack.durable.min(device.last(claim.lane));
         let ack = Ack { tag: FrameTag::default(), durable, ..ack };

@@ -8,7 +8,6 @@ use protocol::{DeviceId, Lane};
 
 use super::broker::Broker;
 use super::device::{Device, OPEN_MAX};
-use super::errands::Credential;
 use super::fault::{Fault, Kind, Order};
 use super::host::{Dice, Host};
 use super::network::Weather;
@@ -105,14 +104,13 @@ impl World {
             let name: Option<DeviceId> = format!("car-{vehicle}").parse().ok();
             let seed = chance.draw();
             let added = hosts.iter().map(|host| add_device(host, name?, seed));
-            let Some(Some(Credentials { device, secret, .. })) = added.collect::<Vec<_>>().pop()
-            else {
+            let Some(Some(credentials)) = added.collect::<Vec<_>>().pop() else {
                 continue;
             };
             let of = Lineage { vehicle, copy: 0 };
             let seed = chance.draw();
-            devices.push(Device::new(device, secret, of, plan.ring_sectors, seed));
-            names.push(device);
+            names.push(credentials.device);
+            devices.push(Device::new(credentials, of, plan.ring_sectors, seed));
             trips.push(Trip { until_s: chance.below(900), drives: false, left_s: plan.driven_s });
         }
         Self {
@@ -242,23 +240,23 @@ impl World {
     /// What an order gives a device, once every agent knows of it: from its next start on.
     fn hand_out(&mut self) {
         let mut grants = std::mem::take(&mut self.grants);
-        let mut granted: Vec<(DeviceId, Credential)> = Vec::new();
+        let mut granted: Vec<(DeviceId, Credentials)> = Vec::new();
         grants.retain(|(id, seed)| {
-            let given: Option<Vec<Vec<Credential>>> =
+            let given: Option<Vec<Vec<Credentials>>> =
                 self.hosts.iter().map(|host| host.errands.given(*seed)).collect();
             let Some(given) = given else { return true };
-            let all: Option<Vec<Credential>> =
+            let all: Option<Vec<Credentials>> =
                 given.into_iter().map(|mut given| given.pop()).collect();
             granted.extend(all.and_then(|mut all| all.pop()).map(|given| (*id, given)));
             false
         });
         self.grants = grants;
-        for (id, (secret, generation)) in granted {
+        for (id, credentials) in granted {
             for at in 0..self.devices.len() {
                 let Some(device) = self.devices.get_mut(at).filter(|device| device.id == id) else {
                     continue;
                 };
-                device.rotated = Some((secret.clone(), generation));
+                device.given = Some(credentials.clone());
                 if std::mem::take(&mut device.is_renewed) {
                     // It is given the secret by somebody who starts it anew.
                     let (of, next) = (device.drive.of, device.drive.next);
