@@ -27,7 +27,7 @@ pub mod numbers;
 mod tests;
 
 pub use error::ReadError;
-pub use read::{FileReport, Kind, ReadOptions, Track, read, read_file};
+pub use read::{FileReport, Kind, ReadOptions, Track, files, read, read_file};
 pub use recording::{Entry, Recording, RecordingCursor};
 
 /// Where the recordings lie that tests read, if they are there: `MILEPOST_DATA`, or `data` in a

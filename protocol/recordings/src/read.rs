@@ -117,7 +117,38 @@ impl FileReport {
     }
 }
 
-/// Reads files: one track per cab, per drive, per trip.
+/// The files that are meant: a folder stands for the recordings in it and below, by their names.
+pub fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, ReadError> {
+    let mut files = Vec::new();
+    for path in paths {
+        if path.is_dir() {
+            walk(path, &mut files)?;
+        } else {
+            files.push(path.clone());
+        }
+    }
+    Ok(files)
+}
+
+fn walk(dir: &Path, files: &mut Vec<PathBuf>) -> Result<(), ReadError> {
+    const ENDS: [&str; 5] = [".csv", ".log", ".zst", ".gz", ".mprec"];
+    let failed = |source| ReadError::Open { path: dir.to_owned(), source };
+    let entries = std::fs::read_dir(dir).map_err(failed)?;
+    let paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>, _>>();
+    let mut paths = paths.map_err(failed)?;
+    paths.sort();
+    for path in paths {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if path.is_dir() {
+            walk(&path, files)?;
+        } else if ENDS.iter().any(|end| name.ends_with(end)) {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// Reads files, and folders of them: one track per cab, per drive, per trip.
 ///
 /// A cab that is in several files goes on from one file to the next, in the order given. Two drives
 /// or trips of one name stay two tracks. Tracks in which there is nothing are left out.
@@ -128,7 +159,7 @@ pub fn read(
     let mut tracks: Vec<Track> = Vec::new();
     let mut cabs: HashMap<String, usize> = HashMap::new();
     let mut reports = Vec::new();
-    for path in paths {
+    for path in &files(paths)? {
         let (read, report) = read_file(path, options)?;
         let is_taxi = report.kind == Kind::Taxi;
         reports.push(report);

@@ -223,6 +223,19 @@ fn other_files_are_refused_by_name() {
 }
 
 #[test]
+fn a_folder_stands_for_the_recordings_in_it_and_below() {
+    let folder = Folder::new();
+    std::fs::create_dir(folder.0.path().join("below")).unwrap();
+    for name in ["b.csv", "a.log.zst", "a.dbc", "README.md", "below/c.mprec"] {
+        folder.file(name, b"");
+    }
+    let (dir, other) = (folder.0.path().to_owned(), PathBuf::from("/no/such/file"));
+    let found = files(&[dir.clone(), other.clone()]).unwrap();
+    let within = ["a.log.zst", "b.csv", "below/c.mprec"].map(|name| dir.join(name));
+    assert_eq!(found, [&within[..], &[other]].concat());
+}
+
+#[test]
 fn catalogues_can_be_encoded() {
     for catalogue in [&taxi::CATALOGUE, &obd_car::CATALOGUE, &ev_twizy::CATALOGUE] {
         let mut bytes = [0; Catalogue::ENCODED_MAX];

@@ -117,8 +117,8 @@ impl Reading<'_> {
         let places = self.places(&file.signal);
         // What is beyond the most has no number.
         let entries = file.signal.get(..most).unwrap_or(&file.signal);
-        let signals: Vec<OwnedSignal> =
-            entries.iter().filter_map(|entry| self.signal(entry)).collect();
+        let signals: Vec<Option<OwnedSignal>> =
+            entries.iter().map(|entry| self.signal(entry)).collect();
         let timing = self.timing(file.timing.as_ref(), tick_ms);
         let count = entries.len();
         let hints = (0..).zip(entries).map(|(at, entry)| {
@@ -128,18 +128,15 @@ impl Reading<'_> {
         let hints: Vec<SignalHint> = hints.collect();
         let is_hinted = entries.iter().any(Entry::is_hinted);
         let levels = self.levels(file.start.as_ref(), count);
-        let thinning = if signals.len() == count {
-            let around = Surroundings { tick_ms, signals: &signals, places: &places };
-            self.thinning(entries, &around)
-        } else {
-            Vec::new()
-        };
+        let around = Surroundings { tick_ms, signals: &signals, places: &places };
+        let thinning = self.thinning(entries, &around);
         let hints =
             OwnedHints { timing, signals: if is_hinted { hints } else { Vec::new() }, levels };
         if !self.problems.is_empty() {
             return None;
         }
         let id = CatalogueId::default();
+        let signals = signals.into_iter().flatten().collect();
         let owned = OwnedCatalogue { id, tick_ms, signals, hints, thinning };
         let mut bytes = vec![0; 4 * Catalogue::ENCODED_MAX];
         let encoded = owned.with(|catalogue| catalogue.encode(&mut bytes));
@@ -342,7 +339,7 @@ impl Reading<'_> {
         for (place, entry) in (0_u8..).zip(entries) {
             let Some(said) = &entry.thin else { continue };
             match said.get_ref().thinning(place, around) {
-                Ok(thinning) => thinned.push(thinning),
+                Ok(thinning) => thinned.extend(thinning),
                 Err(what) => self.note(said.span().start, what),
             }
         }

@@ -216,6 +216,24 @@ fn what_is_wrong_is_said_with_its_line() {
 }
 
 #[test]
+fn what_is_wrong_with_one_signal_hides_nothing_of_another() {
+    let signal = |name: &str, range: &str, thin: &str| {
+        format!("[[signal]]\npath = \"V.{name}\"\n{range}\n{thin}\n")
+    };
+    let right = "range = [0, 1]";
+    let text = [
+        "tick_ms = 1\n".to_owned(),
+        signal("A", "range = [1, 0]", "thin = { on_change = true }"),
+        signal("B", right, "thin = { silence_ms = 5 }"),
+        signal("C", right, "thin = { max_of = \"V.A\", window_ms = 5 }"),
+    ]
+    .concat();
+    let problems = read(&text).unwrap_err();
+    let said: Vec<usize> = problems.iter().map(|problem| problem.line).collect();
+    assert_eq!(said, [3, 9], "{problems:?}");
+}
+
+#[test]
 fn a_range_beyond_64_bits_is_none() {
     let step = "step = \"1/4294967295\"\nrange = [2147483648.5, 2147483648.5]";
     assert!(read(&format!("[[signal]]\npath = \"V\"\n{step}")).is_err());

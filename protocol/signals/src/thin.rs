@@ -31,25 +31,34 @@ pub struct Entry {
 pub struct Surroundings<'a> {
     /// Length of one tick.
     pub tick_ms: u32,
-    /// All signals.
-    pub signals: &'a [OwnedSignal],
+    /// All signals; none where something is wrong with it.
+    pub signals: &'a [Option<OwnedSignal>],
     /// Where each is.
     pub places: &'a HashMap<String, u8>,
 }
 
+impl Surroundings<'_> {
+    fn signal(&self, place: u8) -> Option<&OwnedSignal> {
+        self.signals.get(usize::from(place))?.as_ref()
+    }
+}
+
 impl Entry {
-    /// How the signal at `own` is thinned; or what is wrong with that.
-    pub fn thinning(&self, own: u8, around: &Surroundings<'_>) -> Result<Thinning, String> {
-        let signal = around.signals.get(usize::from(own)).ok_or("no such signal")?;
+    /// How the signal at `own` is thinned, or what is wrong with that; nothing if something is wrong with
+    /// a signal that it is about.
+    pub fn thinning(&self, own: u8, around: &Surroundings<'_>) -> Result<Option<Thinning>, String> {
+        let Some(signal) = around.signal(own) else { return Ok(None) };
         let of =
             [(&self.min_of, Take::Min), (&self.mean_of, Take::Mean), (&self.max_of, Take::Max)];
         let mut windows = of.iter().filter_map(|(of, take)| Some((of.as_ref()?, *take)));
         let how = match (windows.next(), windows.next()) {
             (Some(_), Some(_)) => Err("a signal is one of min_of, mean_of and max_of".to_owned()),
-            (Some((of, take)), None) => self.window(signal, of, take, around).map(Thin::Window),
-            (None, _) => self.skip(signal).map(Thin::Skip),
+            (Some((of, take)), None) => {
+                self.window(signal, of, take, around).map(|window| window.map(Thin::Window))
+            }
+            (None, _) => self.skip(signal).map(Thin::Skip).map(Some),
         };
-        Ok(Thinning { signal: SignalIndex(own), how: how? })
+        Ok(how?.map(|how| Thinning { signal: SignalIndex(own), how }))
     }
 
     fn skip(&self, signal: &OwnedSignal) -> Result<Skip, String> {
@@ -87,7 +96,7 @@ impl Entry {
         of: &str,
         take: Take,
         around: &Surroundings<'_>,
-    ) -> Result<Window, String> {
+    ) -> Result<Option<Window>, String> {
         let Self { on_change, dead_band, dead_band_raw, interval_ms, silence_ms, .. } = *self;
         let has_band = on_change || dead_band.is_some() || dead_band_raw.is_some();
         if has_band || interval_ms > 0 || silence_ms > 0 {
@@ -98,7 +107,6 @@ impl Entry {
         }
         let place =
             *around.places.get(of).ok_or_else(|| format!("no signal {of:?} in this file"))?;
-        let source = around.signals.get(usize::from(place)).ok_or("no such signal")?;
         let (name, tick_ms) = (take.name(), around.tick_ms);
         let length_ms = match self.window_ms {
             Some(ms) if ms > 0 && ms.checked_rem(tick_ms) == Some(0) => ms,
@@ -108,6 +116,7 @@ impl Entry {
                 ));
             }
         };
+        let Some(source) = around.signal(place) else { return Ok(None) };
         match finer(&source.borrowed(), &own.borrowed()) {
             Some(1) => {}
             Some(_) if take == Take::Mean => {}
@@ -120,7 +129,7 @@ impl Entry {
             }
             _ => return Err(format!("{name}_of has the unit, step and offset of {of}")),
         }
-        Ok(Window { of: SignalIndex(place), take, length_ms })
+        Ok(Some(Window { of: SignalIndex(place), take, length_ms }))
     }
 }
 

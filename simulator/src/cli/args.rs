@@ -108,7 +108,7 @@ pub struct ShowArgs {
 /// See [`Command::Replay`].
 #[derive(Debug, ClapArgs)]
 pub struct ReplayArgs {
-    /// Recordings: taxi, OBD car or EV CSV, CAN logs; plain, .gz or .zst
+    /// Recordings, or folders of them: taxi, OBD car or EV CSV, CAN logs; plain, .gz or .zst
     #[arg(required = true)]
     pub files: Vec<PathBuf>,
     /// Repeat the set, or cut it, to this many vehicles

@@ -20,6 +20,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::Parser;
 use peers::Encoding;
 use protocol::codec::Encoder;
+use recordings::ReadOptions;
 
 use row::{Bench, Measured};
 use sets::Set;
@@ -34,6 +35,10 @@ struct Arguments {
     /// Recordings, or folders of them: OBD car, EV and taxi CSV, CAN logs beside their DBC.
     #[arg(long, num_args = 1.., required = true)]
     data: Vec<PathBuf>,
+    /// DBC for CAN logs, instead of the file beside the log; CHANNEL=FILE for one channel alone. May be
+    /// given again: the first that names an id counts.
+    #[arg(long, value_name = "[CHANNEL=]FILE")]
+    dbc: Vec<PathBuf>,
     /// Lengths of a message in seconds; where a fix comes once a minute, of ten times as many
     /// seconds.
     #[arg(long, value_delimiter = ',', default_value = "1,10,60,600", value_parser = clap::value_parser!(u32).range(1..=86_400))]
@@ -80,7 +85,8 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    let mut sets = sets::read(&arguments.data, arguments.all)?;
+    let options = ReadOptions { dbc: arguments.dbc.clone(), ..ReadOptions::default() };
+    let mut sets = sets::read(&arguments.data, &options, arguments.all)?;
     if let Some(unknown) =
         arguments.set.iter().find(|name| !sets.iter().any(|set| set.name == **name))
     {

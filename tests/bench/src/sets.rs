@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use protocol::{CatalogueId, Sample, SignalIndex};
 use recordings::{Kind, ReadError, ReadOptions, Track};
 use signals::OwnedCatalogue;
@@ -123,19 +123,26 @@ impl Set {
 }
 
 /// Reads what there is: the streams of the table, or all.
-pub fn read(paths: &[PathBuf], all: bool) -> Result<Vec<Set>> {
-    let mut files = Vec::new();
-    for path in paths {
-        walk(path, &mut files)?;
-    }
+pub fn read(paths: &[PathBuf], options: &ReadOptions, all: bool) -> Result<Vec<Set>> {
+    let mut files = recordings::files(paths)?;
+    let is_named = |file: &Path| {
+        let of_it = |path: &&PathBuf| path.ends_with("small") && file.starts_with(path);
+        paths.iter().any(|path| path == file || of_it(&path))
+    };
+    files.retain(|file| is_named(file) || !is_beside_the_whole(file));
     let mut kinds: [(Kind, Vec<Track>); 3] =
         [Kind::ObdCar, Kind::EvTwizy, Kind::Taxi].map(|kind| (kind, Vec::new()));
     let mut sets = Vec::new();
     for file in &files {
-        let (kind, tracks) = match recordings::read_file(file, &ReadOptions::default()) {
+        let (kind, tracks) = match recordings::read_file(file, options) {
             Ok((tracks, report)) => (report.kind, tracks),
-            Err(error @ (ReadError::UnknownKind { .. } | ReadError::NoDbc { .. })) => {
+            Err(error @ ReadError::UnknownKind { .. }) => {
                 eprintln!("left out: {error}");
+                continue;
+            }
+            Err(ReadError::NoDbc { path, beside }) => {
+                let (path, beside) = (path.display(), beside.display());
+                eprintln!("left out: {path}: it needs a DBC, as {beside} or with --dbc FILE");
                 continue;
             }
             Err(error) => return Err(error.into()),
@@ -161,29 +168,11 @@ pub fn read(paths: &[PathBuf], all: bool) -> Result<Vec<Set>> {
     Ok(sets)
 }
 
-/// Files of recordings, by name. A little of each, for everyday tests, is not measured beside the
-/// whole.
-fn walk(path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
-    if !path.is_dir() {
-        files.push(path.to_owned());
-        return Ok(());
-    }
-    let entries = std::fs::read_dir(path).with_context(|| format!("reading {}", path.display()))?;
-    let mut entries: Vec<PathBuf> =
-        entries.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
-    entries.sort();
-    let is_whole = entries.iter().filter(|entry| entry.is_dir()).count() > 1;
-    for entry in entries {
-        let name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let is_recording =
-            [".csv", ".log", ".zst", ".gz", ".mprec"].iter().any(|end| name.ends_with(end));
-        if entry.is_dir() && !(is_whole && name == "small") {
-            walk(&entry, files)?;
-        } else if is_recording {
-            files.push(entry);
-        }
-    }
-    Ok(())
+/// The little of each that is there for everyday tests is not measured beside the whole.
+fn is_beside_the_whole(path: &Path) -> bool {
+    let small = path.parent().filter(|dir| dir.ends_with("small"));
+    let data = small.and_then(Path::parent).and_then(|data| data.read_dir().ok());
+    data.is_some_and(|entries| entries.flatten().filter(|entry| entry.path().is_dir()).count() > 1)
 }
 
 fn of_kind(kind: Kind, tracks: Vec<Track>, all: bool) -> Option<Set> {

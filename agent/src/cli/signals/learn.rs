@@ -19,7 +19,7 @@ use crate::config::parse_duration;
 
 #[derive(Args, Debug)]
 pub(in crate::cli) struct Learn {
-    /// Recordings of one kind, with the same signals: taxi, OBD car or EV CSV, CAN logs of `candump -L`
+    /// Recordings of one kind, or folders of them, with the same signals: taxi, OBD car or EV CSV, CAN logs of `candump -L`
     /// (plain, .gz or .zst), or what `milepost-sim record` wrote
     #[arg(value_name = "RECORDING", required = true)]
     files: Vec<PathBuf>,
