@@ -49,6 +49,7 @@ pub use status::{Condition, ForwarderStatus, Lag, Snapshot};
 pub(crate) use backoff::Backoff;
 use continuity::Snapshots;
 use stage::{Held, Parts, Stage};
+pub use stage::{HeldRing, RingSource};
 
 /// Opens frames; implemented by [`crate::open`].
 pub trait OpenFrame: Send {
@@ -211,13 +212,14 @@ impl<O: OpenFrame, C: CatalogueSource> Forwarder<O, C> {
         config: ForwarderConfig,
         tail: JournalTail,
         (sink, resume): (AnySink, Resume),
-        (opener, catalogues, policy): (O, C, Policy),
+        (opener, catalogues, rings, policy): (O, C, Box<dyn RingSource>, Policy),
     ) -> Result<Self, ForwardError> {
         let begun = start::begin(storage, &config, &tail, &sink, resume)?;
         let (dead_letters, parked) = (begun.dead_letters, begun.parked);
         let continuity = begun.continuity;
         let name = config.name.clone();
-        let parts = Parts { name, opener, catalogues, policy, continuity, dead_letters, parked };
+        let parts =
+            Parts { name, opener, catalogues, rings, policy, continuity, dead_letters, parked };
         let drain_from = if begun.reconciled { tail.ends().positions } else { Positions::ZERO };
         let stage = Stage::new(parts, tail.clone(), &begun.state, drain_from, begun.holes);
         let positions = stage.positions();
@@ -323,7 +325,8 @@ impl<O: OpenFrame, C: CatalogueSource> Forwarder<O, C> {
                 }
             }
             if read == 0 {
-                return Ok(false);
+                self.stage.name_ended(self.config.batch_bytes)?;
+                return Ok(self.stage.pending_bytes() >= self.config.batch_bytes);
             }
         }
     }
@@ -358,8 +361,8 @@ impl<O: OpenFrame, C: CatalogueSource> Forwarder<O, C> {
     fn commit(&mut self, now: Duration) -> Step {
         self.offered = true;
         let sealed = self
-            .stage
-            .seal()
+            .keep_told()
+            .and_then(|()| self.stage.seal())
             .map_err(|error| SinkError::Retry(format!("cannot set frames aside: {error}")));
         let written =
             sealed.and_then(|state| self.sink.write(self.stage.batch(), &state).map(|()| state));
@@ -387,6 +390,15 @@ impl<O: OpenFrame, C: CatalogueSource> Forwarder<O, C> {
         }
     }
 
+    /// Keeps the rings' state before a batch of which no later start could read it in the journal.
+    fn keep_told(&self) -> io::Result<()> {
+        if !self.stage.tells_more() {
+            return Ok(());
+        }
+        let ahead = (&self.stage.cursor(), self.stage.documents());
+        self.snapshots.write(self.stage.continuity(), &self.committed, ahead)
+    }
+
     fn fail(&mut self, now: Duration, reason: &str) -> Step {
         let wait = self.backoff.next();
         if self.backoff.failures() == 1 {
@@ -410,7 +422,8 @@ impl<O: OpenFrame, C: CatalogueSource> Forwarder<O, C> {
         }
         self.kept.1 = now;
         let (rings, ahead) = (self.stage.continuity(), self.stage.cursor());
-        match self.snapshots.write(rings, &self.committed, &ahead) {
+        let ahead = (&ahead, self.stage.documents());
+        match self.snapshots.write(rings, &self.committed, ahead) {
             Ok(()) => {
                 self.kept.0 = committed;
                 self.status.keep(committed);

@@ -5,12 +5,14 @@
 //! still come (I2: the horizon is infinite), but costs no memory.
 
 use std::collections::HashMap;
+use std::io;
 
 use protocol::{Counts, DeviceId, FrameTag, Lane, RingId, Seq};
 use redb::{ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
 
 use crate::dedup::Watermark;
+use crate::forward::{HeldRing, RingSource};
 use crate::journal::JournalCursor;
 use crate::state::{self, State, StateError};
 
@@ -120,6 +122,11 @@ impl Rings {
         write.open_table(CHECKPOINT)?;
         write.commit()?;
         Ok(Self { cache: HashMap::new(), cache_max, room_at: cache_max, database })
+    }
+
+    /// The table, for others to read.
+    pub fn table(&self) -> RingTable {
+        RingTable(self.database.clone())
     }
 
     /// Up to where in the journal the table is complete.
@@ -252,6 +259,34 @@ impl Rings {
             // Of rings that have nearly all moved it would make no room, however often.
             self.room_at = self.cache_max.max(self.cache.len().saturating_mul(2));
         }
+    }
+}
+
+/// The table, for whoever does not own the rings: each as it was at the last checkpoint, which is never
+/// behind what was pruned.
+#[derive(Clone, Debug)]
+pub struct RingTable(State);
+
+impl RingTable {
+    fn rows(&self, take: &mut dyn FnMut(HeldRing)) -> Result<(), RingsError> {
+        for row in self.0.begin_read()?.open_table(RINGS)?.iter()? {
+            let (id, row) = row?;
+            let Ring { device, lane, watermark, .. } = decode(row.value())?;
+            take(HeldRing {
+                ring: RingId(id.value()),
+                device: (device.as_str() != NOBODY).then_some(device),
+                lane,
+                last: watermark.durable,
+                through: watermark.through,
+            });
+        }
+        Ok(())
+    }
+}
+
+impl RingSource for RingTable {
+    fn each(&self, take: &mut dyn FnMut(HeldRing)) -> io::Result<()> {
+        self.rows(take).map_err(io::Error::other)
     }
 }
 

@@ -124,6 +124,7 @@ async fn serve(Options { config, source, hold_unsynced_writes }: Options) -> any
         Registry::open_with_key_file(database.clone(), &config.key_file(), &mut OsEntropy)?;
     let catalogues = Catalogues::open(database.clone())?;
     let rings = Rings::open(database.clone(), RINGS_CACHED_MAX)?;
+    let ring_table = rings.table();
     let (journal, rings) = open_journal(&storage, &config, rings)?;
     report::registry_opened(&registry, &journal)?;
     report::restored(dir, &registry)?;
@@ -132,7 +133,7 @@ async fn serve(Options { config, source, hold_unsynced_writes }: Options) -> any
     let stop = CancellationToken::new();
     let (to_accept, inbound) = mpsc::channel(INBOUND_MAX);
     let (to_control, control) = mpsc::channel(64);
-    let sinks = Sinks::start(&storage, &config, &tail, &registry, &catalogues)?;
+    let sinks = Sinks::start(&storage, &config, &tail, &registry, &catalogues, &ring_table)?;
     let prune = PruneHold::default();
     let counters = AcceptCounters::default();
     let accepting = AcceptStatus::default();

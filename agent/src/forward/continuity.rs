@@ -20,7 +20,7 @@ use crate::journal::JournalCursor;
 use crate::sink::refuse_newer;
 use crate::storage::SharedStorage;
 
-const MAGIC: [u8; 4] = *b"MPr2";
+const MAGIC: [u8; 4] = *b"MPr3";
 /// What every version's magic begins with; the last byte is the version.
 const FAMILY: [u8; 3] = *b"MPr";
 
@@ -85,9 +85,21 @@ pub struct Continuity {
     before: HashMap<RingId, Option<RingState>>,
     /// The journal's beginning is gone: a ring met for the first time may have an earlier part.
     begins_midway: bool,
+    /// When the latest entry was received, in milliseconds since 1970 UTC; 0 if that is not known.
+    received_ms: i64,
 }
 
 impl Continuity {
+    /// When the latest entry was received, in milliseconds since 1970 UTC; 0 if that is not known.
+    pub fn received_ms(&self) -> i64 {
+        self.received_ms
+    }
+
+    /// An entry was received then.
+    pub fn received(&mut self, received_ms: i64) {
+        self.received_ms = received_ms;
+    }
+
     /// From here on a ring that is not known is taken as it comes.
     pub fn begin_midway(&mut self) {
         self.begins_midway = true;
@@ -111,12 +123,16 @@ impl Continuity {
         }
     }
 
+    /// Where a ring stands, as is taken if it never came; none if that cannot be said.
+    pub(super) fn known(&self, ring: &RingId) -> Option<RingState> {
+        let never = RingState { last: Seq::ZERO, through: Some(Counts::ZERO) };
+        self.get(ring).or((!self.begins_midway).then_some(never))
+    }
+
     /// How the entry follows. Changes nothing: see [`Continuity::advance`].
     pub fn judge(&self, entry: &Advance) -> Verdict {
-        let state = self.rings.get(&entry.ring).copied().unwrap_or(RingState {
-            last: if self.begins_midway { entry.first.prev() } else { Seq::ZERO },
-            through: (!self.begins_midway).then_some(Counts::ZERO),
-        });
+        let midway = RingState { last: entry.first.prev(), through: None };
+        let state = self.known(&entry.ring).unwrap_or(midway);
         if entry.seq <= state.last {
             return Verdict::Repeat;
         }
@@ -138,11 +154,15 @@ impl Continuity {
 
     /// Takes note that the entry was forwarded.
     pub fn advance(&mut self, entry: &Advance) {
-        let state = RingState { last: entry.seq, through: Some(entry.through) };
-        let known = self.rings.get(&entry.ring).copied();
-        if known.is_none_or(|known| known.last <= entry.seq) {
-            self.before.entry(entry.ring).or_insert(known);
-            self.rings.insert(entry.ring, state);
+        self.reach(entry.ring, RingState { last: entry.seq, through: Some(entry.through) });
+    }
+
+    /// Takes note that all up to there was forwarded, or said to be lost.
+    pub fn reach(&mut self, ring: RingId, state: RingState) {
+        let known = self.rings.get(&ring).copied();
+        if known.is_none_or(|known| known.last <= state.last) {
+            self.before.entry(ring).or_insert(known);
+            self.rings.insert(ring, state);
         }
     }
 
@@ -178,9 +198,19 @@ pub struct Snapshots {
 struct Snapshot {
     at: JournalCursor,
     begins_midway: bool,
+    received_ms: i64,
     rings: Vec<(RingId, RingState)>,
     /// Where the batch at hand ends, and the rings that it moves.
-    ahead: Option<(JournalCursor, Vec<(RingId, RingState)>)>,
+    ahead: Option<Ahead>,
+}
+
+/// The rings behind the batch at hand.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Ahead {
+    at: JournalCursor,
+    /// Documents that the sink has then: a batch of losses alone moves no position.
+    documents: u64,
+    moved: Vec<(RingId, RingState)>,
 }
 
 /// What the file holds.
@@ -190,14 +220,18 @@ pub struct Kept(Snapshot);
 impl Kept {
     /// The rings as of the first of its two cursors.
     pub fn settled(self) -> (Continuity, JournalCursor) {
-        let Snapshot { at, begins_midway, rings, .. } = self.0;
-        let rings = rings.into_iter().collect();
-        (Continuity { rings, begins_midway, ..Continuity::default() }, at)
+        let Snapshot { at, begins_midway, received_ms, rings, .. } = self.0;
+        let (rings, before) = (rings.into_iter().collect(), HashMap::new());
+        (Continuity { rings, before, begins_midway, received_ms }, at)
     }
 
-    /// The rings as of the last of its two cursors that stands before `cursor` or there; none if the
-    /// file is of another journal, or of later.
-    pub fn before(self, cursor: &JournalCursor) -> Option<(Continuity, JournalCursor)> {
+    /// The rings as of the last of its two cursors that stands before `cursor` or there, where the sink
+    /// has so many documents; none if the file is of another journal, or of later.
+    pub fn before(
+        self,
+        cursor: &JournalCursor,
+        documents: u64,
+    ) -> Option<(Continuity, JournalCursor)> {
         let precedes = |at: &JournalCursor| {
             at.journal == cursor.journal && at.positions.within(&cursor.positions)
         };
@@ -205,9 +239,12 @@ impl Kept {
         let ahead = kept.0.ahead.take();
         let (mut continuity, at) = kept.settled();
         match ahead {
-            Some((ahead, moved)) if precedes(&ahead) => {
-                continuity.rings.extend(moved);
-                Some((continuity, ahead))
+            Some(ahead)
+                if precedes(&ahead.at)
+                    && (ahead.at.positions != cursor.positions || ahead.documents <= documents) =>
+            {
+                continuity.rings.extend(ahead.moved);
+                Some((continuity, ahead.at))
             }
             _ => precedes(&at).then_some((continuity, at)),
         }
@@ -221,17 +258,18 @@ impl Snapshots {
     }
 
     /// Replaces the file, durably: the rings as they were when they were settled `at`, and as they
-    /// are at the cursor `ahead`, if something has moved.
+    /// are at the cursor `ahead`, with so many documents, if something has moved.
     pub fn write(
         &self,
         continuity: &Continuity,
         at: &JournalCursor,
-        ahead: &JournalCursor,
+        (ahead, documents): (&JournalCursor, u64),
     ) -> io::Result<()> {
         let rings = continuity.settled().collect();
         let moved = continuity.moved();
-        let ahead = (!moved.is_empty()).then_some((*ahead, moved));
-        let snapshot = Snapshot { at: *at, begins_midway: continuity.begins_midway, rings, ahead };
+        let ahead = (!moved.is_empty()).then_some(Ahead { at: *ahead, documents, moved });
+        let Continuity { begins_midway, received_ms, .. } = *continuity;
+        let snapshot = Snapshot { at: *at, begins_midway, received_ms, rings, ahead };
         let body = postcard::to_extend(&snapshot, Vec::new()).map_err(io::Error::other)?;
         let dir = self.path.parent().unwrap_or(Path::new(""));
         self.storage.create_dir_all(dir)?;
@@ -362,17 +400,17 @@ mod tests {
             positions: crate::journal::Positions::ZERO,
             totals: [samples(1); 3],
         };
-        snapshots.write(&continuity, &at, &at).unwrap();
-        let (back, kept_at) = snapshots.read().unwrap().unwrap().before(&at).unwrap();
+        snapshots.write(&continuity, &at, (&at, 3)).unwrap();
+        let (back, kept_at) = snapshots.read().unwrap().unwrap().before(&at, 3).unwrap();
         assert_eq!((back.rings, kept_at), (continuity.rings, at));
         let mut bytes = std::fs::read(&path).unwrap();
         bytes[20] ^= 1;
         std::fs::write(&path, &bytes).unwrap();
         assert!(snapshots.read().unwrap().is_none());
-        bytes[3] = b'3';
+        bytes[3] = b'4';
         std::fs::write(&path, &bytes).unwrap();
         let error = snapshots.read().unwrap_err().to_string();
-        assert!(error.contains("files.rings has format 3"), "{error}");
+        assert!(error.contains("files.rings has format 4"), "{error}");
     }
 
     #[test]
@@ -391,22 +429,44 @@ mod tests {
         continuity.settle();
         continuity.advance(&entry(2, 2, 10, 20));
         continuity.advance(&Advance { ring: OTHER, ..entry(1, 1, 5, 5) });
-        snapshots.write(&continuity, &at, &ahead).unwrap();
+        snapshots.write(&continuity, &at, (&ahead, 3)).unwrap();
         let kept = snapshots.read().unwrap().unwrap();
-        assert!(kept.clone().before(&cursor(Position(9))).is_none());
+        assert!(kept.clone().before(&cursor(Position(9)), 3).is_none());
         for cursor in [at, between] {
-            let (rings, kept_at) = kept.clone().before(&cursor).unwrap();
+            let (rings, kept_at) = kept.clone().before(&cursor, 3).unwrap();
             assert_eq!(kept_at, at);
             assert_eq!(rings.get(&RING).unwrap().through, Some(samples(10)));
             assert_eq!(rings.get(&OTHER), None);
         }
-        let (rings, kept_at) = kept.clone().before(&ahead).unwrap();
+        let (rings, kept_at) = kept.clone().before(&ahead, 3).unwrap();
         assert_eq!(kept_at, ahead);
         assert_eq!(
             (rings.get(&RING), rings.get(&OTHER)),
             (continuity.get(&RING), continuity.get(&OTHER))
         );
         let another = JournalCursor { journal: [4; 16], ..ahead };
-        assert!(kept.before(&another).is_none());
+        assert!(kept.before(&another, 3).is_none());
+    }
+
+    #[test]
+    fn a_batch_of_losses_alone_is_told_by_its_documents() {
+        let dir = tempfile::tempdir().unwrap();
+        let snapshots = Snapshots::new(Arc::new(Disk), dir.path().join("files.rings"));
+        let at = JournalCursor {
+            journal: [3; 16],
+            epoch: crate::journal::Epoch::default(),
+            positions: Positions([Position(10), Position::ZERO, Position::ZERO]),
+            totals: [samples(1); 3],
+        };
+        let mut continuity = after(&[entry(1, 1, 10, 10)]);
+        continuity.settle();
+        continuity.reach(RING, RingState { last: Seq(9), through: Some(samples(90)) });
+        snapshots.write(&continuity, &at, (&at, 4)).unwrap();
+        let kept = snapshots.read().unwrap().unwrap();
+        let last = |documents| {
+            let (rings, _) = kept.clone().before(&at, documents).unwrap();
+            rings.get(&RING).unwrap().last
+        };
+        assert_eq!([3, 4, 5].map(last), [Seq(1), Seq(9), Seq(9)]);
     }
 }

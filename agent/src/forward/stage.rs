@@ -23,9 +23,12 @@ use crate::privacy::{Cleared, Lens, Policy, Source};
 use crate::sink::CursorState;
 
 mod content;
+mod ended;
 mod waiting;
 
 use content::{Content, Settled, Unread, open};
+use ended::Ended;
+pub use ended::{HeldRing, RingSource};
 
 /// The rule that takes out what is left of a device that was erased.
 const ERASED: &str = "erased";
@@ -50,6 +53,8 @@ pub struct Parts<O, C> {
     pub opener: O,
     /// Knows catalogues.
     pub catalogues: C,
+    /// Knows how far each ring was taken in.
+    pub rings: Box<dyn RingSource>,
     /// Clears what leaves.
     pub policy: Policy,
     /// Where the rings stand.
@@ -72,10 +77,11 @@ pub struct Stage<O, C> {
     tallies: Tallies,
     positions: Positions,
     totals: [Counts; 3],
-    /// Received last, in milliseconds since 1970 UTC.
-    received_ms: i64,
     /// Why there are holes in each lane, as far as is known.
     holes: [LossReason; 3],
+    ended: Ended,
+    /// Entries alone do not tell what this batch makes of the rings.
+    tells_more: bool,
     /// Parked rings go on once the journal was read up to here.
     drain_from: Positions,
 }
@@ -83,7 +89,7 @@ pub struct Stage<O, C> {
 impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
     /// The stage, going on from `state`. After a start by identity the journal tells again of
     /// frames that are parked: parked rings wait until it was read up to `drain_from`. `holes`
-    /// is why frames are missing, until the journal itself shows damage.
+    /// is why frames are missing, until the journal itself shows damage; and then some are.
     pub fn new(
         parts: Parts<O, C>,
         tail: JournalTail,
@@ -93,6 +99,8 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
     ) -> Self {
         let (positions, totals) =
             state.journal.map_or_else(Default::default, |cursor| (cursor.positions, cursor.totals));
+        let is_behind = holes == LossReason::Overrun;
+        let ended = state.tallies.unnamed.map(|unnamed| is_behind || !unnamed.is_zero());
         Self {
             parts,
             tail,
@@ -103,8 +111,9 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
             tallies: state.tallies.clone(),
             positions,
             totals,
-            received_ms: 0,
             holes: [holes; 3],
+            ended: Ended::new(ended),
+            tells_more: false,
             drain_from,
         }
     }
@@ -135,7 +144,7 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
 
     /// When the latest entry in it was received, in milliseconds since 1970 UTC.
     pub fn received_ms(&self) -> i64 {
-        self.received_ms
+        self.parts.continuity.received_ms()
     }
 
     /// Where the rings stand.
@@ -158,12 +167,23 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
         }
     }
 
+    /// Whether entries alone do not tell where the rings stand behind the batch so far: a part of the
+    /// journal is gone, or rings were named that do not go on.
+    pub fn tells_more(&self) -> bool {
+        self.tells_more
+    }
+
+    /// Documents that the sink has once it has the batch.
+    pub fn documents(&self) -> u64 {
+        self.tallies.documents + self.batch.documents()
+    }
+
     /// Makes durable what was set aside; the cursor behind the batch.
     pub fn seal(&mut self) -> io::Result<CursorState> {
         let dead_letters = self.parts.dead_letters.flush()?;
         let parked = self.parts.parked.flush()?;
         let mut tallies = self.tallies.clone();
-        tallies.documents += self.batch.documents();
+        tallies.documents = self.documents();
         let journal = self.cursor();
         let name = self.parts.name.clone();
         Ok(CursorState { journal: Some(journal), tallies, dead_letters, parked, name })
@@ -172,6 +192,7 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
     /// The sink has the batch and the cursor; the next one begins, with this much room.
     pub fn committed(&mut self, state: &CursorState, room: usize) {
         self.tallies.documents = state.tallies.documents;
+        self.tells_more = false;
         self.parts.continuity.settle();
         self.parts.dead_letters.commit(state.dead_letters);
         self.parts.parked.commit(state.parked);
@@ -196,7 +217,7 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
                 framed?;
             }
         }
-        self.received_ms = entry.received_ms;
+        self.parts.continuity.received(entry.received_ms);
         self.positions.set(lane, end);
         *lane_mut(&mut self.totals, lane) = totals;
         Ok(())
@@ -213,6 +234,8 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
         );
         *lane_mut(&mut self.holes, lane) = reason;
         *lane_mut(&mut self.tallies.unnamed, lane) += gone;
+        self.ended.hole(lane);
+        self.tells_more = true;
         self.positions.set(lane, damage.to);
         *lane_mut(&mut self.totals, lane) = damage.totals;
     }
@@ -228,7 +251,7 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
             Verdict::Repeat => self.tallies.before += entry.adds,
             Verdict::New { hole, fresh } => {
                 if let Some(hole) = hole {
-                    self.hole(lane, entry, &hole, is_erased);
+                    self.hole_before(lane, entry, &hole, is_erased);
                 }
                 let (last, by) = (entry.seq, Claimant::Agent);
                 let report = LossReport { first, last, lost: fresh, reason: reason.name(), by };
@@ -269,7 +292,7 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
         let is_erased = matches!(content, Err(Unread::Erased));
         // From here on nothing can fail.
         if let Some(hole) = hole {
-            self.hole(lane, entry, &hole, is_erased);
+            self.hole_before(lane, entry, &hole, is_erased);
         }
         self.parts.continuity.advance(&advance);
         if is_erased {
@@ -308,9 +331,15 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
         }
     }
 
-    /// What is missing in front of an entry, said under this agent's name; of a device that was
-    /// erased it is counted, and nothing said.
-    fn hole(&mut self, lane: Lane, entry: &Entry<'_>, hole: &Hole, is_erased: bool) {
+    /// What is missing in front of an entry.
+    fn hole_before(&mut self, lane: Lane, entry: &Entry<'_>, hole: &Hole, is_erased: bool) {
+        let before = Source { seq: hole.last, ..source(lane, entry, None) };
+        self.hole(lane, (!is_erased).then_some(before), hole);
+    }
+
+    /// What is missing, said under this agent's name; of a device that was erased it is counted, and
+    /// nothing said.
+    fn hole(&mut self, lane: Lane, source: Option<Source<'_>>, hole: &Hole) {
         let reason = *lane_mut(&mut self.holes, lane);
         let report = LossReport {
             first: hole.first,
@@ -319,9 +348,8 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
             reason: reason.name(),
             by: Claimant::Agent,
         };
-        let before = Source { seq: hole.last, ..source(lane, entry, None) };
-        if !is_erased {
-            self.parts.policy.loss(&before, &report, &mut self.batch);
+        if let Some(source) = source {
+            self.parts.policy.loss(&source, &report, &mut self.batch);
         }
         let unnamed = lane_mut(&mut self.tallies.unnamed, lane);
         // What exceeds the known damages was lost with another journal.

@@ -64,7 +64,9 @@ pub(super) fn begin(
             Start::new(storage, config, tail, snapshots, state, Continuity::default())?
         }
         Resume::At(state) => {
-            let usable = kept.zip(state.journal).and_then(|(kept, cursor)| kept.before(&cursor));
+            let documents = state.tallies.documents;
+            let usable =
+                kept.zip(state.journal).and_then(|(kept, cursor)| kept.before(&cursor, documents));
             let is_known = usable.is_some();
             let (mut continuity, from) =
                 usable.map_or_else(Default::default, |(continuity, at)| (continuity, at.positions));
@@ -106,7 +108,8 @@ pub(super) fn begin(
     // Before anything is committed that a later start would have to know the rings for; and until
     // then a later start comes with the sink's own cursor.
     let kept_at = start.known_at.unwrap_or(start.at);
-    start.snapshots.write(&start.continuity, &kept_at, &kept_at)?;
+    let documents = start.state.tallies.documents;
+    start.snapshots.write(&start.continuity, &kept_at, (&kept_at, documents))?;
     Ok(start)
 }
 
@@ -191,8 +194,9 @@ fn by_identity(
     let (letters_end, parked_end) = kept_ends.unzip();
     state.dead_letters = end_or_next(storage, &letters, letters_end)?;
     state.parked = end_or_next(storage, &parked, parked_end)?;
+    let documents = counted.as_ref().map_or(0, |tallies| tallies.documents);
     let cursor = cursor.and_then(|cursor| cursor.journal);
-    let known = cursor.and_then(|cursor| kept.and_then(|kept| kept.before(&cursor)));
+    let known = cursor.and_then(|cursor| kept.and_then(|kept| kept.before(&cursor, documents)));
     let known_at = cursor.filter(|_| known.is_some());
     if let Some((known, _)) = known {
         continuity = known;
@@ -250,13 +254,16 @@ fn reread(
             && let Some(item) = reader.next()?
         {
             match item {
-                Item::Entry { entry, .. } => continuity.advance(&Advance {
-                    ring: entry.ring,
-                    first: entry.seq,
-                    seq: entry.seq,
-                    adds: entry.adds,
-                    through: entry.through,
-                }),
+                Item::Entry { entry, .. } => {
+                    continuity.received(entry.received_ms);
+                    continuity.advance(&Advance {
+                        ring: entry.ring,
+                        first: entry.seq,
+                        seq: entry.seq,
+                        adds: entry.adds,
+                        through: entry.through,
+                    });
+                }
                 Item::Damage(damage) if !are_known && is_pruned(tail, lane, &damage) => {
                     continuity.begin_midway();
                 }

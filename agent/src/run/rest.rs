@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::erasure::{self, Journaled, SinkErased, Swept};
 use crate::journal::{EntryKind, Item, Journal, JournalCursor, JournalTail, Position, Positions};
 use crate::registry::Registry;
-use crate::rings::Rings;
+use crate::rings::{RingTable, Rings};
 use crate::state::{self, State};
 use crate::storage::{Disk, SharedStorage};
 use crate::store::rebuild::JournalBegins;
@@ -25,6 +25,7 @@ struct AtRest {
     storage: SharedStorage,
     journal: Journal,
     rings: Rings,
+    ring_table: RingTable,
     catalogues: Catalogues,
 }
 
@@ -38,7 +39,8 @@ impl AtRest {
         let rings = Rings::open(database.clone(), RINGS_CACHED_MAX)?;
         let (journal, rings) = open_journal(&storage, config, rings)?;
         let catalogues = Catalogues::open(database.clone())?;
-        Ok(Some(Self { storage, journal, rings, catalogues }))
+        let ring_table = rings.table();
+        Ok(Some(Self { storage, journal, rings, ring_table, catalogues }))
     }
 
     /// Takes devices' names off their rings, durably.
@@ -97,7 +99,9 @@ pub fn buffered_at_rest(
     let Some(rest) = AtRest::open(config, database)? else { return Ok(Vec::new()) };
     let tail = rest.journal.tail();
     let mut reaches = Vec::new();
-    for making in Making::all(&rest.storage, config, &tail, registry, &rest.catalogues) {
+    for making in
+        Making::all(&rest.storage, config, &tail, registry, &rest.catalogues, &rest.ring_table)
+    {
         let (name, positions) = making.reach()?;
         reaches.push((name.to_owned(), positions));
     }
@@ -119,7 +123,8 @@ pub fn erase_at_rest(
     let journaled =
         erasure::journaled(&tail, Positions::ZERO, devices).context("cannot read the journal")?;
     let rings = rest.disown(devices)?;
-    let makings = Making::all(&rest.storage, config, &tail, registry, &rest.catalogues);
+    let makings =
+        Making::all(&rest.storage, config, &tail, registry, &rest.catalogues, &rest.ring_table);
     let sinks = transposed(makings.map(|making| making.erase(devices)), devices.len());
     Ok(swept(rings, journaled, sinks))
 }
@@ -133,7 +138,8 @@ pub fn erase_vehicle_at_rest(
 ) -> anyhow::Result<Vec<SinkErased>> {
     let Some(rest) = AtRest::open(config, database)? else { return Ok(Vec::new()) };
     let tail = rest.journal.tail();
-    let makings = Making::all(&rest.storage, config, &tail, registry, &rest.catalogues);
+    let makings =
+        Making::all(&rest.storage, config, &tail, registry, &rest.catalogues, &rest.ring_table);
     Ok(makings.map(|making| making.erase_vehicle(vehicle)).collect())
 }
 

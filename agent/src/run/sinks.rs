@@ -15,6 +15,7 @@ use crate::journal::{JournalTail, Positions};
 use crate::notify::Pulse;
 use crate::privacy::{Policy, PolicyError};
 use crate::registry::Registry;
+use crate::rings::RingTable;
 use crate::storage::SharedStorage;
 use crate::vehicles::VehicleId;
 
@@ -78,12 +79,13 @@ impl Sinks {
         tail: &JournalTail,
         registry: &Registry,
         catalogues: &Catalogues,
+        rings: &RingTable,
     ) -> anyhow::Result<Arc<Self>> {
         // A policy that cannot be is the operator's to mend, not to be tried again.
         Policy::from_config(&privacy_config(config))?;
         let live = Arc::new(Live::new(config));
         let makings =
-            Making::all_with(Arc::clone(&live), storage, config, tail, registry, catalogues);
+            Making::all_with(Arc::clone(&live), storage, config, tail, registry, catalogues, rings);
         let slots: io::Result<Vec<Arc<Slot>>> = makings.map(Slot::start).collect();
         Ok(Arc::new(Self { slots: slots?, begun: now(), live }))
     }

@@ -107,11 +107,14 @@ impl FileSink {
                     _ if !is_whole => unvouched(None, "the cursor is not of these files"),
                     Standing::At(state) => match holds(&state, journal) {
                         Holds::Yes => FileCursor { end, standing: Standing::At(state) },
-                        Holds::Behind => {
-                            unvouched(Some(state), "the journal has pruned what follows the cursor")
-                        }
-                        Holds::No => {
-                            let why = "the journal was replaced or restored from an old copy";
+                        // What nobody vouches for behind the cursor is cut off either way: of that the
+                        // journal still has, or what is missing is counted from the cursor.
+                        holds => {
+                            let why = if holds == Holds::Behind {
+                                "the journal has pruned what follows the cursor"
+                            } else {
+                                "the journal was replaced or restored from an old copy"
+                            };
                             let (last, why) = (Some(state), why.to_owned());
                             let standing = Standing::ByIdentity { last, ends_anywhere: false, why };
                             FileCursor { end, standing }

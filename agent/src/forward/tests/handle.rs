@@ -131,7 +131,7 @@ fn attempting(never: Option<mpsc::Receiver<()>>) -> ForwarderHandle {
     let (storage, tail) = (world.storage(), world.journal.tail());
     let path = "/data/cursors/files".as_ref();
     let (sink, resume) = StdoutSink::open(&storage, path, &tail, Box::new(reader)).unwrap();
-    let parts = (world.opener.clone(), world.catalogues.clone(), world.policy());
+    let parts = world.parts();
     let sink: (AnySink, _) = (Box::new(sink), resume);
     let forwarder = Forwarder::open(&storage, world.config.clone(), tail, sink, parts).unwrap();
     let handle = ForwarderHandle::spawn(forwarder).unwrap();

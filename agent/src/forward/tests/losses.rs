@@ -1,17 +1,22 @@
 //! What is missing is said, once, with its counts.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::mpsc;
 use std::time::Duration;
+use std::{io, thread};
 
 use protocol::frame::tag_of;
 use protocol::loss::LossReason;
 use protocol::{Counts, FrameTag, Lane};
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
-use super::super::Step;
-use super::world::{KNOWN, Ring, World, open_journal, samples, samples_body};
+use super::super::{HeldRing, RingSource, Step};
+use super::world::{
+    KNOWN, Ring, RingRows, TestForwarder, World, open_journal, samples, samples_body,
+};
 use crate::journal::Positions;
-use crate::storage::faulty::Faulty;
+use crate::storage::faulty::{Fault, Faulty, Leaves};
 
 fn segments(world: &World) -> Vec<PathBuf> {
     let files = world.journal_disk.files().into_iter().map(|(path, _)| path);
@@ -402,6 +407,150 @@ fn a_sink_that_was_overrun_and_takes_nothing_over_several_starts_says_how_much_i
     assert_eq!(said(&world), report.lost.samples);
     let documents = world.documents().len() - world.of_type("loss").len();
     assert_eq!(documents as u64 + said(&world), 600 + 2 * 910);
+}
+
+/// A ring that ends before what the journal keeps begins, and one that goes on; the sink has some
+/// of it.
+fn ended_and_pruned() -> (World, Ring, Ring, TestForwarder) {
+    let (mut world, mut goes_on, ended) = thirty_frames();
+    let mut forwarder = world.open().unwrap();
+    for _ in 0..4 {
+        assert_eq!(forwarder.step(world.now, false), Step::Again);
+    }
+    // As a full journal does before it is pruned past a sink.
+    world.now += Duration::from_secs(1);
+    assert!(forwarder.status().keep_when_full(world.now).is_some());
+    assert_eq!(forwarder.step(world.now, false), Step::Again);
+    for _ in 0..30 {
+        world.samples(&mut goes_on, 10);
+        world.commit();
+    }
+    let ends = world.journal.ends();
+    world.journal.prune(&ends.positions).unwrap();
+    for ring in [&goes_on, &ended] {
+        world.checkpoint(ring);
+    }
+    (world, goes_on, ended, forwarder)
+}
+
+#[test]
+fn what_is_missing_of_a_ring_that_does_not_go_on_is_said_as_well() {
+    let (mut world, goes_on, mut ended, mut forwarder) = ended_and_pruned();
+    assert!(world.drive(&mut forwarder, 4));
+    let report = forwarder.status().ledger(&world.journal.ends());
+    assert!(report.balanced(), "{}", report.table());
+    let lost = [("overrun".to_owned(), report.lost)];
+    assert_eq!(report.lost_by_reason, lost, "all of it is named");
+    assert_eq!(said(&world), report.lost.samples);
+    let delivered = world.delivered(&goes_on).len() + world.delivered(&ended).len();
+    assert_eq!(delivered as u64 + said(&world), 900);
+    let losses = world.of_type("loss");
+    let of_ended = of_ring(&losses, &ended).map(|loss| &loss["data"]["last"]);
+    assert_eq!(of_ended.collect::<Vec<_>>(), [&json!(30)]);
+    // It goes on after all, and after a start: nothing is said twice.
+    for restarts in [false, true] {
+        world.samples(&mut ended, 10);
+        world.commit();
+        if restarts {
+            drop(forwarder);
+            forwarder = world.open().unwrap();
+        }
+        assert!(world.drive(&mut forwarder, 4));
+        assert_eq!(world.of_type("loss"), losses, "{restarts}");
+    }
+    assert_eq!(world.delivered(&ended).len() as u64, 320 - lost_of(&losses, &ended));
+}
+
+/// Those losses that are a ring's.
+fn of_ring<'a>(losses: &'a [Json], ring: &Ring) -> impl Iterator<Item = &'a Json> + use<'a> {
+    let of_it = format!("{}/{}/", ring.device, ring.id);
+    losses.iter().filter(move |loss| loss["id"].as_str().unwrap().starts_with(&of_it))
+}
+
+/// Samples that these losses of a ring come to.
+fn lost_of(losses: &[Json], ring: &Ring) -> u64 {
+    of_ring(losses, ring).map(|loss| loss["data"]["samples"].as_u64().unwrap()).sum()
+}
+
+#[test]
+fn what_is_missing_of_a_ring_that_does_not_go_on_is_said_once_whatever_fails() {
+    // The power goes before and after each call, and leaves all or nothing of what was not synced.
+    let faults = [Fault::CutBefore, Fault::CutAfter]
+        .map(|fault| [Leaves::Nothing, Leaves::All].map(|leaves| (fault, leaves)));
+    let mut named = 0;
+    for (nth, (fault, leaves)) in
+        (1..).flat_map(|nth| faults.into_iter().flatten().map(move |how| (nth, how)))
+    {
+        let (mut world, _, ended, mut forwarder) = ended_and_pruned();
+        world.disk.fail(nth, fault);
+        let is_over = world.drive(&mut forwarder, 1);
+        if is_over && !world.disk.is_off() {
+            break;
+        }
+        drop(forwarder);
+        world.disk.power_cycle(leaves);
+        let was_said = !world.of_type("loss").is_empty();
+        named += u64::from(was_said);
+        let report = world.forward();
+        assert!(report.balanced(), "{nth}: {}", report.table());
+        let losses = world.of_type("loss");
+        let ids: BTreeSet<String> = losses.iter().map(|loss| loss["id"].to_string()).collect();
+        assert_eq!(ids.len(), losses.len(), "{nth}");
+        let delivered = world.delivered(&ended).len() as u64;
+        let [data] = of_ring(&losses, &ended).map(|loss| &loss["data"]).collect::<Vec<_>>()[..]
+        else {
+            panic!("{nth}, {fault:?}, {leaves:?}: {losses:?}")
+        };
+        assert_eq!((&data["first"], &data["last"]), (&json!(delivered / 10 + 1), &json!(30)));
+        // Of what it took after the journal was pruned past it, and before the hole was passed, only the
+        // sink knows: then nobody knows how much is missing behind it.
+        let told = delivered + lost_of(&losses, &ended);
+        let is_told = told == 300 || (!was_said && told == delivered);
+        assert!(is_told, "{nth}, {fault:?}, {leaves:?}: {told}");
+    }
+    assert!(named > 0, "cut off each time before anything was said");
+}
+
+/// A table whose reading takes until it is told to go on.
+#[derive(Debug)]
+struct Slow {
+    rows: RingRows,
+    begun: mpsc::Sender<()>,
+    goes_on: mpsc::Receiver<()>,
+}
+
+impl RingSource for Slow {
+    fn each(&self, take: &mut dyn FnMut(HeldRing)) -> io::Result<()> {
+        // Asked a second time there is nobody to tell, and nothing to wait for.
+        self.begun.send(()).unwrap_or_default();
+        self.goes_on.recv().unwrap_or_default();
+        self.rows.each(take)
+    }
+}
+
+#[test]
+fn what_comes_while_the_table_is_read_is_not_said_to_be_missing() {
+    let (mut world, _, mut ended, forwarder) = ended_and_pruned();
+    drop(forwarder);
+    let (begun, begins) = mpsc::channel();
+    let (go_on, goes_on) = mpsc::channel();
+    let slow = Slow { rows: world.rings.clone(), begun, goes_on };
+    let mut forwarder = world.open_with(Box::new(slow)).unwrap();
+    let now = world.now;
+    let stepping = thread::spawn(move || {
+        while forwarder.step(now, false) == Step::Again {}
+        forwarder
+    });
+    begins.recv().unwrap();
+    world.samples(&mut ended, 10);
+    world.commit();
+    world.checkpoint(&ended);
+    drop(go_on);
+    let mut forwarder = stepping.join().unwrap();
+    assert!(world.drive(&mut forwarder, 4));
+    let delivered = world.delivered(&ended);
+    assert_eq!(delivered.len() as u64 + lost_of(&world.of_type("loss"), &ended), 310);
+    assert_eq!(delivered.last(), Some(&(world.raw - 1)));
 }
 
 #[test]

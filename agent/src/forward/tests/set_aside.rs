@@ -235,7 +235,7 @@ fn standard_output_is_given_up_when_nobody_reads_it() {
         let (storage, tail) = (world.storage(), world.journal.tail());
         let path = "/data/cursors/files".as_ref();
         let (sink, resume) = StdoutSink::open(&storage, path, &tail, Box::new(pipe)).unwrap();
-        let parts = (world.opener.clone(), world.catalogues.clone(), world.policy());
+        let parts = world.parts();
         let sink: (AnySink, _) = (Box::new(sink), resume);
         Forwarder::open(&storage, world.config.clone(), tail, sink, parts).unwrap()
     };

@@ -1,6 +1,7 @@
 //! A journal, a sink, and devices that seal real frames; every disk can fail.
 
 use std::collections::HashMap;
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,7 +17,8 @@ use protocol::{
 use serde_json::Value as Json;
 
 use super::super::{
-    CatalogueSource, Condition, Forwarder, ForwarderConfig, OpenFrame, Step, Unopened,
+    CatalogueSource, Condition, Forwarder, ForwarderConfig, HeldRing, OpenFrame, RingSource, Step,
+    Unopened,
 };
 use crate::document::{OwnedCatalogue, OwnedHints, OwnedSignal};
 use crate::journal::{Entry, EntryKind, Journal, JournalConfig, Positions};
@@ -91,6 +93,17 @@ impl Catalogues {
 impl CatalogueSource for Catalogues {
     fn get(&self, id: CatalogueId) -> Option<Arc<OwnedCatalogue>> {
         self.0.lock().unwrap().get(&id).cloned()
+    }
+}
+
+/// The table of rings; empty unless a test says what is in it.
+#[derive(Clone, Debug, Default)]
+pub struct RingRows(pub Arc<Mutex<Vec<HeldRing>>>);
+
+impl RingSource for RingRows {
+    fn each(&self, take: &mut dyn FnMut(HeldRing)) -> io::Result<()> {
+        self.0.lock().unwrap().iter().copied().for_each(take);
+        Ok(())
     }
 }
 
@@ -178,6 +191,7 @@ pub struct World {
     pub journal: Journal,
     pub catalogues: Catalogues,
     pub opener: Opener,
+    pub rings: RingRows,
     pub config: ForwarderConfig,
     pub drop: Vec<String>,
     pub rotate_bytes: u64,
@@ -200,6 +214,7 @@ impl World {
             disk: Faulty::default(),
             catalogues,
             opener: Opener::default(),
+            rings: RingRows::default(),
             config,
             drop: Vec::new(),
             rotate_bytes: 4000,
@@ -328,11 +343,31 @@ impl World {
         if self.drop.is_empty() { Policy::none() } else { Policy::from_config(&config).unwrap() }
     }
 
+    /// What a forwarder works with.
+    pub fn parts(&self) -> (Opener, Catalogues, Box<dyn RingSource>, Policy) {
+        let rings = Box::new(self.rings.clone());
+        (self.opener.clone(), self.catalogues.clone(), rings, self.policy())
+    }
+
+    /// The table has this ring as it is now.
+    pub fn checkpoint(&self, ring: &Ring) {
+        let (device, last) = (Some(ring.device), Seq(ring.next - 1));
+        let (id, lane, through) = (ring.id, ring.lane, ring.through);
+        let mut rows = self.rings.0.lock().unwrap();
+        rows.retain(|row| row.ring != id);
+        rows.push(HeldRing { ring: id, device, lane, last, through });
+    }
+
     pub fn storage(&self) -> SharedStorage {
         Arc::new(self.disk.clone())
     }
 
     pub fn open(&self) -> Result<TestForwarder, String> {
+        self.open_with(Box::new(self.rings.clone()))
+    }
+
+    /// The same, with this table of rings.
+    pub fn open_with(&self, rings: Box<dyn RingSource>) -> Result<TestForwarder, String> {
         let storage = self.storage();
         let tail = self.journal.tail();
         let config = FileSinkConfig { dir: "/out".into(), rotate_bytes: 1 << 20 };
@@ -344,7 +379,7 @@ impl World {
             self.config.clone(),
             tail,
             (Box::new(sink), resume),
-            (self.opener.clone(), self.catalogues.clone(), self.policy()),
+            (self.opener.clone(), self.catalogues.clone(), rings, self.policy()),
         )
         .map_err(|error| error.to_string())
     }

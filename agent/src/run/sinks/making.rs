@@ -11,11 +11,14 @@ use crate::catalogues::Catalogues;
 use crate::config::{Config, Keep, Sink, SinkKind};
 use crate::erasure::SinkErased;
 use crate::forward::aside;
-use crate::forward::{Change, ForwardOpener, Forwarder, ForwarderConfig, ForwarderHandle};
+use crate::forward::{
+    Change, ForwardOpener, Forwarder, ForwarderConfig, ForwarderHandle, RingSource,
+};
 use crate::journal::{JournalTail, Positions};
 use crate::lock::{DirLock, Owner};
 use crate::privacy::{LocationConfig, Policy, PolicyError, PrivacyConfig, PseudonymConfig};
 use crate::registry::Registry;
+use crate::rings::RingTable;
 use crate::run::sink_dir;
 use crate::sink::{
     AnySink, FileSink, FileSinkConfig, Resume, SinkError, StdoutSink, StoreSink, StoreSinkConfig,
@@ -39,6 +42,7 @@ pub struct Making {
     pub(super) tail: JournalTail,
     pub(super) registry: Registry,
     pub(super) catalogues: Catalogues,
+    pub(super) rings: RingTable,
     pub(super) live: Arc<Live>,
 }
 
@@ -80,9 +84,10 @@ impl Making {
         tail: &JournalTail,
         registry: &Registry,
         catalogues: &Catalogues,
+        rings: &RingTable,
     ) -> impl Iterator<Item = Self> {
         let live = Arc::new(Live::new(config));
-        Self::all_with(live, storage, config, tail, registry, catalogues)
+        Self::all_with(live, storage, config, tail, registry, catalogues, rings)
     }
 
     pub(super) fn all_with(
@@ -92,6 +97,7 @@ impl Making {
         tail: &JournalTail,
         registry: &Registry,
         catalogues: &Catalogues,
+        rings: &RingTable,
     ) -> impl Iterator<Item = Self> {
         config.sinks.0.iter().map(move |sink| Self {
             storage: Arc::clone(storage),
@@ -100,6 +106,7 @@ impl Making {
             tail: tail.clone(),
             registry: registry.clone(),
             catalogues: catalogues.clone(),
+            rings: rings.clone(),
             live: Arc::clone(&live),
         })
     }
@@ -177,7 +184,8 @@ impl Making {
             let most = usize::try_from(stride(&sink_dir(&self.config, path)));
             config.batch_bytes = config.batch_bytes.min(most.unwrap_or(usize::MAX));
         }
-        let parts = (opener, self.catalogues.clone(), policy);
+        let rings: Box<dyn RingSource> = Box::new(self.rings.clone());
+        let parts = (opener, self.catalogues.clone(), rings, policy);
         let forwarder = Forwarder::open(&self.storage, config, self.tail.clone(), sink, parts)
             .map_err(|error| error.to_string())?;
         ForwarderHandle::spawn(forwarder).map_err(|error| error.to_string())

@@ -228,6 +228,7 @@ impl Host {
         if self.planted == Some(Planted::WatermarkNotPersisted) {
             begun.rings.clear()?;
         }
+        let ring_table = begun.rings.table();
         let tail = begun.journal.tail();
         let acceptor = Acceptor::new(
             begun.journal,
@@ -241,6 +242,7 @@ impl Host {
             acceptor,
             registry,
             catalogues,
+            ring_table,
             storage,
             tail,
             sinks: self.slots.iter().map(|_| Running::new()).collect(),

@@ -10,6 +10,7 @@ use agent::intake::outbox::Outbox;
 use agent::intake::{Inbound, Message as Told, Outbound, SessionId};
 use agent::journal::{AppendError, JournalTail, Positions};
 use agent::registry::Registry;
+use agent::rings::RingTable;
 use agent::storage::SharedStorage;
 use protocol::DeviceId;
 
@@ -31,6 +32,7 @@ pub(super) struct Life {
     pub acceptor: Acceptor,
     pub registry: Registry,
     pub catalogues: Catalogues,
+    pub ring_table: RingTable,
     pub storage: SharedStorage,
     pub tail: JournalTail,
     /// One for each sink of the host's, in their order.

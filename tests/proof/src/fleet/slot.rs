@@ -1,6 +1,6 @@
 //! A sink as an agent's configuration has it, and the upstream behind it, which outlives the agent.
 
-use agent::forward::{ForwardOpener, Forwarder, ForwarderConfig};
+use agent::forward::{ForwardOpener, Forwarder, ForwarderConfig, RingSource};
 use agent::privacy::{Policy, PrivacyConfig};
 use agent::sink::{AnySink, FileSink, FileSinkConfig, Resume, SinkError};
 use agent::storage::faulty::Faulty;
@@ -86,8 +86,10 @@ impl Slot {
         let (sink, resume) = self.sink(life, trusts).ok()?;
         self.model.upstream().begins(&resume, &life.tail, drops);
         let config = ForwarderConfig::new(&self.name, data_dir());
-        let parts =
-            (ForwardOpener::new(life.registry.clone()), life.catalogues.clone(), policy(drops)?);
+        let (opener, catalogues) =
+            (ForwardOpener::new(life.registry.clone()), life.catalogues.clone());
+        let rings: Box<dyn RingSource> = Box::new(life.ring_table.clone());
+        let parts = (opener, catalogues, rings, policy(drops)?);
         Forwarder::open(&life.storage, config, life.tail.clone(), (sink, resume), parts).ok()
     }
 

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent::document::OwnedCatalogue;
-use agent::forward::{CatalogueSource, Forwarder, ForwarderConfig, OpenFrame, Step, Unopened};
+use agent::forward::{
+    CatalogueSource, Forwarder, ForwarderConfig, HeldRing, OpenFrame, RingSource, Step, Unopened,
+};
 use agent::journal::{Entry, EntryKind, Journal, JournalConfig, Positions};
 use agent::privacy::Policy;
 use agent::sink::{AnySink, FileSink, FileSinkConfig};
@@ -63,6 +65,16 @@ struct NoCatalogues;
 impl CatalogueSource for NoCatalogues {
     fn get(&self, _id: CatalogueId) -> Option<Arc<OwnedCatalogue>> {
         None
+    }
+}
+
+/// Every ring goes on behind the flipped bit, so that its own entries tell.
+#[derive(Debug)]
+struct NoRings;
+
+impl RingSource for NoRings {
+    fn each(&self, _take: &mut dyn FnMut(HeldRing)) -> std::io::Result<()> {
+        Ok(())
     }
 }
 
@@ -191,7 +203,8 @@ fn forward(disk: &Disk) -> Result<u64, Violation> {
     let (sink, resume) = FileSink::open(&storage, &config, None, &tail).map_err(failed)?;
     let config = ForwarderConfig::new("files", "data".into());
     let sink: (AnySink, _) = (Box::new(sink), resume);
-    let stages = (Opener, NoCatalogues, Policy::none());
+    let rings: Box<dyn RingSource> = Box::new(NoRings);
+    let stages = (Opener, NoCatalogues, rings, Policy::none());
     let mut forwarder = Forwarder::open(&storage, config, tail, sink, stages).map_err(failed)?;
     let mut now = Duration::ZERO;
     let mut steps = 0;

@@ -70,6 +70,7 @@ impl Host {
         let catalogues = Catalogues::open(database.clone())?;
         catalogues.learn(&catalogue())?;
         let rings = Rings::open(database, RINGS_CACHED_MAX)?;
+        let ring_table = rings.table();
         let config = JournalConfig {
             segment_bytes: JournalConfig::SEGMENT_BYTES.min(begin.journal_bytes / 32),
             bytes_max: begin.journal_bytes,
@@ -87,7 +88,12 @@ impl Host {
                 ForwarderConfig::new(&format!("sink{number}"), dir.to_owned()),
                 tail.clone(),
                 (Box::new(sink), Resume::Fresh),
-                (ForwardOpener::new(registry.clone()), catalogues.clone(), Policy::none()),
+                (
+                    ForwardOpener::new(registry.clone()),
+                    catalogues.clone(),
+                    Box::new(ring_table.clone()),
+                    Policy::none(),
+                ),
             )?;
             let status = forwarder.status();
             forwarders.push((forwarder, status));
