@@ -1,5 +1,7 @@
 //! The batch codec: any bytes for any catalogue, and any samples there and back.
 
+use std::cell::RefCell;
+
 use protocol::codec::{
     Decoder, Encoder, Guess, Hints, SAMPLE_BYTES_MAX, Samples, SignalHint, Timing, table_len,
 };
@@ -16,6 +18,18 @@ const SAMPLES_MAX: usize = 128;
 const SAMPLES_USUAL: usize = 24;
 const NONE: Sample = Sample::new(0, SignalIndex(0), 0);
 
+/// Kept from input to input, as an agent does from frame to frame: a new one each time would take longer
+/// than most inputs.
+#[derive(Default)]
+struct Kept {
+    small: Decoder<16>,
+    large: Decoder<64>,
+}
+
+thread_local! {
+    static KEPT: RefCell<Box<Kept>> = RefCell::default();
+}
+
 pub fn run(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let shape = input.byte();
@@ -23,16 +37,22 @@ pub fn run(bytes: &[u8]) {
     let hints = drawn.hints();
     if shape < 0x80 {
         let (signals, count) = (input.byte() & 63, input.short());
-        let count = claimed(shape, input.byte(), count);
+        let how = input.byte();
+        let count = claimed(shape, how, count);
         let columns = input.rest();
-        bounded(0, || match signals {
-            0..16 => {
-                decode(Decoder::<16>::default().batch(hints, columns, count, signals), signals);
+        KEPT.with_borrow_mut(|kept| {
+            bounded(0, || match signals {
+                0..16 => decode(kept.small.batch(hints, columns, count, signals), signals),
+                _ => decode(kept.large.batch(hints, columns, count, signals + 1), signals + 1),
+            });
+            if how == 253 && count < 1024 {
+                // It keeps nothing of the batches before.
+                let signals = signals + 1;
+                let again = kept.large.batch(hints, columns, count, signals);
+                let mut fresh = Decoder::<64>::default();
+                let anew = fresh.batch(hints, columns, count, signals);
+                assert!(again.eq(anew), "a decoder that was used reads something else");
             }
-            _ => decode(
-                Decoder::<64>::default().batch(hints, columns, count, signals + 1),
-                signals + 1,
-            ),
         });
     } else {
         round_trip(hints, &mut input);
@@ -142,13 +162,14 @@ fn round_trip(hints: Hints<'_>, input: &mut Input<'_>) {
         return;
     };
     let count = u16::try_from(pushed).unwrap();
-    let mut decoder = Decoder::<64>::default();
-    let mut back = decoder.batch(hints, &buffer[..len], count, signals);
-    for (sample, content) in &samples[..pushed] {
-        assert_eq!(back.next(), Some(Ok(*sample)));
-        assert_eq!(back.content(), *content);
-    }
-    assert_eq!(back.next(), None);
+    KEPT.with_borrow_mut(|kept| {
+        let mut back = kept.large.batch(hints, &buffer[..len], count, signals);
+        for (sample, content) in &samples[..pushed] {
+            assert_eq!(back.next(), Some(Ok(*sample)));
+            assert_eq!(back.content(), *content);
+        }
+        assert_eq!(back.next(), None);
+    });
 }
 
 fn steps(last: Sample, input: &mut Input<'_>) -> Value {

@@ -137,14 +137,11 @@ impl World {
         if !self.was_restored && self.hosts.len() == 1 {
             return;
         }
-        let are_two = self.hosts.len() > 1;
         let rolled = self.devices.iter().filter(|device| device.was_rolled_back);
         for of in rolled.map(|device| device.drive.of).collect::<Vec<Lineage>>() {
             self.each_truth(|truth| {
                 truth.allow(of, Lane::Bulk, ALL);
-                if are_two {
-                    truth.allow(of, Lane::Latest, ALL);
-                }
+                truth.allow(of, Lane::Latest, ALL);
             });
         }
     }
