@@ -252,6 +252,29 @@ proptest! {
 }
 
 #[test]
+fn a_decoder_keeps_nothing_of_a_batch_with_more_signals() {
+    // They are related to one, and followed by one, that this catalogue does not have.
+    let hint =
+        SignalHint { guess: Guess::Related, related: 7, follower: 7, ..SignalHint::default() };
+    let hints = Hints { signals: &[hint; 2], ..Hints::NONE };
+    let samples: Vec<Sample> =
+        (0..40).map(|tick| Sample::new(tick, SignalIndex(0), tick * tick)).collect();
+    let mut buffer = std::vec![0; 4096];
+    let mut encoder = Encoder::<10>::new(hints, 2);
+    for sample in &samples {
+        encoder.push(&mut buffer, *sample).unwrap();
+    }
+    let len = encoder.finish(&mut buffer).unwrap();
+    let others: Vec<Sample> =
+        (0..40).map(|tick| Sample::new(tick, SignalIndex(7), tick << 40)).collect();
+    let mut decoder = Decoder::<10>::default();
+    let before = encode(&others);
+    assert!(decoder.batch(Hints::NONE, &before, 40, 10).all(|sample| sample.is_ok()));
+    let back: Result<Vec<_>, _> = decoder.batch(hints, &buffer[..len], 40, 2).collect();
+    assert_eq!(back.unwrap(), samples);
+}
+
+#[test]
 fn any_first_tick_comes_back() {
     for tick in [i64::MIN, i64::MIN + 1, -1, 0, 1, i64::MAX - 1, i64::MAX] {
         let samples = [tick, 5, tick].map(|tick| Sample::new(tick, SignalIndex(0), 7));
