@@ -214,7 +214,7 @@ impl<O: OpenFrame, C: CatalogueSource> Forwarder<O, C> {
         (sink, resume): (AnySink, Resume),
         (opener, catalogues, rings, policy): (O, C, Box<dyn RingSource>, Policy),
     ) -> Result<Self, ForwardError> {
-        let begun = start::begin(storage, &config, &tail, &sink, resume)?;
+        let begun = start::begin(storage, &config, &tail, &*rings, (&sink, resume))?;
         let (dead_letters, parked) = (begun.dead_letters, begun.parked);
         let continuity = begun.continuity;
         let name = config.name.clone();

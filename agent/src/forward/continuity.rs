@@ -36,6 +36,11 @@ pub struct RingState {
     pub through: Option<Counts>,
 }
 
+impl RingState {
+    /// Nothing of it came.
+    const NEVER: Self = Self { last: Seq::ZERO, through: Some(Counts::ZERO) };
+}
+
 /// An entry as continuity sees it.
 #[derive(Clone, Copy, Debug)]
 pub struct Advance {
@@ -83,8 +88,9 @@ pub struct Continuity {
     rings: HashMap<RingId, RingState>,
     /// What those rings were that have moved since it was last settled.
     before: HashMap<RingId, Option<RingState>>,
-    /// The journal's beginning is gone: a ring met for the first time may have an earlier part.
-    begins_midway: bool,
+    /// The journal's beginning is gone: where the rings stood then that had come before. Met for the
+    /// first time, one of them may have an earlier part.
+    midway: Option<HashMap<RingId, RingState>>,
     /// When the latest entry was received, in milliseconds since 1970 UTC; 0 if that is not known.
     received_ms: i64,
 }
@@ -100,9 +106,14 @@ impl Continuity {
         self.received_ms = received_ms;
     }
 
-    /// From here on a ring that is not known is taken as it comes.
-    pub fn begin_midway(&mut self) {
-        self.begins_midway = true;
+    /// From here on a ring of those that had come before, and that is not known, is taken as it comes.
+    pub fn begin_midway(&mut self, before: HashMap<RingId, RingState>) {
+        self.midway.get_or_insert(before);
+    }
+
+    /// Whether it begins so.
+    pub fn begins_midway(&self) -> bool {
+        self.midway.is_some()
     }
 
     /// Where a ring stands.
@@ -125,8 +136,14 @@ impl Continuity {
 
     /// Where a ring stands, as is taken if it never came; none if that cannot be said.
     pub(super) fn known(&self, ring: &RingId) -> Option<RingState> {
-        let never = RingState { last: Seq::ZERO, through: Some(Counts::ZERO) };
-        self.get(ring).or((!self.begins_midway).then_some(never))
+        let came_before = self.midway.as_ref().is_some_and(|before| before.contains_key(ring));
+        self.get(ring).or((!came_before).then_some(RingState::NEVER))
+    }
+
+    /// From where on a ring is missing of which nothing more stands in the journal.
+    pub(super) fn missing_from(&self, ring: &RingId) -> RingState {
+        let before = || self.midway.as_ref()?.get(ring).copied();
+        self.get(ring).or_else(before).unwrap_or(RingState::NEVER)
     }
 
     /// How the entry follows. Changes nothing: see [`Continuity::advance`].
@@ -197,7 +214,7 @@ pub struct Snapshots {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Snapshot {
     at: JournalCursor,
-    begins_midway: bool,
+    midway: Option<Vec<(RingId, RingState)>>,
     received_ms: i64,
     rings: Vec<(RingId, RingState)>,
     /// Where the batch at hand ends, and the rings that it moves.
@@ -220,9 +237,10 @@ pub struct Kept(Snapshot);
 impl Kept {
     /// The rings as of the first of its two cursors.
     pub fn settled(self) -> (Continuity, JournalCursor) {
-        let Snapshot { at, begins_midway, received_ms, rings, .. } = self.0;
+        let Snapshot { at, midway, received_ms, rings, .. } = self.0;
+        let midway = midway.map(|midway| midway.into_iter().collect());
         let (rings, before) = (rings.into_iter().collect(), HashMap::new());
-        (Continuity { rings, before, begins_midway, received_ms }, at)
+        (Continuity { rings, before, midway, received_ms }, at)
     }
 
     /// The rings as of the last of its two cursors that stands before `cursor` or there, where the sink
@@ -268,8 +286,9 @@ impl Snapshots {
         let rings = continuity.settled().collect();
         let moved = continuity.moved();
         let ahead = (!moved.is_empty()).then_some(Ahead { at: *ahead, documents, moved });
-        let Continuity { begins_midway, received_ms, .. } = *continuity;
-        let snapshot = Snapshot { at: *at, begins_midway, received_ms, rings, ahead };
+        let Continuity { midway, received_ms, .. } = continuity;
+        let midway = midway.as_ref().map(|midway| midway.iter().map(|(r, s)| (*r, *s)).collect());
+        let snapshot = Snapshot { at: *at, midway, received_ms: *received_ms, rings, ahead };
         let body = postcard::to_extend(&snapshot, Vec::new()).map_err(io::Error::other)?;
         let dir = self.path.parent().unwrap_or(Path::new(""));
         self.storage.create_dir_all(dir)?;
@@ -379,7 +398,7 @@ mod tests {
     fn a_ring_begins_at_one_unless_the_beginning_is_gone() {
         let mut continuity = Continuity::default();
         assert_eq!(continuity.judge(&entry(4, 4, 10, 40)), new(Some((1, 3, 30)), 10));
-        continuity.begin_midway();
+        continuity.begin_midway([(RING, RingState::NEVER)].into());
         assert_eq!(continuity.judge(&entry(4, 4, 10, 40)), new(None, 10));
         continuity.delivered(RING, Seq(3));
         assert_eq!(continuity.judge(&entry(3, 3, 10, 30)), Verdict::Repeat);

@@ -1,15 +1,16 @@
 //! Where a forwarder begins: at its cursor, at the journal's oldest entry, or by identity.
 
+use std::collections::HashMap;
 use std::io;
 
 use protocol::loss::LossReason;
 use protocol::{Counts, Lane};
 
-use super::continuity::{Advance, Continuity, Kept, Snapshots};
+use super::continuity::{Advance, Continuity, Kept, RingState, Snapshots};
 use super::dead_letters::DeadLetters;
 use super::names;
 use super::parked::Parked;
-use super::{ForwardError, ForwarderConfig, lane_mut};
+use super::{ForwardError, ForwarderConfig, HeldRing, RingSource, lane_mut};
 use crate::journal::{Damage, Item, JournalCursor, JournalTail, Position, Positions};
 use crate::ledger::Tallies;
 use crate::sink::{AnySink, CursorState, LogEnd, Naming, Reconcile, Resume};
@@ -38,8 +39,8 @@ pub(super) fn begin(
     storage: &SharedStorage,
     config: &ForwarderConfig,
     tail: &JournalTail,
-    sink: &AnySink,
-    mut resume: Resume,
+    rings: &dyn RingSource,
+    (sink, mut resume): (&AnySink, Resume),
 ) -> Result<Start, ForwardError> {
     let path = config.data_dir.join("cursors").join(format!("{}.rings", config.name));
     let snapshots = Snapshots::new(storage.clone(), path);
@@ -72,7 +73,8 @@ pub(super) fn begin(
                 usable.map_or_else(Default::default, |(continuity, at)| (continuity, at.positions));
             let mut ask = None;
             if let Some(cursor) = &state.journal {
-                let reread = reread(tail, (from, cursor.positions), is_known, &mut continuity)?;
+                let reread =
+                    reread(tail, (from, cursor.positions), is_known, rings, &mut continuity)?;
                 if reread == Reread::Damaged {
                     // What is gone from there was forwarded: the devices may send it again.
                     ask = Some("the journal is damaged where it was forwarded");
@@ -101,7 +103,7 @@ pub(super) fn begin(
     };
     match start.state.journal {
         Some(at) => start.at = at,
-        None => start.begin_at_oldest(tail)?,
+        None => start.begin_at_oldest(tail, rings)?,
     }
     start.state.journal = Some(start.at);
     start.continuity.settle();
@@ -150,7 +152,11 @@ impl Start {
 
     /// From the oldest entry of each lane; what was pruned by now came before this sink. What is
     /// pruned from here on is its loss, also of a lane that it has read nothing of.
-    fn begin_at_oldest(&mut self, tail: &JournalTail) -> Result<(), ForwardError> {
+    fn begin_at_oldest(
+        &mut self,
+        tail: &JournalTail,
+        rings: &dyn RingSource,
+    ) -> Result<(), ForwardError> {
         for lane in Lane::ALL {
             if let Some(Item::Damage(damage)) =
                 tail.reader(lane, Positions::ZERO.get(lane)).next()?
@@ -160,7 +166,7 @@ impl Start {
                 self.at.positions.set(lane, damage.to);
                 *lane_mut(&mut self.at.totals, lane) = damage.totals;
                 if self.known_at.is_none() {
-                    self.continuity.begin_midway();
+                    begin_midway(&mut self.continuity, rings)?;
                 }
             }
         }
@@ -239,12 +245,27 @@ enum Reread {
     Damaged,
 }
 
+/// The journal's beginning is gone: what had come by now may have an earlier part. Whatever was pruned
+/// is in the table of rings.
+fn begin_midway(continuity: &mut Continuity, rings: &dyn RingSource) -> io::Result<()> {
+    if continuity.begins_midway() {
+        return Ok(());
+    }
+    let mut before = HashMap::new();
+    rings.each(&mut |HeldRing { ring, last, through, .. }| {
+        before.insert(ring, RingState { last, through: Some(through) });
+    })?;
+    continuity.begin_midway(before);
+    Ok(())
+}
+
 /// Brings the rings from `from` up to `to`, by what the entries say of themselves. Where the rings
 /// `are_known`, up to `from`, nothing before that is missing.
 fn reread(
     tail: &JournalTail,
     (from, to): (Positions, Positions),
     are_known: bool,
+    rings: &dyn RingSource,
     continuity: &mut Continuity,
 ) -> Result<Reread, ForwardError> {
     let mut reread = Reread::Whole;
@@ -265,7 +286,7 @@ fn reread(
                     });
                 }
                 Item::Damage(damage) if !are_known && is_pruned(tail, lane, &damage) => {
-                    continuity.begin_midway();
+                    begin_midway(continuity, rings)?;
                 }
                 Item::Damage(_) => reread = Reread::Damaged,
             }

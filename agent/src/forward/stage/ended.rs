@@ -88,7 +88,7 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
         let mut lanes = self.ended.lanes;
         let mut behind = Vec::new();
         let read = self.parts.rings.each(&mut |held| {
-            if *lane_mut(&mut lanes, held.lane) && self.parts.continuity.ended(&held).is_some() {
+            if *lane_mut(&mut lanes, held.lane) && ended(&self.parts.continuity, &held).is_some() {
                 behind.push(held);
             }
         });
@@ -98,7 +98,7 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
     }
 
     fn name(&mut self, held: &HeldRing) -> Result<(), Held> {
-        let Some(hole) = self.parts.continuity.ended(held) else { return Ok(()) };
+        let Some(hole) = ended(&self.parts.continuity, held) else { return Ok(()) };
         let HeldRing { ring, device, lane, .. } = *held;
         let source = match device {
             Some(device) => {
@@ -116,12 +116,10 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
     }
 }
 
-impl Continuity {
-    /// What is missing of a ring of which nothing more stands in the journal, if something is.
-    fn ended(&self, held: &HeldRing) -> Option<Hole> {
-        let known = self.known(&held.ring)?;
-        let lost = known.through.map_or(Counts::ZERO, |through| held.through.since(through));
-        let hole = Hole { first: known.last.next(), last: held.last, lost };
-        (held.last > known.last).then_some(hole)
-    }
+/// What is missing of a ring of which nothing more stands in the journal, if something is.
+fn ended(continuity: &Continuity, held: &HeldRing) -> Option<Hole> {
+    let known = continuity.missing_from(&held.ring);
+    let lost = known.through.map_or(Counts::ZERO, |through| held.through.since(through));
+    let hole = Hole { first: known.last.next(), last: held.last, lost };
+    (held.last > known.last).then_some(hole)
 }

@@ -277,6 +277,9 @@ fn a_sink_that_begins_late_takes_what_there_is() {
     let (mut world, one, other) = thirty_frames();
     let ends = world.journal.ends();
     world.journal.prune(&ends.positions).unwrap();
+    for ring in [&one, &other] {
+        world.checkpoint(ring);
+    }
     let report = world.forward();
     assert!(report.accepted.samples < 600 && report.lost.is_zero(), "{}", report.table());
     let delivered = world.delivered(&one).len() + world.delivered(&other).len();
@@ -551,6 +554,47 @@ fn what_comes_while_the_table_is_read_is_not_said_to_be_missing() {
     let delivered = world.delivered(&ended);
     assert_eq!(delivered.len() as u64 + lost_of(&world.of_type("loss"), &ended), 310);
     assert_eq!(delivered.last(), Some(&(world.raw - 1)));
+}
+
+#[test]
+fn a_sink_that_began_late_is_told_of_a_ring_that_began_later() {
+    let (mut world, mut one, before) = thirty_frames();
+    // Nothing more comes of it, and it was there before the sink: that is none of its losses.
+    for ring in [&one, &before] {
+        world.checkpoint(ring);
+    }
+    for _ in 0..20 {
+        world.samples(&mut one, 10);
+        world.commit();
+    }
+    let ends = world.journal.ends();
+    world.journal.prune(&ends.positions).unwrap();
+    world.checkpoint(&one);
+    let mut forwarder = world.open().unwrap();
+    assert!(world.drive(&mut forwarder, 4));
+    let mut later = Ring::new(3, Lane::Bulk);
+    for _ in 0..30 {
+        world.samples(&mut later, 10);
+        world.commit();
+    }
+    for _ in 0..30 {
+        world.samples(&mut one, 10);
+        world.commit();
+    }
+    let ends = world.journal.ends();
+    world.journal.prune(&ends.positions).unwrap();
+    for ring in [&one, &later] {
+        world.checkpoint(ring);
+    }
+    assert!(world.drive(&mut forwarder, 4));
+    let report = forwarder.status().ledger(&world.journal.ends());
+    assert!(report.balanced(), "{}", report.table());
+    let losses = world.of_type("loss");
+    assert_eq!(world.delivered(&later).len() as u64 + lost_of(&losses, &later), 300);
+    assert_eq!(of_ring(&losses, &later).count(), 1);
+    assert_eq!(of_ring(&losses, &before).count(), 0);
+    assert_eq!(said(&world), report.lost.samples);
+    assert_eq!(report.lost_by_reason, [("overrun".to_owned(), report.lost)]);
 }
 
 #[test]

@@ -1,12 +1,14 @@
 //! What a sink does with a journal: it follows its cursor, if that holds, and each ring.
 
-use agent::forward::continuity::{self, Advance, Continuity, Snapshots, Verdict};
+use std::sync::Arc;
+
+use agent::forward::continuity::{self, Advance, Continuity, RingState, Snapshots, Verdict};
 use agent::journal::{Entry, EntryKind, Item, Journal, Position, Positions};
 use agent::storage::SharedStorage;
 use protocol::{Counts, Lane, Loss, Seq};
 
 use super::planted::Planted;
-use super::truth::{Kept, Truth, Violation, cursor, must};
+use super::truth::{Kept, Told, Truth, Violation, cursor, must};
 
 /// The file of the sink's cursor, which also says what it holds of each ring.
 pub(super) fn snapshots(storage: SharedStorage) -> Snapshots {
@@ -109,7 +111,13 @@ impl Sink<'_> {
                 Some(Item::Damage(damage)) => {
                     let is_pruned = damage.from == Position::ZERO && self.by_identity;
                     must(is_pruned, || format!("{lane}: {damage:?} beyond the cursor"))?;
-                    self.kept.continuity.begin_midway();
+                    // As the table of rings has them.
+                    let told = Lane::ALL.into_iter().flat_map(|lane| self.truth.lane(lane));
+                    let stood = |told: &Arc<Told>| {
+                        let Entry { ring, seq, through, .. } = told.entry();
+                        (ring, RingState { last: seq, through: Some(through) })
+                    };
+                    self.kept.continuity.begin_midway(told.map(stood).collect());
                     *totals = damage.totals;
                 }
             }
