@@ -84,6 +84,8 @@ impl World {
         device.flash = Nor::new(sectors, self.now_s);
         let (of, next) = (device.drive.of, device.drive.next);
         self.allow(of, 0, next, next);
+        // What an agent had of the rings that end here is said all the same, where a sink lacks it.
+        self.each_truth(|truth| truth.may_overstate(of));
     }
 
     fn rot(&mut self, device: usize, at: u64) {

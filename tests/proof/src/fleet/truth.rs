@@ -54,7 +54,7 @@ pub(super) struct Truth {
     /// Losses that the stream of a ring says: a ring belongs to a lineage once it has delivered.
     lineages: HashMap<RingId, Lineage>,
     /// Said of a ring that has delivered nothing yet.
-    early: HashMap<RingId, Credit>,
+    early: HashMap<RingId, Early>,
     /// Per ring, the last frame and the place in it.
     last: HashMap<RingId, (Seq, u32)>,
     pub begins_late: bool,
@@ -208,7 +208,7 @@ impl Truth {
         if self.lineages.insert(ring, of).is_none()
             && let Some(early) = self.early.remove(&ring)
         {
-            self.stream(of, lane).credit += early;
+            self.stream(of, lane).credit += early.credit;
         }
         let signal = at % SIGNALS as u64;
         // I5: nothing leaves that a rule takes out.
@@ -262,20 +262,30 @@ impl Truth {
         };
         let by = data.get("by").and_then(serde_json::Value::as_str).unwrap_or_default();
         let is_uncounted = self.was_restored && by == "agent" && lost == 0;
-        match self.lineages.get(&ring).copied() {
-            Some(of) => {
-                let stream = self.stream(of, lane);
-                stream.is_uncounted |= is_uncounted;
-                stream.credit += credit;
-                stream.lost += lost;
-            }
-            None => *self.early.entry(ring).or_default() += credit,
+        if let Some(of) = self.lineages.get(&ring).copied() {
+            let stream = self.stream(of, lane);
+            stream.is_uncounted |= is_uncounted;
+            stream.credit += credit;
+            stream.lost += lost;
+        } else {
+            let vehicle = vehicle_of(&device);
+            let early = Early { vehicle, lane, credit: Credit::default() };
+            self.early.entry(ring).or_insert(early).credit += credit;
         }
     }
 
     /// At the end: nothing is missing of what a vehicle admitted.
     pub(super) fn finish(&mut self, of: Lineage, lane: Lane, admitted: u64) {
         let name = of.vehicle;
+        // Of a ring that ended before a sample of it came.
+        let is_of_it = |_: &RingId, early: &mut Early| (early.vehicle, early.lane) == (name, lane);
+        if of.copy == 0 {
+            let ended: Vec<_> = self.early.extract_if(is_of_it).collect();
+            let stream = self.stream(of, lane);
+            for (_, early) in ended {
+                stream.credit += early.credit;
+            }
+        }
         if let Err(why) = self.stream(of, lane).end(admitted) {
             self.violate("I3", || format!("vehicle {name} ({lane}), at the end: {why}"));
         }
@@ -304,6 +314,15 @@ impl Truth {
         let what = format!("rules took out {least} to {most}, and {said} are said to be");
         Err(Violation::new("I3", what))
     }
+}
+
+/// Losses of a ring of which no sample has come yet, so that it is not known which of two devices of a
+/// name it is of.
+#[derive(Clone, Copy, Debug)]
+struct Early {
+    vehicle: u64,
+    lane: Lane,
+    credit: Credit,
 }
 
 impl std::ops::AddAssign for Credit {
