@@ -47,7 +47,10 @@ fn expected(planted: Planted) -> &'static [&'static str] {
         Planted::StaleCursorTrusted => &["the ledger does not balance"],
         Planted::RevokedHeard => &["shut out"],
         // What is lost is more than whoever comes after it can know: it says too much, or too little.
-        Planted::CursorAfterUnlink | Planted::SeqReused => &["more are said to be lost than are"],
+        Planted::CursorAfterUnlink => {
+            &["more are said to be lost than are", "are missing, and no loss says so"]
+        }
+        Planted::SeqReused => &["more are said to be lost than are"],
         Planted::JournalForgotten => {
             &["more are said to be lost than are", "acknowledged by whom?"]
         }
