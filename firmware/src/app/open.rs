@@ -53,9 +53,10 @@ pub(super) fn open_store<F: NorFlash>(
 }
 
 /// Whether a ring is this device's, where no registration says so. Another's, in a flash that was
-/// copied or moved, is of no use to anyone here: nobody but its device's keys opens it. Judged by the latest frame; one that
-/// cannot be read, or is of an older secret, is no proof against it. One of a generation that only
-/// three rotations would lead from to this one is: the device was removed and added again.
+/// copied or moved, is of no use to anyone here: nobody but its device's keys opens it. Judged by the
+/// latest frame; one that cannot be read, or is of an older secret, is no proof against it. One of a
+/// generation that only three rotations would lead from to this one is: the device was removed and
+/// added again.
 fn is_ours<F: NorFlash>(
     identity: &Identity,
     ring: &mut Ring,

@@ -62,7 +62,7 @@ impl<O: Odds, const N: usize> Model<O, N> {
     /// Begins anew, with so many signals.
     pub fn begin(&mut self, hints: &Hints<'_>, signals: u8) {
         // Hints may name a signal beyond those: nothing came of it.
-        let beyond = usize::from(signals)..usize::from(self.signals);
+        let beyond = usize::from(signals)..usize::from(self.signals).min(N);
         self.states.get_mut(beyond).unwrap_or_default().fill(Self::STATE);
         self.signals = signals;
         self.odds.begin(Levels::new(hints.levels, self.signals), self.signals);

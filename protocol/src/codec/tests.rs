@@ -269,9 +269,12 @@ fn a_decoder_keeps_nothing_of_a_batch_with_more_signals() {
         (0..40).map(|tick| Sample::new(tick, SignalIndex(7), tick << 40)).collect();
     let mut decoder = Decoder::<10>::default();
     let before = encode(&others);
-    assert!(decoder.batch(Hints::NONE, &before, 40, 10).all(|sample| sample.is_ok()));
-    let back: Result<Vec<_>, _> = decoder.batch(hints, &buffer[..len], 40, 2).collect();
-    assert_eq!(back.unwrap(), samples);
+    // Of a catalogue with as many as it has room for, and with more.
+    for signals in [10, 12] {
+        assert_eq!(decoder.batch(Hints::NONE, &before, 40, signals).count(), 40);
+        let back: Result<Vec<_>, _> = decoder.batch(hints, &buffer[..len], 40, 2).collect();
+        assert_eq!(back.unwrap(), samples, "{signals}");
+    }
 }
 
 #[test]

@@ -19,8 +19,8 @@ use crate::config::parse_duration;
 
 #[derive(Args, Debug)]
 pub(in crate::cli) struct Learn {
-    /// Recordings of one kind, or folders of them, with the same signals: taxi, OBD car or EV CSV, CAN logs of `candump -L`
-    /// (plain, .gz or .zst), or what `milepost-sim record` wrote
+    /// Recordings of one kind, or folders of them, with the same signals: taxi, OBD car or EV CSV, CAN
+    /// logs of `candump -L` (plain, .gz or .zst), or what `milepost-sim record` wrote
     #[arg(value_name = "RECORDING", required = true)]
     files: Vec<PathBuf>,
     /// DBC for CAN logs, instead of the file beside the log; CHANNEL=FILE for one channel alone.
