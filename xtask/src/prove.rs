@@ -6,6 +6,7 @@ use crate::test::{cargo, step};
 
 pub fn run(proof: &str, options: &[String]) -> Result<()> {
     let mut run = cargo();
-    run.args(["run", "--release", "--quiet", "--package", "milepost-proof", "--", proof]);
+    run.args(["run", "--release", "--quiet", "--package", "milepost-proof"]);
+    run.args(["--bin", "milepost-prove", "--", proof]);
     step(&format!("proof: {proof}"), run.args(options))
 }

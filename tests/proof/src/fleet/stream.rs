@@ -59,6 +59,8 @@ pub(super) struct Stream {
     /// Samples that the rules must have taken out, and how many of these may be missing otherwise.
     pub excluded: u64,
     pub excluded_doubtful: u64,
+    /// Its end is known, and accounted for.
+    has_ended: bool,
     /// What was sealed anew of it last.
     pub sealed_anew: Option<SealedAnew>,
     /// What is missing, in order.
@@ -131,6 +133,17 @@ impl Stream {
         u64::try_from(before + behind).unwrap_or(0).min(at - self.next)
     }
 
+    /// How many samples behind the last that came the rules may have taken out, if nobody knows where
+    /// the stream ends: its device was revoked or erased.
+    pub(super) fn excludable_behind(&self) -> u64 {
+        if self.has_ended {
+            return 0;
+        }
+        let end = self.next.saturating_add(SIGNALS as u64);
+        let is_in = |place: &u64| self.drops >> (place % SIGNALS as u64) & 1 == 1;
+        u64::try_from((self.next..end).take_while(is_in).count()).unwrap_or(0)
+    }
+
     /// All between the last sample and this place is accounted for.
     fn close_gap(&mut self, to: u64, excludable: u64, is_in_frame: bool) -> Result<(), String> {
         let from = self.next;
@@ -187,6 +200,7 @@ impl Stream {
 
     /// I3: nothing is missing at the end of what was admitted.
     pub(super) fn end(&mut self, admitted: u64) -> Result<(), String> {
+        self.has_ended = true;
         if self.next > admitted {
             return Err(format!("{} came and {admitted} were admitted", self.next));
         }
@@ -223,6 +237,22 @@ mod tests {
         let exact = with_a_gap(false, signals).unwrap();
         assert_eq!((exact.excluded, exact.excluded_doubtful), (1, 0));
         assert!(with_a_gap(false, signals + 2).is_err(), "more than is missing");
+    }
+
+    #[test]
+    fn of_a_stream_without_an_end_the_rules_may_have_taken_out_what_would_have_come_next() {
+        let drops = 0b11_0000_0001;
+        let coming = |at| Coming { at, is_same_frame: false, drops, is_bulk: true };
+        let stream_up_to = |last| {
+            let mut stream = Stream::default();
+            (1..=last).for_each(|at| stream.deliver(coming(at)).unwrap());
+            stream
+        };
+        assert_eq!(stream_up_to(6).excludable_behind(), 0, "signal 7 would have come");
+        assert_eq!(stream_up_to(7).excludable_behind(), 3, "signals 8, 9 and 0 would not");
+        let mut ended = stream_up_to(7);
+        ended.end(10).unwrap();
+        assert_eq!((ended.excludable_behind(), ended.excluded), (0, 3), "0 at first, 8 and 9");
     }
 
     #[test]

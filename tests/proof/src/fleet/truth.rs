@@ -304,8 +304,11 @@ impl Truth {
     /// I3, I5: the rules took out what is not there, and no more; `said` is what the ledger says.
     pub(super) fn exclusions(&self, said: u64) -> Result<(), Violation> {
         let sum = |of: fn(&Stream) -> u64| self.streams.values().map(of).sum::<u64>();
-        let most = sum(|stream| stream.excluded);
-        let least = most - sum(|stream| stream.excluded_doubtful);
+        let excluded = sum(|stream| stream.excluded);
+        let least = excluded - sum(|stream| stream.excluded_doubtful);
+        let bulk = self.streams.iter().filter(|((_, lane), _)| *lane != Lane::Latest.index());
+        let behind: u64 = bulk.map(|(_, stream)| stream.excludable_behind()).sum();
+        let most = excluded + behind;
         // Of what comes again under another number, it comes again.
         let comes_again = self.reconciled > 0 || self.resealed > 0;
         if (least..=most).contains(&said) || comes_again || self.begins_late {
