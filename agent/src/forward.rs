@@ -192,6 +192,8 @@ pub struct Forwarder<O, C> {
     readers: [Reader; 3],
     status: Arc<ForwarderStatus>,
     snapshots: Snapshots,
+    /// The sink's name in the cursor that it holds.
+    called: String,
     /// What the sink has.
     committed: JournalCursor,
     /// Where and when the rings' state was kept last.
@@ -200,6 +202,8 @@ pub struct Forwarder<O, C> {
     begun: Option<Duration>,
     /// The batch at hand was offered and not taken: nothing is added to it.
     offered: bool,
+    /// The rings' state was kept for the batch at hand.
+    has_told: bool,
     backoff: Backoff,
     /// Not before this.
     wait_until: Duration,
@@ -233,10 +237,12 @@ impl<O: OpenFrame, C: CatalogueSource> Forwarder<O, C> {
             tail,
             status: Arc::new(status),
             snapshots: begun.snapshots,
+            called: begun.called,
             committed: begun.at,
             kept: (positions, Duration::ZERO),
             begun: None,
             offered: false,
+            has_told: false,
             wait_until: Duration::ZERO,
         })
     }
@@ -371,11 +377,12 @@ impl<O: OpenFrame, C: CatalogueSource> Forwarder<O, C> {
                 // Room for a full batch and the frame that filled it.
                 self.stage.committed(&state, self.config.batch_bytes / 4 * 5);
                 self.committed = state.journal.unwrap_or(self.committed);
+                self.called.clone_from(&self.config.name);
                 let received_ms = self.stage.received_ms();
                 let (parked, rings) =
                     (self.stage.parked_frames(), self.stage.continuity().ring_count());
                 self.status.committed(state, received_ms, parked, rings);
-                self.offered = false;
+                (self.offered, self.has_told) = (false, false);
                 self.begun = None;
                 self.backoff.reset();
                 self.keep_rings(now, false);
@@ -391,12 +398,14 @@ impl<O: OpenFrame, C: CatalogueSource> Forwarder<O, C> {
     }
 
     /// Keeps the rings' state before a batch of which no later start could read it in the journal.
-    fn keep_told(&self) -> io::Result<()> {
-        if !self.stage.tells_more() {
+    fn keep_told(&mut self) -> io::Result<()> {
+        if self.has_told || !self.stage.tells_more() {
             return Ok(());
         }
         let ahead = (&self.stage.cursor(), self.stage.documents());
-        self.snapshots.write(self.stage.continuity(), &self.committed, ahead)
+        self.snapshots.write(&self.called, self.stage.continuity(), &self.committed, ahead)?;
+        self.has_told = true;
+        Ok(())
     }
 
     fn fail(&mut self, now: Duration, reason: &str) -> Step {
@@ -423,7 +432,7 @@ impl<O: OpenFrame, C: CatalogueSource> Forwarder<O, C> {
         self.kept.1 = now;
         let (rings, ahead) = (self.stage.continuity(), self.stage.cursor());
         let ahead = (&ahead, self.stage.documents());
-        match self.snapshots.write(rings, &self.committed, ahead) {
+        match self.snapshots.write(&self.called, rings, &self.committed, ahead) {
             Ok(()) => {
                 self.kept.0 = committed;
                 self.status.keep(committed);

@@ -28,6 +28,7 @@ pub fn run() -> Result<()> {
     test(true)?;
     instructions()?;
     fuzz()?;
+    crate::prove::reduced()?;
     torture(&Torture { kills: 20, seed: 1, data: None, keep: false, json: false })?;
     crate::load::reduced()
 }

@@ -4,9 +4,34 @@ use anyhow::Result;
 
 use crate::test::{cargo, step};
 
+/// Every proof, so small that it takes seconds. The tests of their package try more; that these can be
+/// called as the documents say is seen here.
+const REDUCED: [(&str, &[&str]); 6] = [
+    ("device", &["--states", "500", "--json"]),
+    ("journal", &["--states", "500", "--json"]),
+    ("calls", &["--calls", "2", "--json"]),
+    ("flips", &["--every", "20011", "--forwarded-every", "4001", "--whole", "20", "--json"]),
+    ("fleet", &["--hours", "2", "--json"]),
+    ("outage", &["--hours", "2", "--devices", "500", "--journal-mib", "1", "--json"]),
+];
+
 pub fn run(proof: &str, options: &[String]) -> Result<()> {
-    let mut run = cargo();
-    run.args(["run", "--release", "--quiet", "--package", "milepost-proof"]);
-    run.args(["--bin", "milepost-prove", "--", proof]);
+    let mut run = milepost_prove(&["--release"], proof);
     step(&format!("proof: {proof}"), run.args(options))
+}
+
+/// All of them at reduced size, on the program that tests run.
+pub fn reduced() -> Result<()> {
+    for (proof, options) in REDUCED {
+        let mut run = milepost_prove(&[], proof);
+        step(&format!("proof: {proof}, reduced"), run.args(options))?;
+    }
+    Ok(())
+}
+
+fn milepost_prove(profile: &[&str], proof: &str) -> std::process::Command {
+    let mut run = cargo();
+    run.args(["run", "--quiet", "--package", "milepost-proof", "--bin", "milepost-prove"]);
+    run.args(profile).args(["--", proof]);
+    run
 }

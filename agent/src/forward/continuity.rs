@@ -11,7 +11,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use protocol::{Counts, RingId, Seq};
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,7 @@ use crate::journal::JournalCursor;
 use crate::sink::refuse_newer;
 use crate::storage::SharedStorage;
 
-const MAGIC: [u8; 4] = *b"MPr3";
+const MAGIC: [u8; 4] = *b"MPr4";
 /// What every version's magic begins with; the last byte is the version.
 const FAMILY: [u8; 3] = *b"MPr";
 
@@ -204,15 +204,18 @@ impl Continuity {
     }
 }
 
-/// The file that keeps it.
+/// The file that keeps it, in a directory for all sinks, by the sink's name.
 #[derive(Clone, Debug)]
 pub struct Snapshots {
     storage: SharedStorage,
-    path: PathBuf,
+    dir: PathBuf,
+    sink: String,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Snapshot {
+    /// What the sink is called in the cursor that it holds.
+    called: String,
     at: JournalCursor,
     midway: Option<Vec<(RingId, RingState)>>,
     received_ms: i64,
@@ -270,15 +273,17 @@ impl Kept {
 }
 
 impl Snapshots {
-    /// Kept at `path`.
-    pub fn new(storage: SharedStorage, path: PathBuf) -> Self {
-        Self { storage, path }
+    /// Kept in `dir`, for a sink of this name.
+    pub fn new(storage: SharedStorage, dir: PathBuf, sink: &str) -> Self {
+        Self { storage, dir, sink: sink.to_owned() }
     }
 
     /// Replaces the file, durably: the rings as they were when they were settled `at`, and as they
-    /// are at the cursor `ahead`, with so many documents, if something has moved.
+    /// are at the cursor `ahead`, with so many documents, if something has moved. `called` is the
+    /// sink's name in the cursor that it holds.
     pub fn write(
         &self,
+        called: &str,
         continuity: &Continuity,
         at: &JournalCursor,
         (ahead, documents): (&JournalCursor, u64),
@@ -288,11 +293,13 @@ impl Snapshots {
         let ahead = (!moved.is_empty()).then_some(Ahead { at: *ahead, documents, moved });
         let Continuity { midway, received_ms, .. } = continuity;
         let midway = midway.as_ref().map(|midway| midway.iter().map(|(r, s)| (*r, *s)).collect());
-        let snapshot = Snapshot { at: *at, midway, received_ms: *received_ms, rings, ahead };
+        let called = called.to_owned();
+        let snapshot =
+            Snapshot { called, at: *at, midway, received_ms: *received_ms, rings, ahead };
         let body = postcard::to_extend(&snapshot, Vec::new()).map_err(io::Error::other)?;
-        let dir = self.path.parent().unwrap_or(Path::new(""));
-        self.storage.create_dir_all(dir)?;
-        let new = self.path.with_extension("rings-new");
+        self.storage.create_dir_all(&self.dir)?;
+        let path = self.path(&self.sink);
+        let new = path.with_extension("rings-new");
         match self.storage.remove(&new) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -301,14 +308,31 @@ impl Snapshots {
         let checksum = crc32c::crc32c(&body).to_le_bytes();
         file.write_at(0, &[&MAGIC[..], &checksum, &body].concat())?;
         file.sync()?;
-        self.storage.rename(&new, &self.path)?;
-        self.storage.sync_dir(dir)
+        self.storage.rename(&new, &path)?;
+        self.storage.sync_dir(&self.dir)
     }
 
     /// Reads the file; nothing if there is none or it is damaged. One of a newer version is an
     /// error.
     pub fn read(&self) -> io::Result<Option<Kept>> {
-        let file = match self.storage.open(&self.path, false) {
+        self.read_of(&self.sink)
+    }
+
+    /// Of a sink whose cursor calls it otherwise: from the file under that name, or from its own if a
+    /// start under the new name wrote that already. What another sink keeps there is not taken.
+    pub fn read_renamed(&self, called: &str) -> io::Result<Option<Kept>> {
+        for file in [self.sink.as_str(), called] {
+            let kept = self.read_of(file)?.filter(|kept| kept.0.called == called);
+            if kept.is_some() {
+                return Ok(kept);
+            }
+        }
+        Ok(None)
+    }
+
+    fn read_of(&self, sink: &str) -> io::Result<Option<Kept>> {
+        let path = self.path(sink);
+        let file = match self.storage.open(&path, false) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
@@ -317,9 +341,13 @@ impl Snapshots {
         let read = file.read_at(0, &mut bytes)?;
         bytes.truncate(read);
         refuse_newer(&bytes, FAMILY, MAGIC).map_err(|error| {
-            io::Error::new(error.kind(), format!("{} has {error}", self.path.display()))
+            io::Error::new(error.kind(), format!("{} has {error}", path.display()))
         })?;
         Ok(decode(&bytes))
+    }
+
+    fn path(&self, sink: &str) -> PathBuf {
+        self.dir.join(format!("{sink}.rings"))
     }
 }
 
@@ -410,7 +438,7 @@ mod tests {
     fn a_snapshot_comes_back_whole_or_not_at_all() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("cursors/files.rings");
-        let snapshots = Snapshots::new(Arc::new(Disk), path.clone());
+        let snapshots = Snapshots::new(Arc::new(Disk), dir.path().join("cursors"), "files");
         assert!(snapshots.read().unwrap().is_none());
         let continuity = after(&[entry(1, 7, 10, 10)]);
         let at = JournalCursor {
@@ -419,24 +447,24 @@ mod tests {
             positions: crate::journal::Positions::ZERO,
             totals: [samples(1); 3],
         };
-        snapshots.write(&continuity, &at, (&at, 3)).unwrap();
+        snapshots.write("files", &continuity, &at, (&at, 3)).unwrap();
         let (back, kept_at) = snapshots.read().unwrap().unwrap().before(&at, 3).unwrap();
         assert_eq!((back.rings, kept_at), (continuity.rings, at));
         let mut bytes = std::fs::read(&path).unwrap();
         bytes[20] ^= 1;
         std::fs::write(&path, &bytes).unwrap();
         assert!(snapshots.read().unwrap().is_none());
-        bytes[3] = b'4';
+        bytes[3] = b'5';
         std::fs::write(&path, &bytes).unwrap();
         let error = snapshots.read().unwrap_err().to_string();
-        assert!(error.contains("files.rings has format 4"), "{error}");
+        assert!(error.contains("files.rings has format 5"), "{error}");
     }
 
     #[test]
     fn a_snapshot_holds_before_the_batch_at_hand_and_behind_it() {
         const OTHER: RingId = RingId([2; 16]);
         let dir = tempfile::tempdir().unwrap();
-        let snapshots = Snapshots::new(Arc::new(Disk), dir.path().join("files.rings"));
+        let snapshots = Snapshots::new(Arc::new(Disk), dir.path().to_owned(), "files");
         let cursor = |bytes| JournalCursor {
             journal: [3; 16],
             epoch: crate::journal::Epoch::default(),
@@ -448,7 +476,7 @@ mod tests {
         continuity.settle();
         continuity.advance(&entry(2, 2, 10, 20));
         continuity.advance(&Advance { ring: OTHER, ..entry(1, 1, 5, 5) });
-        snapshots.write(&continuity, &at, (&ahead, 3)).unwrap();
+        snapshots.write("files", &continuity, &at, (&ahead, 3)).unwrap();
         let kept = snapshots.read().unwrap().unwrap();
         assert!(kept.clone().before(&cursor(Position(9)), 3).is_none());
         for cursor in [at, between] {
@@ -468,9 +496,40 @@ mod tests {
     }
 
     #[test]
+    fn a_renamed_sink_takes_what_was_kept_under_its_old_name_and_nothing_of_anothers() {
+        let dir = tempfile::tempdir().unwrap();
+        let of = |sink| Snapshots::new(Arc::new(Disk), dir.path().to_owned(), sink);
+        let at = JournalCursor {
+            journal: [3; 16],
+            epoch: crate::journal::Epoch::default(),
+            positions: crate::journal::Positions::ZERO,
+            totals: [samples(1); 3],
+        };
+        let keep = |sink, called, seq| {
+            let mut continuity = after(&[entry(1, seq, 10, 10)]);
+            continuity.settle();
+            of(sink).write(called, &continuity, &at, (&at, 0)).unwrap();
+        };
+        let last = || {
+            let kept = of("new").read_renamed("old").unwrap()?;
+            kept.settled().0.get(&RING).map(|ring| ring.last)
+        };
+        keep("new", "new", 9);
+        assert_eq!(last(), None, "of a sink that was called so before");
+        keep("old", "old", 1);
+        assert_eq!(last(), Some(Seq(1)));
+        keep("new", "old", 2);
+        assert_eq!(last(), Some(Seq(2)), "a start under the new name came so far");
+        keep("old", "another", 3);
+        assert_eq!(last(), Some(Seq(2)));
+        keep("new", "new", 9);
+        assert_eq!(last(), None, "the old name is another's now");
+    }
+
+    #[test]
     fn a_batch_of_losses_alone_is_told_by_its_documents() {
         let dir = tempfile::tempdir().unwrap();
-        let snapshots = Snapshots::new(Arc::new(Disk), dir.path().join("files.rings"));
+        let snapshots = Snapshots::new(Arc::new(Disk), dir.path().to_owned(), "files");
         let at = JournalCursor {
             journal: [3; 16],
             epoch: crate::journal::Epoch::default(),
@@ -480,7 +539,7 @@ mod tests {
         let mut continuity = after(&[entry(1, 1, 10, 10)]);
         continuity.settle();
         continuity.reach(RING, RingState { last: Seq(9), through: Some(samples(90)) });
-        snapshots.write(&continuity, &at, (&at, 4)).unwrap();
+        snapshots.write("files", &continuity, &at, (&at, 4)).unwrap();
         let kept = snapshots.read().unwrap().unwrap();
         let last = |documents| {
             let (rings, _) = kept.clone().before(&at, documents).unwrap();

@@ -17,17 +17,17 @@ pub(super) fn logs(data_dir: &Path, sink: &str) -> [Naming; 2] {
     })
 }
 
-/// Whether the sink was called otherwise when the cursor was written. Then its dead letters and what
-/// waits for catalogues bear the new name from here on, and the cursor tells where they end.
+/// What the sink was called when the cursor was written, if it was another name. Then its dead letters
+/// and what waits for catalogues bear the new name from here on, and the cursor tells where they end.
 ///
 /// Errors: files of that name are another sink's (`AlreadyExists`).
 pub(super) fn follow(
     storage: &SharedStorage,
     config: &ForwarderConfig,
     cursor: &mut CursorState,
-) -> io::Result<bool> {
+) -> io::Result<Option<String>> {
     if cursor.name.is_empty() || cursor.name == config.name {
-        return Ok(false);
+        return Ok(None);
     }
     tracing::info!(sink = %config.name, was = %cursor.name, "the sink has another name");
     let (was, is) = (logs(&config.data_dir, &cursor.name), logs(&config.data_dir, &config.name));
@@ -35,7 +35,7 @@ pub(super) fn follow(
     for ((was, is), end) in was.iter().zip(&is).zip(ends) {
         *end = take_along(storage, was, is, *end)?;
     }
-    Ok(true)
+    Ok(Some(cursor.name.clone()))
 }
 
 /// Renames the files up to `end`; where they end under the new name. Goes on where it was cut off.

@@ -33,6 +33,8 @@ pub(super) struct Start {
     /// The sink's cursor, if the start went by identity and it is on record where every ring stood
     /// there.
     known_at: Option<JournalCursor>,
+    /// The sink's name in the cursor that it holds.
+    pub called: String,
 }
 
 pub(super) fn begin(
@@ -42,19 +44,20 @@ pub(super) fn begin(
     rings: &dyn RingSource,
     (sink, mut resume): (&AnySink, Resume),
 ) -> Result<Start, ForwardError> {
-    let path = config.data_dir.join("cursors").join(format!("{}.rings", config.name));
-    let snapshots = Snapshots::new(storage.clone(), path);
+    let snapshots = Snapshots::new(storage.clone(), config.data_dir.join("cursors"), &config.name);
     let cursor = match &mut resume {
         Resume::Fresh => None,
         Resume::At(state) => Some(&mut **state),
         Resume::Reconcile(reconcile) => reconcile.cursor.as_mut(),
     };
-    // Under a new name there is no snapshot of this sink, or it is another one's.
-    let is_renamed = match cursor {
+    let was = match cursor {
         Some(cursor) => names::follow(storage, config, cursor)?,
-        None => false,
+        None => None,
     };
-    let kept = if is_renamed { None } else { snapshots.read()? };
+    let kept = match &was {
+        Some(was) => snapshots.read_renamed(was)?,
+        None => snapshots.read()?,
+    };
     let mut start = match resume {
         Resume::Fresh => {
             // A sink that bore this name before may have left dead letters; what waited for it is
@@ -106,12 +109,13 @@ pub(super) fn begin(
         None => start.begin_at_oldest(tail, rings)?,
     }
     start.state.journal = Some(start.at);
+    start.called = was.unwrap_or_else(|| config.name.clone());
     start.continuity.settle();
     // Before anything is committed that a later start would have to know the rings for; and until
     // then a later start comes with the sink's own cursor.
     let kept_at = start.known_at.unwrap_or(start.at);
     let documents = start.state.tallies.documents;
-    start.snapshots.write(&start.continuity, &kept_at, (&kept_at, documents))?;
+    start.snapshots.write(&start.called, &start.continuity, &kept_at, (&kept_at, documents))?;
     Ok(start)
 }
 
@@ -147,6 +151,7 @@ impl Start {
             holes: LossReason::Journal,
             reconciled: false,
             known_at: None,
+            called: name.clone(),
         })
     }
 

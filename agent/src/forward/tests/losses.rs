@@ -187,44 +187,6 @@ fn a_journal_restored_from_an_old_copy_doubles_nothing() {
 }
 
 #[test]
-fn a_sink_renamed_after_a_restore_takes_nothing_twice() {
-    for is_lost in [false, true] {
-        let mut world = World::new();
-        let mut ring = Ring::new(1, Lane::Bulk);
-        for _ in 0..5 {
-            world.samples(&mut ring, 10);
-        }
-        world.commit();
-        world.forward();
-        let (copy, mut back): (Faulty, Ring) = (world.journal_disk.copy(), ring.clone());
-        for _ in 0..5 {
-            world.samples(&mut ring, 10);
-        }
-        world.commit();
-        world.forward();
-        world.journal_disk = copy;
-        world.lives += 10;
-        world.journal = open_journal(&world.journal_disk, world.lives);
-        // The sink's cursor holds in the copy from here on; the rings' state is under its name alone.
-        world.forward();
-        if is_lost {
-            world.disk.lose("/data/cursors/files.rings".as_ref());
-        } else {
-            world.config.name = "archive".to_owned();
-        }
-        world.raw = 50;
-        for _ in 0..6 {
-            world.samples(&mut back, 10);
-        }
-        world.commit();
-        let report = world.forward();
-        assert_eq!(world.delivered(&ring), (0..110).collect::<Vec<i64>>());
-        assert!(world.of_type("loss").is_empty());
-        assert!(report.balanced());
-    }
-}
-
-#[test]
 fn a_lost_cursor_doubles_nothing() {
     let (mut world, mut one, _) = thirty_frames();
     world.forward();

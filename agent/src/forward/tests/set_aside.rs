@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 use std::io;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use protocol::frame::Kind;
@@ -89,44 +88,6 @@ fn an_unknown_catalogue_parks_its_ring_and_no_other() {
         world.delivered(&late),
         [0..5, 10..15, 15..20, 20..25].into_iter().flatten().collect::<Vec<i64>>()
     );
-}
-
-#[test]
-fn what_was_set_aside_goes_with_a_sink_that_is_renamed() {
-    let mut world = World::new();
-    let (mut late, mut bad) = (Ring::new(1, Lane::Bulk), Ring::new(2, Lane::Bulk));
-    world.samples_of(&mut late, LATE, 5);
-    world.append(&mut bad, samples(1), &[0xff; 40]);
-    world.commit();
-    let report = world.forward();
-    assert_eq!((report.quarantined, report.dead_lettered), (samples(5), samples(1)));
-    // Another sink takes the name that this one wants.
-    let other = std::mem::replace(&mut world.config.name, "archive".to_owned());
-    let mut foreign = Vec::new();
-    for dir in ["parked", "dead-letters"] {
-        let suffix = if dir == "parked" { "log" } else { "ndjson" };
-        let path = PathBuf::from(format!("/data/{dir}/archive-000001.{suffix}"));
-        world.storage().open(&path, true).unwrap().write_at(0, b"another's").unwrap();
-        foreign.push(path);
-    }
-    let refused = world.open().unwrap_err();
-    assert!(refused.contains("archive-000001") && refused.contains("no sink had"), "{refused}");
-    for path in foreign {
-        world.disk.lose(&path);
-    }
-    // Half of it was renamed when that start ended.
-    let was = PathBuf::from(format!("/data/parked/{other}-000001.log"));
-    world.storage().rename(&was, "/data/parked/archive-000001.log".as_ref()).unwrap();
-    let report = world.forward();
-    assert_eq!((report.quarantined, report.dead_lettered), (samples(5), samples(1)));
-    world.catalogues.learn(LATE);
-    world.samples(&mut late, 5);
-    world.commit();
-    let report = world.forward();
-    assert_eq!((report.quarantined, report.delivered), (samples(0), samples(10)));
-    assert_eq!(report.dead_lettered, samples(1));
-    assert_eq!(world.delivered(&late), (0..10).collect::<Vec<i64>>());
-    assert_eq!(world.dead_letters().len(), 1);
 }
 
 #[test]

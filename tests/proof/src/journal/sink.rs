@@ -12,7 +12,7 @@ use super::truth::{Kept, Told, Truth, Violation, cursor, must};
 
 /// The file of the sink's cursor, which also says what it holds of each ring.
 pub(super) fn snapshots(storage: SharedStorage) -> Snapshots {
-    Snapshots::new(storage, "cursors/sink.rings".into())
+    Snapshots::new(storage, "cursors".into(), "sink")
 }
 
 /// What the file says, which must be one of those that it may.

@@ -195,7 +195,12 @@ impl World {
     /// Makes the sink's cursor durable.
     fn keep(&mut self, kept: Kept) -> Result<(), Violation> {
         let storage: SharedStorage = Arc::new(self.disk.clone());
-        match sink::snapshots(storage).write(&kept.continuity, &kept.cursor, (&kept.cursor, 0)) {
+        match sink::snapshots(storage).write(
+            "sink",
+            &kept.continuity,
+            &kept.cursor,
+            (&kept.cursor, 0),
+        ) {
             Ok(()) => {
                 if self.bench.planted == Some(Planted::CursorAfterUnlink) {
                     self.truth.pruned = kept.through;
