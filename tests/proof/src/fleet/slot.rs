@@ -57,9 +57,10 @@ impl Slot {
         kind: Kind,
         may_lose: bool,
         disk: Faulty,
-        truth: Truth,
+        mut truth: Truth,
     ) -> Self {
         let model = ModelSink::default();
+        truth.may_lose = may_lose;
         model.upstream().truth = truth;
         Self { home: name.clone(), name, kind, may_lose, model, disk, erased: Vec::new() }
     }

@@ -59,6 +59,9 @@ pub(super) struct Stream {
     /// Samples that the rules must have taken out, and how many of these may be missing otherwise.
     pub excluded: u64,
     pub excluded_doubtful: u64,
+    /// Missing in front of what a later ring of the device brought, until it is said of a former one:
+    /// that one does not go on, so that it is named once the journal was read to its end.
+    owed: u64,
     /// Its end is known, and accounted for.
     has_ended: bool,
     /// What was sealed anew of it last.
@@ -93,6 +96,8 @@ pub(super) struct Coming {
     pub drops: u16,
     /// Places of a second: of all signals, or of one.
     pub is_bulk: bool,
+    /// The first of its ring, to a sink that may have been overrun in a former one.
+    pub may_owe: bool,
 }
 
 impl Stream {
@@ -113,7 +118,7 @@ impl Stream {
             return Err(("I2", format!("sample {at} comes after sample {last}")));
         }
         let excludable = self.excludable(coming);
-        self.close_gap(at, excludable, coming.is_same_frame).map_err(|why| ("I3", why))?;
+        self.close_gap(at, excludable, coming).map_err(|why| ("I3", why))?;
         self.drops = drops;
         self.next = at + 1;
         self.delivered += 1;
@@ -145,7 +150,7 @@ impl Stream {
     }
 
     /// All between the last sample and this place is accounted for.
-    fn close_gap(&mut self, to: u64, excludable: u64, is_in_frame: bool) -> Result<(), String> {
+    fn close_gap(&mut self, to: u64, excludable: u64, how: Coming) -> Result<(), String> {
         let from = self.next;
         let gap = to - from;
         if gap == 0 && self.credit == Credit::default() {
@@ -166,7 +171,7 @@ impl Stream {
         let mut is_doubtful = false;
         for allowance in &mut self.allowed {
             let overlap = allowance.to.min(to).saturating_sub(allowance.from.max(from));
-            is_doubtful |= overlap > 0 && !is_in_frame;
+            is_doubtful |= overlap > 0 && !how.is_same_frame;
             let used = overlap.min(allowance.most).min(unsaid);
             allowance.most -= used;
             unsaid -= used;
@@ -180,6 +185,9 @@ impl Stream {
         if self.may_be_aside && unsaid > 0 {
             self.aside_at.get_or_insert((from, to));
             self.aside += std::mem::take(&mut unsaid);
+        }
+        if how.may_owe {
+            self.owed += std::mem::take(&mut unsaid);
         }
         if unsaid > 0 && !std::mem::take(&mut self.is_uncounted) {
             return Err(format!(
@@ -198,6 +206,13 @@ impl Stream {
         Ok(())
     }
 
+    /// Takes what is said to be lost; of a ring that was left, it pays what is owed.
+    pub(super) fn say(&mut self, credit: Credit, is_of_former_ring: bool) {
+        let paid = if is_of_former_ring { self.owed.min(credit.other) } else { 0 };
+        self.owed -= paid;
+        self.credit += Credit { other: credit.other - paid, ..credit };
+    }
+
     /// I3: nothing is missing at the end of what was admitted.
     pub(super) fn end(&mut self, admitted: u64) -> Result<(), String> {
         self.has_ended = true;
@@ -207,10 +222,21 @@ impl Stream {
         if self.begins_late && self.delivered == 0 {
             return Ok(());
         }
-        let coming =
-            Coming { at: admitted, is_same_frame: false, drops: self.drops, is_bulk: true };
+        let coming = Coming {
+            at: admitted,
+            is_same_frame: false,
+            drops: self.drops,
+            is_bulk: true,
+            may_owe: false,
+        };
         let excludable = self.excludable(coming);
-        self.close_gap(admitted, excludable, false)
+        self.close_gap(admitted, excludable, coming)?;
+        match self.owed {
+            0 => Ok(()),
+            owed => {
+                Err(format!("{owed} samples of rings that were left are missing, and not said"))
+            }
+        }
     }
 }
 
@@ -224,7 +250,7 @@ mod tests {
         let drops = 1 << (SIGNALS - 1);
         let signals = SIGNALS as u64;
         let mut stream = Stream { may_overstate, ..Stream::default() };
-        let coming = |at| Coming { at, is_same_frame: false, drops, is_bulk: true };
+        let coming = |at| Coming { at, is_same_frame: false, drops, is_bulk: true, may_owe: false };
         (0..signals - 1).try_for_each(|at| stream.deliver(coming(at))).map_err(|(_, why)| why)?;
         stream.credit.other = said;
         stream.deliver(coming(2 * signals)).map_err(|(_, why)| why)?;
@@ -240,9 +266,33 @@ mod tests {
     }
 
     #[test]
+    fn what_a_ring_that_was_left_lost_may_be_said_behind_the_next_ring() {
+        let coming =
+            |at, may_owe| Coming { at, is_same_frame: false, drops: 0, is_bulk: true, may_owe };
+        let lost = |samples| Credit { elsewhere: 0, other: samples };
+        let owing = || {
+            let mut stream = Stream::default();
+            stream.deliver(coming(0, false)).unwrap();
+            stream.deliver(coming(11, true)).unwrap();
+            stream
+        };
+        let mut stream = owing();
+        stream.say(lost(10), true);
+        stream.end(12).unwrap();
+        assert!(owing().end(12).is_err(), "it is never said");
+        let mut stream = owing();
+        stream.say(lost(10), false);
+        assert!(stream.end(12).is_err(), "it is said of the ring that goes on");
+        let mut stream = owing();
+        stream.say(lost(11), true);
+        assert!(stream.end(12).is_err(), "one more is said to be lost than is");
+        assert!(Stream::default().deliver(coming(1, false)).is_err());
+    }
+
+    #[test]
     fn of_a_stream_without_an_end_the_rules_may_have_taken_out_what_would_have_come_next() {
         let drops = 0b11_0000_0001;
-        let coming = |at| Coming { at, is_same_frame: false, drops, is_bulk: true };
+        let coming = |at| Coming { at, is_same_frame: false, drops, is_bulk: true, may_owe: false };
         let stream_up_to = |last| {
             let mut stream = Stream::default();
             (1..=last).for_each(|at| stream.deliver(coming(at)).unwrap());

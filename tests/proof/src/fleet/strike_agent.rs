@@ -141,6 +141,7 @@ impl Host {
             Change::OnFull { sink, may_lose } => {
                 if let Some(slot) = self.slots.get_mut(sink) {
                     slot.may_lose = may_lose;
+                    slot.model.upstream().truth.may_lose |= may_lose;
                 }
             }
             Change::JournalBytes { bytes } => self.settings.journal_bytes = bytes,

@@ -55,6 +55,10 @@ pub(super) struct Truth {
     lineages: HashMap<RingId, Lineage>,
     /// Said of a ring that has delivered nothing yet.
     early: HashMap<RingId, Early>,
+    /// The ring that brought a stream's last sample.
+    current: BTreeMap<(Lineage, usize), RingId>,
+    /// The journal may have been pruned past it.
+    pub may_lose: bool,
     /// Per ring, the last frame and the place in it.
     last: HashMap<RingId, (Seq, u32)>,
     pub begins_late: bool,
@@ -208,7 +212,7 @@ impl Truth {
         if self.lineages.insert(ring, of).is_none()
             && let Some(early) = self.early.remove(&ring)
         {
-            self.stream(of, lane).credit += early.credit;
+            self.stream(of, lane).say(early.credit, false);
         }
         let signal = at % SIGNALS as u64;
         // I5: nothing leaves that a rule takes out.
@@ -231,7 +235,9 @@ impl Truth {
             self.resealed += 1;
             return;
         }
-        let coming = Coming { at, is_same_frame, drops, is_bulk };
+        let is_another = self.current.insert((of, lane.index()), ring) != Some(ring);
+        let may_owe = is_another && (self.may_lose || self.reconciled > 0);
+        let coming = Coming { at, is_same_frame, drops, is_bulk, may_owe };
         if let Err((invariant, why)) = self.stream(of, lane).deliver(coming) {
             self.violate(invariant, || format!("{device}/{ring}/{} ({lane}): {why}", seq.0));
         }
@@ -263,9 +269,10 @@ impl Truth {
         let by = data.get("by").and_then(serde_json::Value::as_str).unwrap_or_default();
         let is_uncounted = self.was_restored && by == "agent" && lost == 0;
         if let Some(of) = self.lineages.get(&ring).copied() {
+            let is_former = by == "agent" && self.current.get(&(of, lane.index())) != Some(&ring);
             let stream = self.stream(of, lane);
             stream.is_uncounted |= is_uncounted;
-            stream.credit += credit;
+            stream.say(credit, is_former);
             stream.lost += lost;
         } else {
             let vehicle = vehicle_of(&device);
@@ -283,7 +290,7 @@ impl Truth {
             let ended: Vec<_> = self.early.extract_if(is_of_it).collect();
             let stream = self.stream(of, lane);
             for (_, early) in ended {
-                stream.credit += early.credit;
+                stream.say(early.credit, true);
             }
         }
         if let Err(why) = self.stream(of, lane).end(admitted) {
