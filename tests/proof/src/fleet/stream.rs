@@ -186,10 +186,13 @@ impl Stream {
             self.aside_at.get_or_insert((from, to));
             self.aside += std::mem::take(&mut unsaid);
         }
+        if unsaid > 0 && std::mem::take(&mut self.is_uncounted) {
+            unsaid = 0;
+        }
         if how.may_owe {
             self.owed += std::mem::take(&mut unsaid);
         }
-        if unsaid > 0 && !std::mem::take(&mut self.is_uncounted) {
+        if unsaid > 0 {
             return Err(format!(
                 "samples {from} to {} are missing, and no loss says so of {unsaid} of them",
                 to.saturating_sub(1)
@@ -211,6 +214,11 @@ impl Stream {
         let paid = if is_of_former_ring { self.owed.min(credit.other) } else { 0 };
         self.owed -= paid;
         self.credit += Credit { other: credit.other - paid, ..credit };
+    }
+
+    /// Of a ring that was left something is said to be lost, and nobody knows how much.
+    pub(super) const fn forgive(&mut self) {
+        self.owed = 0;
     }
 
     /// I3: nothing is missing at the end of what was admitted.

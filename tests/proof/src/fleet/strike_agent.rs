@@ -117,15 +117,16 @@ impl World {
             return;
         }
         self.goes(agent, |host| {
+            let was_cut_off = host.life.is_none();
             host.stop(now_s, now_s + down_s);
-            host.reconfigure(change);
+            host.reconfigure(change, was_cut_off);
         });
     }
 }
 
 impl Host {
-    /// Takes up another configuration, for the next start.
-    fn reconfigure(&mut self, change: Change) {
+    /// Takes up another configuration, for the next start; the last life may have been cut off.
+    fn reconfigure(&mut self, change: Change, was_cut_off: bool) {
         let count = self.slots.len();
         match change {
             Change::AddSink { kind, may_lose } if count < SINKS_MAX => {
@@ -133,7 +134,11 @@ impl Host {
             }
             Change::RemoveSink { sink } if sink < count && count > 1 => {
                 let slot = self.slots.remove(sink);
-                slot.model.upstream().is_down = false;
+                let mut upstream = slot.model.upstream();
+                upstream.is_down = false;
+                // Nothing but the sink knows what it took last, and that is numbers.
+                upstream.truth.may_be_uncounted |= was_cut_off;
+                drop(upstream);
                 self.retired.push(slot);
             }
             Change::BringBack if count < SINKS_MAX => self.slots.extend(self.retired.pop()),

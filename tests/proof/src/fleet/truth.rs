@@ -67,6 +67,8 @@ pub(super) struct Truth {
     /// The journal was restored from an old copy: of a hole before what it has it does not know the
     /// counts, if the sink knows of more.
     pub was_restored: bool,
+    /// What it is told to have lost may be without counts, for another reason.
+    pub may_be_uncounted: bool,
     /// Signals that the rules take out now.
     drops: u16,
     /// It is not known from when on rules held: any that ever did may have.
@@ -267,12 +269,16 @@ impl Truth {
             Credit { elsewhere: 0, other: lost }
         };
         let by = data.get("by").and_then(serde_json::Value::as_str).unwrap_or_default();
-        let is_uncounted = self.was_restored && by == "agent" && lost == 0;
+        let may_be_uncounted = self.was_restored || self.may_be_uncounted;
+        let is_uncounted = may_be_uncounted && by == "agent" && lost == 0;
         if let Some(of) = self.lineages.get(&ring).copied() {
             let is_former = by == "agent" && self.current.get(&(of, lane.index())) != Some(&ring);
             let stream = self.stream(of, lane);
             stream.is_uncounted |= is_uncounted;
             stream.say(credit, is_former);
+            if is_uncounted && is_former {
+                stream.forgive();
+            }
             stream.lost += lost;
         } else {
             let vehicle = vehicle_of(&device);
