@@ -62,8 +62,13 @@ pub trait OpenFrame: Send {
         frame: &'a mut [u8],
     ) -> Result<(Header, &'a [u8]), Unopened>;
 
-    /// Whether what was received of this device then is to be forgotten.
-    fn is_erased(&mut self, device: DeviceId, received_ms: i64) -> Result<bool, Unopened>;
+    /// Whether what was received of this device then, in this ring, is to be forgotten.
+    fn is_erased(
+        &mut self,
+        device: DeviceId,
+        ring: &RingId,
+        received_ms: i64,
+    ) -> Result<bool, Unopened>;
 }
 
 /// Why a frame was not opened.

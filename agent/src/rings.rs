@@ -267,7 +267,26 @@ impl Rings {
 #[derive(Clone, Debug)]
 pub struct RingTable(State);
 
+/// Whose a ring is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Owner {
+    /// This device's.
+    Device(DeviceId),
+    /// Nobody's any more: its device was erased.
+    Nobody,
+}
+
 impl RingTable {
+    /// Whose a ring is; none if it is not in the table yet.
+    pub fn owner(&self, ring: &RingId) -> Result<Option<Owner>, RingsError> {
+        let read = self.0.begin_read()?;
+        let table = read.open_table(RINGS)?;
+        let Some(row) = table.get(ring.0)? else { return Ok(None) };
+        let Ring { device, .. } = decode(row.value())?;
+        let is_nobodys = device.as_str() == NOBODY;
+        Ok(Some(if is_nobodys { Owner::Nobody } else { Owner::Device(device) }))
+    }
+
     fn rows(&self, take: &mut dyn FnMut(HeldRing)) -> Result<(), RingsError> {
         for row in self.0.begin_read()?.open_table(RINGS)?.iter()? {
             let (id, row) = row?;

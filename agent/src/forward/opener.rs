@@ -9,7 +9,8 @@ use super::{CatalogueSource, OpenFrame, Unopened};
 use crate::catalogues::Catalogues;
 use crate::document::OwnedCatalogue;
 use crate::open::{OpenError, Opener, Purpose};
-use crate::registry::{Registry, RegistryError};
+use crate::registry::Registry;
+use crate::rings::{Owner, RingTable};
 use crate::vehicles::Standing;
 
 /// [`Opener`] as forwarders see it.
@@ -17,12 +18,13 @@ use crate::vehicles::Standing;
 pub struct ForwardOpener {
     opener: Opener,
     registry: Registry,
+    rings: RingTable,
 }
 
 impl ForwardOpener {
-    /// One with this registry's secrets.
-    pub fn new(registry: Registry) -> Self {
-        Self { opener: Opener::new(registry.clone(), Purpose::Forward), registry }
+    /// One with this registry's secrets, and what is known of whose each ring is.
+    pub fn new(registry: Registry, rings: RingTable) -> Self {
+        Self { opener: Opener::new(registry.clone(), Purpose::Forward), registry, rings }
     }
 }
 
@@ -41,14 +43,29 @@ impl OpenFrame for ForwardOpener {
         }
     }
 
-    fn is_erased(&mut self, device: DeviceId, received_ms: i64) -> Result<bool, Unopened> {
-        let is_erased = || {
-            let Some(at_ms) = self.registry.erased_at(device)? else { return Ok(false) };
-            // One that came back under the name has a history of its own since.
-            Ok(received_ms <= at_ms || self.registry.standing(device)? == Standing::Unknown)
-        };
-        is_erased().map_err(|error: RegistryError| Unopened::Unavailable(error.to_string()))
+    fn is_erased(
+        &mut self,
+        device: DeviceId,
+        ring: &RingId,
+        received_ms: i64,
+    ) -> Result<bool, Unopened> {
+        let erased_at = self.registry.erased_at(device).map_err(unavailable)?;
+        let Some(at_ms) = erased_at else { return Ok(false) };
+        if self.registry.standing(device).map_err(unavailable)? == Standing::Unknown {
+            return Ok(true);
+        }
+        // One came back under the name, and has rings of its own since: clocks are set back (I7). Only
+        // a ring that is not in the table yet is told by when it was heard of.
+        Ok(match self.rings.owner(ring).map_err(unavailable)? {
+            Some(Owner::Nobody) => true,
+            Some(Owner::Device(_)) => false,
+            None => received_ms <= at_ms,
+        })
     }
+}
+
+fn unavailable(error: impl std::fmt::Display) -> Unopened {
+    Unopened::Unavailable(error.to_string())
 }
 
 impl CatalogueSource for Catalogues {
@@ -63,20 +80,46 @@ mod tests {
     use std::sync::Arc;
 
     use protocol::frame::{self, HEADER_LEN_MAX, Kind, TAG_LEN};
-    use protocol::{Generation, Secret, Seq, keys};
+    use protocol::{Counts, Generation, Secret, Seq, keys};
 
     use super::*;
+    use crate::dedup::Watermark;
+    use crate::journal::{Epoch, JournalCursor, Positions};
     use crate::registry::{Erasure, OsEntropy};
+    use crate::rings::{Ring, Rings};
     use crate::storage::{Disk, SharedStorage};
 
     const ADDED_MS: i64 = 1_000;
     const ERASED_MS: i64 = 2_000;
     const RING: RingId = RingId([7; 16]);
 
-    fn registry(dir: &Path) -> Registry {
+    fn parts(dir: &Path) -> (Registry, Rings) {
         let storage: SharedStorage = Arc::new(Disk);
         let database = crate::state::open(&storage, &dir.join("state.redb")).unwrap();
-        Registry::open_with_key_file(database, &dir.join("registry.key"), &mut OsEntropy).unwrap()
+        let rings = Rings::open(database.clone(), 8).unwrap();
+        let key = dir.join("registry.key");
+        (Registry::open_with_key_file(database, &key, &mut OsEntropy).unwrap(), rings)
+    }
+
+    fn put(rings: &mut Rings, ring: RingId) {
+        let ring_of_it = Ring {
+            device: device(),
+            lane: Lane::Bulk,
+            watermark: Watermark::default(),
+            declared: Counts::ZERO,
+        };
+        rings.put(ring, ring_of_it);
+        save(rings);
+    }
+
+    fn save(rings: &mut Rings) {
+        let at = JournalCursor {
+            journal: [1; 16],
+            epoch: Epoch::default(),
+            positions: Positions::ZERO,
+            totals: [Counts::ZERO; 3],
+        };
+        rings.save(&at).unwrap();
     }
 
     fn device() -> DeviceId {
@@ -90,8 +133,8 @@ mod tests {
     #[test]
     fn a_frame_opens_with_the_secret_that_is_registered() {
         let dir = tempfile::tempdir().unwrap();
-        let registry = registry(dir.path());
-        let mut opener = ForwardOpener::new(registry.clone());
+        let (registry, rings) = parts(dir.path());
+        let mut opener = ForwardOpener::new(registry.clone(), rings.table());
         let secret = add(&registry);
         let binding = Binding { device: device(), ring: RING, lane: Lane::Bulk };
         let key = keys::frame_key(&secret, &device(), &RING, Generation::FIRST);
@@ -110,18 +153,27 @@ mod tests {
     #[test]
     fn what_an_erased_device_left_is_erased_until_one_comes_back_under_its_name() {
         let dir = tempfile::tempdir().unwrap();
-        let registry = registry(dir.path());
-        let mut opener = ForwardOpener::new(registry.clone());
-        let mut erased = |at_ms| opener.is_erased(device(), at_ms).unwrap();
+        let (registry, mut rings) = parts(dir.path());
+        let mut opener = ForwardOpener::new(registry.clone(), rings.table());
+        let mut is_erased = |ring, at_ms| opener.is_erased(device(), &ring, at_ms).unwrap();
+        let times = [0, ADDED_MS, ERASED_MS, ERASED_MS + 1];
+        let mut erased = |ring| times.map(|at_ms| is_erased(ring, at_ms));
+        let (old, unknown, new) = (RING, RingId([8; 16]), RingId([9; 16]));
         add(&registry);
-        assert!(!erased(ADDED_MS));
+        put(&mut rings, old);
+        assert_eq!(erased(old), [false; 4]);
         registry.erase(device(), ERASED_MS, |_| String::new()).unwrap();
         for erasure in registry.erasures().unwrap() {
             registry.erased(&Erasure { pending: None, ..erasure }).unwrap();
         }
-        assert!([ADDED_MS, ERASED_MS, ERASED_MS + 1].map(&mut erased) == [true; 3]);
+        assert_eq!((erased(old), erased(unknown)), ([true; 4], [true; 4]));
+        assert_eq!(rings.disown(device()).unwrap(), 1);
+        save(&mut rings);
         add(&registry);
-        assert!([ADDED_MS, ERASED_MS, ERASED_MS + 1].map(&mut erased) == [true, true, false]);
+        put(&mut rings, new);
+        // Whatever the clock showed then, and shows now.
+        assert_eq!((erased(old), erased(new)), ([true; 4], [false; 4]));
+        assert_eq!(erased(unknown), [true, true, true, false], "nothing but the time tells");
     }
 
     #[test]

@@ -379,7 +379,7 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
 
 /// Whether nothing of an entry may leave any more.
 fn is_erased(opener: &mut impl OpenFrame, entry: &Entry<'_>) -> Result<bool, Held> {
-    let is_erased = opener.is_erased(entry.device, entry.received_ms);
+    let is_erased = opener.is_erased(entry.device, &entry.ring, entry.received_ms);
     is_erased.map_err(|error| Held::Opener(error.to_string()))
 }
 

@@ -66,7 +66,12 @@ impl OpenFrame for Opener {
             .map_err(|error| Unopened::Unopenable(error.to_string()))
     }
 
-    fn is_erased(&mut self, device: DeviceId, received_ms: i64) -> Result<bool, Unopened> {
+    fn is_erased(
+        &mut self,
+        device: DeviceId,
+        _ring: &RingId,
+        received_ms: i64,
+    ) -> Result<bool, Unopened> {
         Ok(self.erased.lock().unwrap().get(&device).is_some_and(|at_ms| received_ms <= *at_ms))
     }
 }

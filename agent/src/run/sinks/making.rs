@@ -170,8 +170,7 @@ impl Making {
     pub(super) fn open(&self) -> Result<ForwarderHandle, String> {
         let sink = self.sink().map_err(|error| error.to_string())?;
         let policy = self.policy().map_err(|error| error.to_string())?;
-        let registry = self.registry.clone();
-        let opener = ForwardOpener::new(registry);
+        let opener = ForwardOpener::new(self.registry.clone(), self.rings.clone());
         let mut config = ForwarderConfig::new(&self.sink.name, self.config.agent.data_dir.clone());
         if matches!(self.sink.kind, SinkKind::Store { .. }) {
             // Fewer and larger blocks; the journal holds the rest meanwhile.

@@ -87,8 +87,8 @@ impl Slot {
         let (sink, resume) = self.sink(life, trusts).ok()?;
         self.model.upstream().begins(&resume, &life.tail, drops);
         let config = ForwarderConfig::new(&self.name, data_dir());
-        let (opener, catalogues) =
-            (ForwardOpener::new(life.registry.clone()), life.catalogues.clone());
+        let opener = ForwardOpener::new(life.registry.clone(), life.ring_table.clone());
+        let catalogues = life.catalogues.clone();
         let rings: Box<dyn RingSource> = Box::new(life.ring_table.clone());
         let parts = (opener, catalogues, rings, policy(drops)?);
         Forwarder::open(&life.storage, config, life.tail.clone(), (sink, resume), parts).ok()

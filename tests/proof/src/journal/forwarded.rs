@@ -53,7 +53,12 @@ impl OpenFrame for Opener {
             .map_err(|error| Unopened::Unopenable(error.to_string()))
     }
 
-    fn is_erased(&mut self, _device: DeviceId, _received_ms: i64) -> Result<bool, Unopened> {
+    fn is_erased(
+        &mut self,
+        _device: DeviceId,
+        _ring: &RingId,
+        _received_ms: i64,
+    ) -> Result<bool, Unopened> {
         Ok(false)
     }
 }

@@ -89,7 +89,7 @@ impl Host {
                 tail.clone(),
                 (Box::new(sink), Resume::Fresh),
                 (
-                    ForwardOpener::new(registry.clone()),
+                    ForwardOpener::new(registry.clone(), ring_table.clone()),
                     catalogues.clone(),
                     Box::new(ring_table.clone()),
                     Policy::none(),
