@@ -76,6 +76,21 @@ impl<'a, const SIGNALS: usize, const FRAME: usize> App<'a, SIGNALS, FRAME> {
         flash: &mut F,
         entropy: &mut impl Entropy,
     ) -> Result<Self, StartError<F::Error>> {
+        let mut place = None;
+        Self::start_in(&mut place, config, now, flash, entropy)?;
+        // It is there, or that was an error.
+        place.ok_or(StartError::Catalogue)
+    }
+
+    /// The same, in the place where the app is to stay: it is large, and a board has no room to hand
+    /// it over.
+    pub fn start_in<'p, F: NorFlash>(
+        place: &'p mut Option<Self>,
+        config: AppConfig<'a>,
+        now: &Now,
+        flash: &mut F,
+        entropy: &mut impl Entropy,
+    ) -> Result<&'p mut Self, StartError<F::Error>> {
         let AppConfig { device, secret, generation, registration, .. } = config;
         let AppConfig { catalogue, campaign, layout, .. } = config;
         let identity = Identity { device, secret, generation, registration };
@@ -108,10 +123,9 @@ impl<'a, const SIGNALS: usize, const FRAME: usize> App<'a, SIGNALS, FRAME> {
         system.write(flash, SystemState { unsent, registration, ..system.state() })?;
 
         let signals = u8::try_from(signals).map_err(|_| StartError::Catalogue)?;
-        let batches = Batches::new(catalogue.hints, signals, &config.batch);
         let mut seed = [0; 8];
         entropy.fill(&mut seed);
-        let mut app = Self {
+        let app = place.insert(Self {
             identity,
             catalogue,
             catalogue_id,
@@ -121,7 +135,7 @@ impl<'a, const SIGNALS: usize, const FRAME: usize> App<'a, SIGNALS, FRAME> {
             heartbeat_ms: config.heartbeat_ms,
             schedule,
             thinner: Thinner::new(),
-            batches,
+            batches: Batches::new(catalogue.hints, signals, &config.batch),
             records: RecordBatch::new(),
             stores,
             session: Session::new(config.session, u64::from_le_bytes(seed)),
@@ -132,7 +146,7 @@ impl<'a, const SIGNALS: usize, const FRAME: usize> App<'a, SIGNALS, FRAME> {
             catalogue_wanted: false,
             heartbeat_due_ms: now.uptime_ms,
             counters: Counters::default(),
-        };
+        });
         app.say_boot(now, config.reset, before.clean || before.boot == 0);
         Ok(app)
     }

@@ -15,5 +15,6 @@ pub mod ring;
 pub mod session;
 pub mod app;
 pub mod mqtt;
+pub mod provision;
 
 pub use app::{App, AppConfig};

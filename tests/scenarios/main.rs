@@ -20,6 +20,7 @@ mod page;
 mod vehicles;
 mod simulator;
 mod tls;
+mod board;
 mod broker;
 mod broker_acl;
 mod operation;

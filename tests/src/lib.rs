@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod binaries;
+pub mod board;
 pub mod process;
 pub mod agent;
 pub mod fleet;

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 use world::binaries::root;
+use world::board::{self, has_target};
 
 use crate::bench::wire::image;
+use crate::firmware::{self, Firmware};
 use crate::fuzz::{self, Fuzz, Limit};
 use crate::needs;
 use crate::test::{cargo, run as test, step};
@@ -14,6 +16,7 @@ use crate::torture::{Torture, run as torture};
 
 pub fn run() -> Result<()> {
     step("formatting", cargo().args(["fmt", "--all", "--check"]))?;
+    step("formatting of the boards", cargo().args(["fmt", "--check", "--manifest-path", BOARDS]))?;
     step(
         "lints",
         cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
@@ -26,11 +29,29 @@ pub fn run() -> Result<()> {
     )?;
     licences()?;
     test(true)?;
+    boards()?;
     instructions()?;
     fuzz()?;
     crate::prove::reduced()?;
     torture(&Torture { kills: 20, seed: 1, data: None, keep: false, json: false })?;
     crate::load::reduced()
+}
+
+/// The boards' own workspace.
+const BOARDS: &str = "firmware/boards/Cargo.toml";
+
+/// Holds the images to their budgets; and to the lints, where the target is: Debian's compiler has none.
+fn boards() -> Result<()> {
+    if has_target() {
+        let mut lints = cargo();
+        lints.current_dir(root().join("firmware/boards"));
+        lints.args(["clippy", "--release", "--locked", "--quiet", "--", "-D", "warnings"]);
+        lints.env("CARGO_TARGET_DIR", board::target_dir().join("boards"));
+        step("lints of the boards", &mut lints)?;
+    } else {
+        eprintln!("NOT LINTED: the boards: rustup target add {}", needs::TARGET);
+    }
+    firmware::run(Firmware::Size { json: false })
 }
 
 /// Holds the codec to its bar on a Cortex-M3, if there is what counts instructions.
@@ -55,7 +76,8 @@ fn fuzz() -> Result<()> {
 
 /// The licences, sources and bans of deny.toml. Advisories need a network that CI does not have.
 fn licences() -> Result<()> {
-    const DENY: [&str; 5] = ["deny", "--log-level", "error", "check", "bans"];
+    const DENY: [&str; 3] = ["deny", "--log-level", "error"];
+    const CHECKS: [&str; 4] = ["check", "bans", "licenses", "sources"];
     let has_it = cargo().args(["deny", "--version"]).output().is_ok_and(|out| out.status.success());
     let tools = tools();
     if !has_it && !tools.join("bin/cargo-deny").exists() {
@@ -67,9 +89,13 @@ fn licences() -> Result<()> {
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     let paths = std::iter::once(tools.join("bin")).chain(std::env::split_paths(&path));
-    let mut deny = cargo();
-    deny.args(DENY).args(["licenses", "sources"]).env("PATH", std::env::join_paths(paths)?);
-    step("licences", &mut deny)
+    let path = std::env::join_paths(paths)?;
+    step("licences", cargo().args(DENY).args(CHECKS).env("PATH", &path))?;
+    let of_boards = ["--config", "deny.toml", "--manifest-path", BOARDS];
+    step(
+        "licences of the boards",
+        cargo().args(DENY).args(of_boards).args(CHECKS).env("PATH", &path),
+    )
 }
 
 /// Where tools are installed: beside what is built.

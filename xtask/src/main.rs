@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand, ValueEnum as _};
 mod bench;
 mod ci;
 mod demo;
+mod firmware;
 mod fuzz;
 mod load;
 mod mutants;
@@ -91,6 +92,11 @@ enum Chore {
         options: Vec<String>,
         #[command(subcommand)]
         proof: Option<Proof>,
+    },
+    /// The boards' images: build them, measure them, run one.
+    Firmware {
+        #[command(subcommand)]
+        firmware: firmware::Firmware,
     },
     /// Replay every recording through the agent's own port and through Mosquitto, with TLS and
     /// without, and hold file sink and store against what the devices took.
@@ -288,6 +294,7 @@ fn run(chore: Chore) -> Result<()> {
             let ways = if way.is_empty() { replay::Way::value_variants().to_vec() } else { way };
             replay::run(&replay::Replay { data, ways, json })
         }
+        Chore::Firmware { firmware } => firmware::run(firmware),
         Chore::Mutants { options } => mutants::run(&options),
         Chore::Fuzz { targets, repeat: Some(input), .. } => fuzz::repeat(&targets, &input),
         Chore::Fuzz { targets, minimize: true, .. } => fuzz::minimize(&targets),

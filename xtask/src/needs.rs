@@ -5,9 +5,11 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Result, bail};
 use world::binaries::root;
+use world::board::{COMPILER, has_debians_compiler, has_target};
 
 /// Programs, and the Debian packages that bring them.
-const NEEDS: [(&str, &str); 4] = [
+const NEEDS: [(&str, &str); 5] = [
+    (QEMU, QEMU),
     ("mosquitto", "mosquitto"),
     ("chromium", "chromium"),
     ("chromedriver", "chromium-driver"),
@@ -16,6 +18,8 @@ const NEEDS: [(&str, &str); 4] = [
 
 /// The compiler's target for a Cortex-M3.
 pub const TARGET: &str = "thumbv7m-none-eabi";
+/// What builds its `core` from source.
+const DEBIANS_COMPILER: [&str; 4] = ["rustc-web", "cargo-web", "rust-web-src", "lld"];
 const QEMU: &str = "qemu-system-arm";
 /// What is not measured without these two, and how to get them.
 pub const CORTEX_M: &str = "instructions a sample on a Cortex-M3: rustup target add thumbv7m-none-eabi; apt-get install qemu-system-arm";
@@ -31,22 +35,31 @@ pub fn provide_cortex_m() -> bool {
         install(&[QEMU]);
     }
     if !has_target() {
-        let mut rustup = Command::new("rustup");
-        rustup.args(["target", "add", TARGET]).current_dir(root());
-        let is_there = rustup.status().is_ok_and(|status| status.success());
-        if !is_there {
-            eprintln!("rustup could not add the target {TARGET}");
-        }
+        add_target();
     }
     has_cortex_m()
 }
 
-/// Whether the compiler has the target's `core`.
-fn has_target() -> bool {
-    let mut rustc = Command::new("rustc");
-    rustc.args(["--print", "target-libdir", "--target", TARGET]).current_dir(root());
-    let said = rustc.stderr(Stdio::null()).output().map(|output| output.stdout);
-    said.is_ok_and(|dir| Path::new(String::from_utf8_lossy(&dir).trim()).is_dir())
+/// Makes sure that there is a compiler for the boards' images: the target, or what Debian has to build
+/// its `core` from source.
+pub fn provide_boards() -> Result<()> {
+    if has_target() || add_target() || has_debians_compiler() {
+        return Ok(());
+    }
+    if is_root() && is_here("apt-get") && install(&DEBIANS_COMPILER) {
+        return Ok(());
+    }
+    bail!("{COMPILER}")
+}
+
+fn add_target() -> bool {
+    let mut rustup = Command::new("rustup");
+    rustup.args(["target", "add", TARGET]).current_dir(root());
+    let is_there = rustup.status().is_ok_and(|status| status.success());
+    if !is_there {
+        eprintln!("rustup could not add the target {TARGET}");
+    }
+    is_there
 }
 
 /// Installs what is missing, if this is root on Debian. What cannot be installed is said; if

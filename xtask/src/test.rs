@@ -5,6 +5,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 pub use world::binaries::cargo;
 use world::binaries::recordings;
+use world::board;
 
 pub fn run(all: bool) -> Result<()> {
     if recordings().is_none() {
@@ -15,8 +16,20 @@ pub fn run(all: bool) -> Result<()> {
         eprintln!("skipped: replays of real traffic: {missing}");
     }
     crate::needs::provide(all)?;
+    let images = board::has_qemu().then(crate::firmware::build).transpose();
     let mut tests = cargo();
     tests.args(["test", "--workspace"]);
+    match images {
+        Ok(Some(dir)) => {
+            tests.env(board::IMAGES, dir);
+        }
+        Ok(None) => eprintln!("skipped: the firmware on its boards: no qemu-system-arm"),
+        Err(error) if all => return Err(error),
+        Err(error) => {
+            eprintln!("skipped: the firmware on its boards: {error:#}");
+            tests.env(board::IMAGES, "");
+        }
+    }
     if all {
         // Scenarios that would skip what a machine lacks fail instead.
         tests.env("CI", "true");

@@ -1,0 +1,121 @@
+//! Emcraft's `SmartFusion2` SOM starter kit: Ethernet, and a SPI NOR flash S25FL128S.
+#![no_std]
+#![no_main]
+
+use core::fmt::Arguments;
+use core::panic::PanicInfo;
+
+use boards::chance::Chance;
+use boards::nor::S25fl;
+use boards::sf2::mac::{self, Mac};
+use boards::sf2::spi::Spi;
+use boards::sf2::{CORE_HZ, uart};
+use boards::{Parts, console, executor, layout, net, time};
+use cortex_m::Peripherals;
+use cortex_m::interrupt::InterruptNumber;
+use cortex_m::peripheral::NVIC;
+use cortex_m_rt::{entry, exception};
+use embassy_net::Runner;
+use firmware::provision::{self, LinkChoice};
+use protocol::health::ResetReason;
+
+type Nor = S25fl<Spi>;
+
+/// Interrupts in use (UG0331, table 3-1).
+#[derive(Clone, Copy)]
+#[repr(u16)]
+enum Interrupt {
+    Mac = 12,
+}
+
+#[allow(unsafe_code, reason = "the numbers are the part's")]
+// SAFETY: they are, and do not change.
+unsafe impl InterruptNumber for Interrupt {
+    fn number(self) -> u16 {
+        self as u16
+    }
+}
+
+#[entry]
+fn main() -> ! {
+    console::begin(uart::put);
+    let Some(mut core) = Peripherals::take() else { stop(format_args!("started twice")) };
+    time::start(&mut core.SYST, CORE_HZ);
+    let mut flash = match Nor::open(Spi::new()) {
+        Ok(flash) => flash,
+        Err(error) => stop(format_args!("flash: {error}")),
+    };
+    let provision = match provision::read(&mut flash, &layout::PROVISIONING) {
+        Ok(provision) => provision,
+        Err(error) => stop(format_args!("{error}")),
+    };
+    let mut chance = Chance::new(&provision.seed);
+    let LinkChoice::Ethernet { addressing, agent, port } = provision.link else {
+        stop(format_args!("this image has no serial link yet"))
+    };
+    let Some(mac) = Mac::take(station_address(&provision.seed)) else {
+        stop(format_args!("the MAC is taken"))
+    };
+    let (connect, runner) = net::start(mac, (addressing, agent, port), chance.number());
+    let parts = Parts { flash, connect, provision, chance, reset: ResetReason::Unknown };
+    #[allow(unsafe_code, reason = "no critical section is begun that masks it")]
+    // SAFETY: what its handler touches is there.
+    unsafe {
+        NVIC::unmask(Interrupt::Mac);
+    }
+    executor::run(|spawner| {
+        if let (Ok(network), Ok(link), Ok(device)) = (network(runner), link(), device(parts)) {
+            spawner.spawn(network);
+            spawner.spawn(link);
+            spawner.spawn(device);
+        }
+    })
+}
+
+#[embassy_executor::task]
+async fn network(mut runner: Runner<'static, Mac>) -> ! {
+    runner.run().await
+}
+
+#[embassy_executor::task]
+async fn link() -> ! {
+    mac::watch_link().await
+}
+
+#[embassy_executor::task]
+async fn device(parts: Parts<Nor, net::Tcp>) {
+    let Err(error) = boards::run(parts).await;
+    stop(format_args!("{error}"));
+}
+
+/// A locally administered address (IEEE 802, 8.4), another one for each device.
+fn station_address(seed: &[u8; 32]) -> [u8; 6] {
+    let [a, b, c, d, e, ..] = *seed;
+    [0x02, a, b, c, d, e]
+}
+
+/// Says why, and does nothing any more.
+fn stop(why: Arguments<'_>) -> ! {
+    console::line(format_args!("stopped: {why}"));
+    loop {
+        cortex_m::asm::wfi();
+    }
+}
+
+#[exception]
+fn SysTick() {
+    time::tick();
+}
+
+#[allow(unsafe_code, reason = "the handlers' own signature")]
+#[exception]
+unsafe fn DefaultHandler(interrupt: i16) {
+    if interrupt == Interrupt::Mac as i16 {
+        mac::interrupt();
+    }
+}
+
+#[panic_handler]
+fn panic(info: &PanicInfo<'_>) -> ! {
+    stop(format_args!("{info}"))
+}

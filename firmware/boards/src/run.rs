@@ -1,0 +1,110 @@
+//! The main loop: what a board brings, and what is made of it.
+
+use embedded_storage::nor_flash::NorFlash;
+use firmware::App;
+use firmware::app::{AppConfig, StartError};
+use firmware::batch::BatchConfig;
+use firmware::campaign::Campaign;
+use firmware::mqtt::drive::{self, Board, Clock, Connect};
+use firmware::mqtt::{Mqtt, PACKET_OVERHEAD};
+use firmware::ports::Now;
+use firmware::provision::Provision;
+use firmware::session::SessionConfig;
+use protocol::Lane;
+use protocol::health::ResetReason;
+use static_cell::StaticCell;
+
+use crate::chance::Chance;
+use crate::simulated::{CATALOGUE, Channels, RULES, SIGNALS};
+use crate::time::Uptime;
+use crate::{console, layout};
+
+/// Longest frame in flash, sealed anew included.
+const FRAME: usize = 1024;
+const TX: usize = FRAME + PACKET_OVERHEAD;
+const RX: usize = 512;
+/// How often the console is told how the device fares.
+const REPORT_MS: u64 = 10_000;
+
+type Core = App<'static, SIGNALS, FRAME>;
+
+/// What the main loop is given.
+#[derive(Debug)]
+pub struct Parts<F, C> {
+    /// The flash of [`layout`].
+    pub flash: F,
+    /// The way to the agent.
+    pub connect: C,
+    /// What the device was told.
+    pub provision: Provision,
+    /// Chance.
+    pub chance: Chance,
+    /// Why the board started.
+    pub reset: ResetReason,
+}
+
+/// Runs the device, for ever.
+///
+/// Fails if the flash cannot be used, or the catalogue does not fit.
+pub async fn run<F: NorFlash, C: Connect>(
+    parts: Parts<F, C>,
+) -> Result<core::convert::Infallible, StartError<F::Error>> {
+    static MQTT: StaticCell<Mqtt<TX, RX>> = StaticCell::new();
+    let Parts { mut flash, connect, provision, mut chance, reset } = parts;
+    let clock = Uptime;
+    let core = start(&provision, reset, &clock.now(), &mut flash, &mut chance)?;
+    let mqtt = MQTT.init_with(|| Mqtt::new(provision.device, &provision.secret));
+    console::line(format_args!("boot {} of {}", core.boot(), provision.device));
+    let source = Channels::default();
+    let mut board = Board { flash, source, entropy: chance, connect, clock };
+    let mut due_ms = 0;
+    loop {
+        drive::run(core, mqtt, &mut board, |now, core, _| {
+            if now.uptime_ms >= due_ms {
+                report(core);
+                due_ms = now.uptime_ms.saturating_add(REPORT_MS);
+            }
+            false
+        })
+        .await;
+    }
+}
+
+/// One line on how the device fares.
+fn report(core: &Core) {
+    let counters = core.counters();
+    let [critical, bulk, latest] = Lane::ALL.map(|lane| core.outstanding(lane));
+    let samples: u64 = counters.accepted.iter().map(|counts| counts.samples).sum();
+    console::line(format_args!(
+        "samples {samples}, frames sent {}, not acknowledged {critical} {bulk} {latest}, link up {}, flash errors {}",
+        counters.sent_frames, counters.link_up, counters.flash_errors,
+    ));
+}
+
+/// Starts the core where it stays. Never part of what is called later: its frame holds the core as it
+/// is put together, and is gone when the device runs.
+#[inline(never)]
+fn start<F: NorFlash>(
+    provision: &Provision,
+    reset: ResetReason,
+    now: &Now,
+    flash: &mut F,
+    chance: &mut Chance,
+) -> Result<&'static mut Core, StartError<F::Error>> {
+    static CORE: StaticCell<Option<Core>> = StaticCell::new();
+    let config = AppConfig {
+        device: provision.device,
+        secret: provision.secret.clone(),
+        generation: provision.generation,
+        registration: provision.registration,
+        catalogue: &CATALOGUE,
+        campaign: Campaign { id: 1, rules: &RULES },
+        image: 0,
+        reset,
+        layout: layout::app(),
+        batch: BatchConfig::default(),
+        session: SessionConfig::default(),
+        heartbeat_ms: u32::from(provision.heartbeat_s).saturating_mul(1_000),
+    };
+    Core::start_in(CORE.init(None), config, now, flash, chance)
+}

@@ -1,0 +1,234 @@
+//! The firmware's image on a board that QEMU models.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+use embedded_storage::nor_flash::{
+    ErrorType, NorFlash, NorFlashErrorKind, ReadNorFlash, check_erase, check_read, check_write,
+};
+use firmware::provision::{self, Addressing, LinkChoice, Provision};
+use protocol::{DeviceId, Generation, Registration, Secret};
+use serde_json::Value;
+
+use crate::binaries::{cargo, root};
+use crate::process::Process;
+
+/// Where QEMU's user network has the host's loopback (its documentation, "Network emulation").
+const HOST: [u8; 4] = [10, 0, 2, 2];
+const QEMU: &str = "qemu-system-arm";
+/// Where images are that were built already.
+pub const IMAGES: &str = "MILEPOST_BOARDS";
+const TARGET: &str = "thumbv7m-none-eabi";
+/// What is missing, and how to get it.
+pub const COMPILER: &str = "no compiler for the boards: rustup target add thumbv7m-none-eabi, or \
+    apt-get install --no-install-recommends rustc-web cargo-web rust-web-src lld";
+
+/// A board.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Board {
+    /// Emcraft's `SmartFusion2` SOM starter kit.
+    EmcraftSf2,
+}
+
+impl Board {
+    /// All of them.
+    pub const ALL: [Self; 1] = [Self::EmcraftSf2];
+
+    /// What QEMU, and the image, call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::EmcraftSf2 => "emcraft-sf2",
+        }
+    }
+}
+
+/// The images of all boards, in the order of [`Board::ALL`]: those in the directory that
+/// [`IMAGES`] names, or built now.
+pub fn images() -> Result<Vec<PathBuf>> {
+    let given = std::env::var_os(IMAGES).map(PathBuf::from);
+    let dir = given.map_or_else(build, Ok)?;
+    Ok(Board::ALL.map(|board| dir.join(board.name())).to_vec())
+}
+
+/// Builds the images of all boards; the directory that they are in, by their boards' names.
+///
+/// Where rustup has the target's `core`, with that; otherwise `core` is built from source with what
+/// Debian's `rustc-web`, `cargo-web` and `rust-web-src` bring, and linked with its `lld`.
+pub fn build() -> Result<PathBuf> {
+    let dir = root().join("firmware/boards");
+    let target_dir = target_dir().join("boards");
+    let mut build = if has_target() {
+        cargo()
+    } else {
+        ensure!(has_debians_compiler(), "{COMPILER}");
+        let mut debian = Command::new("/usr/bin/cargo");
+        debian
+            .env("RUSTC", "/usr/bin/rustc")
+            .env("RUSTC_BOOTSTRAP", "1")
+            .env("CARGO_UNSTABLE_BUILD_STD", "core")
+            .env("CARGO_TARGET_THUMBV7M_NONE_EABI_LINKER", "ld.lld")
+            .env_remove("RUSTUP_TOOLCHAIN");
+        debian
+    };
+    build.current_dir(&dir).args(["build", "--release", "--locked", "--quiet"]);
+    build.env("CARGO_TARGET_DIR", &target_dir);
+    let status = build.status().context("starting cargo for the boards")?;
+    ensure!(status.success(), "the boards' images cannot be built ({status})");
+    Ok(target_dir.join(TARGET).join("release"))
+}
+
+/// Whether there is what builds the target's `core` from source.
+pub fn has_debians_compiler() -> bool {
+    const PARTS: [&str; 3] = ["/usr/bin/rustc", "/usr/bin/cargo", "/usr/bin/ld.lld"];
+    PARTS.iter().all(|part| Path::new(part).exists())
+}
+
+/// Whether the compiler has the target's `core`.
+pub fn has_target() -> bool {
+    let mut rustc = Command::new("rustc");
+    rustc.args(["--print", "target-libdir", "--target", TARGET]).current_dir(root());
+    let said = rustc.stderr(Stdio::null()).output().map(|output| output.stdout);
+    said.is_ok_and(|dir| Path::new(String::from_utf8_lossy(&dir).trim()).is_dir())
+}
+
+/// Where cargo puts what it builds for this checkout.
+pub fn target_dir() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+/// Whether there is a QEMU for these boards.
+pub fn has_qemu() -> bool {
+    let version = Command::new(QEMU).arg("--version").stdout(Stdio::null()).status();
+    version.is_ok_and(|status| status.success())
+}
+
+/// What a key line says (`milepost devices add --keys`), and the way to an agent on this machine's
+/// loopback.
+pub fn provision(key_line: &str, agent: SocketAddr, seed: u64) -> Result<Provision> {
+    let line: Value = serde_json::from_str(key_line).context("a key line is JSON")?;
+    let text = |name: &str| line.get(name).and_then(Value::as_str).context("a key line");
+    let number = |name: &str| line.get(name).and_then(Value::as_u64);
+    let device: DeviceId = text("device")?.parse().map_err(anyhow::Error::msg)?;
+    let secret = from_hex(text("secret")?).context("a secret is 64 hexadecimal digits")?;
+    let generation = u8::try_from(number("generation").unwrap_or(0))?;
+    let generation = Generation::new(generation).context("a generation is 0 to 3")?;
+    let registration = number("registration").map(u32::try_from).transpose()?.map(Registration);
+    let mut bytes = [0; 32];
+    for (chunk, step) in bytes.chunks_mut(8).zip(1_u64..) {
+        chunk.copy_from_slice(
+            &seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(step).to_le_bytes(),
+        );
+    }
+    let (addressing, agent, port) = (Addressing::Dhcp, HOST, agent.port());
+    let link = LinkChoice::Ethernet { addressing, agent, port };
+    let (secret, seed) = (Secret::new(secret), bytes);
+    Ok(Provision { device, secret, generation, registration, seed, link, heartbeat_s: 30 })
+}
+
+fn from_hex(text: &str) -> Option<[u8; 32]> {
+    let digits = text.as_bytes();
+    let mut bytes = [0; 32];
+    if digits.len() != 2 * bytes.len() {
+        return None;
+    }
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(bytes)
+}
+
+/// Writes a new flash with this and nothing else to a file.
+pub fn write_flash(path: &Path, provision: &Provision) -> Result<()> {
+    let mut flash = Flash(vec![0xff; FLASH_LEN]);
+    let Err(error) = provision::write(&mut flash, &PROVISIONING, provision) else {
+        return fs::write(path, flash.0).with_context(|| format!("writing {}", path.display()));
+    };
+    bail!("provisioning: {error}");
+}
+
+const FLASH_LEN: usize = 16 << 20;
+const SECTOR_LEN: usize = 64 << 10;
+/// As the boards have it (`firmware/boards/src/layout.rs`).
+const PROVISIONING: std::ops::Range<u32> = 0..128 << 10;
+
+/// The part's content.
+struct Flash(Vec<u8>);
+
+impl ErrorType for Flash {
+    type Error = NorFlashErrorKind;
+}
+
+impl ReadNorFlash for Flash {
+    const READ_SIZE: usize = 1;
+
+    fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), NorFlashErrorKind> {
+        check_read(self, offset, bytes.len())?;
+        let part = self.0.iter().skip(usize::try_from(offset).unwrap_or(usize::MAX));
+        bytes.iter_mut().zip(part).for_each(|(byte, stored)| *byte = *stored);
+        Ok(())
+    }
+
+    fn capacity(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl NorFlash for Flash {
+    const WRITE_SIZE: usize = 4;
+    const ERASE_SIZE: usize = SECTOR_LEN;
+
+    fn erase(&mut self, from: u32, to: u32) -> Result<(), NorFlashErrorKind> {
+        check_erase(self, from, to)?;
+        let at = |offset| usize::try_from(offset).unwrap_or(usize::MAX);
+        let part = self.0.iter_mut().take(at(to)).skip(at(from));
+        part.for_each(|byte| *byte = 0xff);
+        Ok(())
+    }
+
+    fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), NorFlashErrorKind> {
+        check_write(self, offset, bytes.len())?;
+        let part = self.0.iter_mut().skip(usize::try_from(offset).unwrap_or(usize::MAX));
+        part.zip(bytes).for_each(|(stored, byte)| *stored &= *byte);
+        Ok(())
+    }
+}
+
+/// QEMU with a board, an image and a flash; where its console goes is for the caller to say.
+pub fn qemu(board: Board, image: &Path, flash: &Path) -> Command {
+    let mut qemu = Command::new(QEMU);
+    qemu.args(["-M", board.name(), "-display", "none", "-monitor", "none", "-nic", "user"]);
+    qemu.arg("-kernel").arg(image);
+    qemu.arg("-drive").arg(format!("if=mtd,format=raw,file={}", flash.display()));
+    qemu
+}
+
+/// A board that runs.
+#[derive(Debug)]
+pub struct Running {
+    process: Process,
+    console: PathBuf,
+}
+
+impl Running {
+    /// Starts an image with a flash; its console is appended to `console`.
+    pub fn start(board: Board, image: &Path, flash: &Path, console: &Path) -> Result<Self> {
+        let mut qemu = qemu(board, image, flash);
+        qemu.arg("-serial").arg(format!("file:{}", console.display()));
+        let log = console.with_extension("qemu.log");
+        let process = Process::start(QEMU, &mut qemu, &log)?;
+        Ok(Self { process, console: console.to_owned() })
+    }
+
+    /// What it has said so far.
+    pub fn said(&self) -> String {
+        fs::read_to_string(&self.console).unwrap_or_default()
+    }
+
+    /// The power goes.
+    pub fn kill(self) -> Result<()> {
+        self.process.kill()
+    }
+}
