@@ -11,6 +11,8 @@ mod store;
 mod system;
 mod uplink;
 
+use core::borrow::BorrowMut;
+
 use embedded_storage::nor_flash::NorFlash;
 use protocol::frame::Kind;
 use protocol::hello::Challenge;
@@ -38,8 +40,10 @@ const READINGS_MAX: u32 = 256;
 /// The device's core for up to `SIGNALS` signals, with frames that stand in `FRAME` bytes.
 ///
 /// `FRAME` is the longest sealed frame and room to seal it anew ([`crate::batch::FRAME_OVERHEAD`]).
+/// `B`: its open batches, or where they are. They are most of it, and a board has no room to hand
+/// them over.
 #[derive(Debug)]
-pub struct App<'a, const SIGNALS: usize, const FRAME: usize> {
+pub struct App<'a, const SIGNALS: usize, const FRAME: usize, B = Batches<'a, SIGNALS, FRAME>> {
     identity: Identity,
     catalogue: &'a Catalogue<'a>,
     catalogue_id: CatalogueId,
@@ -50,7 +54,7 @@ pub struct App<'a, const SIGNALS: usize, const FRAME: usize> {
 
     schedule: Schedule<SIGNALS>,
     thinner: Thinner<SIGNALS>,
-    batches: Batches<'a, SIGNALS, FRAME>,
+    batches: B,
     records: RecordBatch<FRAME>,
     stores: [Store; 3],
     session: Session,
@@ -67,9 +71,16 @@ pub struct App<'a, const SIGNALS: usize, const FRAME: usize> {
     counters: Counters,
 }
 
+/// Empty batches for an app of this configuration.
+pub fn batches<'a, const SIGNALS: usize, const FRAME: usize>(
+    config: &AppConfig<'a>,
+) -> Batches<'a, SIGNALS, FRAME> {
+    let signals = config.catalogue.signals.len().min(SIGNALS);
+    Batches::new(config.catalogue.hints, u8::try_from(signals).unwrap_or(u8::MAX), &config.batch)
+}
+
 impl<'a, const SIGNALS: usize, const FRAME: usize> App<'a, SIGNALS, FRAME> {
-    /// Opens or formats the rings, counts the boot and says so. Blocks for as long as the flash
-    /// takes to be looked through.
+    /// [`App::start_in`], with batches of its own.
     pub fn start<F: NorFlash>(
         config: AppConfig<'a>,
         now: &Now,
@@ -77,15 +88,22 @@ impl<'a, const SIGNALS: usize, const FRAME: usize> App<'a, SIGNALS, FRAME> {
         entropy: &mut impl Entropy,
     ) -> Result<Self, StartError<F::Error>> {
         let mut place = None;
-        Self::start_in(&mut place, config, now, flash, entropy)?;
+        Self::start_in(&mut place, batches(&config), config, now, flash, entropy)?;
         // It is there, or that was an error.
         place.ok_or(StartError::Catalogue)
     }
+}
 
-    /// The same, in the place where the app is to stay: it is large, and a board has no room to hand
-    /// it over.
+impl<'a, const SIGNALS: usize, const FRAME: usize, B> App<'a, SIGNALS, FRAME, B>
+where
+    B: BorrowMut<Batches<'a, SIGNALS, FRAME>>,
+{
+    /// Opens or formats the rings, counts the boot and says so. Blocks for as long as the flash
+    /// takes to be looked through. `batches` are those of this configuration ([`batches`]), and the
+    /// app is put together in the `place` where it stays.
     pub fn start_in<'p, F: NorFlash>(
         place: &'p mut Option<Self>,
+        batches: B,
         config: AppConfig<'a>,
         now: &Now,
         flash: &mut F,
@@ -122,7 +140,6 @@ impl<'a, const SIGNALS: usize, const FRAME: usize> App<'a, SIGNALS, FRAME> {
         // Only now: the rings of another registration are formatted, whenever the power goes.
         system.write(flash, SystemState { unsent, registration, ..system.state() })?;
 
-        let signals = u8::try_from(signals).map_err(|_| StartError::Catalogue)?;
         let mut seed = [0; 8];
         entropy.fill(&mut seed);
         let app = place.insert(Self {
@@ -135,7 +152,7 @@ impl<'a, const SIGNALS: usize, const FRAME: usize> App<'a, SIGNALS, FRAME> {
             heartbeat_ms: config.heartbeat_ms,
             schedule,
             thinner: Thinner::new(),
-            batches: Batches::new(catalogue.hints, signals, &config.batch),
+            batches,
             records: RecordBatch::new(),
             stores,
             session: Session::new(config.session, u64::from_le_bytes(seed)),
@@ -213,7 +230,7 @@ impl<'a, const SIGNALS: usize, const FRAME: usize> App<'a, SIGNALS, FRAME> {
 
     /// Whether nothing is open and all that is stored was acknowledged in this boot.
     pub fn idle(&self) -> bool {
-        self.batches.is_empty()
+        self.batches.borrow().is_empty()
             && self.records.is_empty()
             && self.stores.iter().all(|store| {
                 store.outstanding() == 0
@@ -336,10 +353,10 @@ impl<'a, const SIGNALS: usize, const FRAME: usize> App<'a, SIGNALS, FRAME> {
         reading: &Reading,
         content: &[u8],
     ) {
-        let mut pushed = self.batches.push(lane, now.uptime_ms, reading, content);
+        let mut pushed = self.batches.borrow_mut().push(lane, now.uptime_ms, reading, content);
         if pushed.is_err() {
             self.close_batch(now, flash, lane);
-            pushed = self.batches.push(lane, now.uptime_ms, reading, content);
+            pushed = self.batches.borrow_mut().push(lane, now.uptime_ms, reading, content);
         }
         if pushed.is_ok() {
             self.accept(lane, Counts { samples: 1, events: 0 });
@@ -367,7 +384,7 @@ impl<'a, const SIGNALS: usize, const FRAME: usize> App<'a, SIGNALS, FRAME> {
 
     fn batch_due_ms(&self, lane: Lane) -> Option<u64> {
         let age_ms_max = self.batching.frame_age_ms_max.get(lane.index())?;
-        let (opened_ms, is_full) = self.batches.opened_ms(lane)?;
+        let (opened_ms, is_full) = self.batches.borrow().opened_ms(lane)?;
         let age_ms = if is_full { 0 } else { *age_ms_max };
         Some(opened_ms.saturating_add(u64::from(age_ms)))
     }
@@ -375,7 +392,9 @@ impl<'a, const SIGNALS: usize, const FRAME: usize> App<'a, SIGNALS, FRAME> {
     fn close_batch<F: NorFlash>(&mut self, now: &Now, flash: &mut F, lane: Lane) {
         let time = self.device_time(now);
         let Some(store) = self.stores.get_mut(lane.index()) else { return };
-        if let Some((closed, buffer)) = self.batches.close(lane, self.catalogue_id, time.boot) {
+        if let Some((closed, buffer)) =
+            self.batches.borrow_mut().close(lane, self.catalogue_id, time.boot)
+        {
             store_frame(store, flash, time, Kind::Samples, buffer, &closed, &mut self.counters);
         }
     }

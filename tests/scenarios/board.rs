@@ -14,6 +14,8 @@ use world::process::until;
 const PATIENCE: Duration = Duration::from_mins(2);
 /// Signals of a row: the counter of readings, and nine channels.
 const SIGNALS: usize = 10;
+/// Bytes of a board's 64 KiB that stay unused: its budget is 56 KiB.
+const STACK_LEFT_MIN: u32 = 8 * 1024;
 /// How often the power goes.
 const CUTS: usize = 4;
 
@@ -100,6 +102,9 @@ fn what_a_board_measured_arrives_once_however_often_its_power_goes() {
     }
     let said = std::fs::read_to_string(&console).unwrap();
     assert!(!said.contains("stopped"), "{said}");
+    let left =
+        said.lines().filter_map(|line| line.rsplit_once("stack left ")?.1.parse().ok()).min();
+    assert!(left >= Some(STACK_LEFT_MIN), "{left:?} bytes; {said}");
     for (boot, rows) in rows(&home.sink()) {
         let expected: Vec<u64> = (0..rows.len() as u64).map(|row| 10 * row).collect();
         assert_eq!(rows, expected, "boot {boot}: every row once, in order, none missing; {said}");

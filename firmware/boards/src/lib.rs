@@ -11,6 +11,7 @@ pub mod nor;
 pub mod run;
 pub mod sf2;
 pub mod simulated;
+pub mod stack;
 pub mod time;
 
 pub use run::{Parts, run};

@@ -2,8 +2,8 @@
 
 use embedded_storage::nor_flash::NorFlash;
 use firmware::App;
-use firmware::app::{AppConfig, StartError};
-use firmware::batch::BatchConfig;
+use firmware::app::{AppConfig, StartError, batches};
+use firmware::batch::{BatchConfig, Batches};
 use firmware::campaign::Campaign;
 use firmware::mqtt::drive::{self, Board, Clock, Connect};
 use firmware::mqtt::{Mqtt, PACKET_OVERHEAD};
@@ -17,7 +17,7 @@ use static_cell::StaticCell;
 use crate::chance::Chance;
 use crate::simulated::{CATALOGUE, Channels, RULES, SIGNALS};
 use crate::time::Uptime;
-use crate::{console, layout};
+use crate::{console, layout, stack};
 
 /// Longest frame in flash, sealed anew included.
 const FRAME: usize = 1024;
@@ -26,7 +26,7 @@ const RX: usize = 512;
 /// How often the console is told how the device fares.
 const REPORT_MS: u64 = 10_000;
 
-type Core = App<'static, SIGNALS, FRAME>;
+type Core = App<'static, SIGNALS, FRAME, &'static mut Batches<'static, SIGNALS, FRAME>>;
 
 /// What the main loop is given.
 #[derive(Debug)]
@@ -76,8 +76,11 @@ fn report(core: &Core) {
     let [critical, bulk, latest] = Lane::ALL.map(|lane| core.outstanding(lane));
     let samples: u64 = counters.accepted.iter().map(|counts| counts.samples).sum();
     console::line(format_args!(
-        "samples {samples}, frames sent {}, not acknowledged {critical} {bulk} {latest}, link up {}, flash errors {}",
-        counters.sent_frames, counters.link_up, counters.flash_errors,
+        "samples {samples}, frames sent {}, not acknowledged {critical} {bulk} {latest}, link up {}, flash errors {}, stack left {}",
+        counters.sent_frames,
+        counters.link_up,
+        counters.flash_errors,
+        stack::untouched(),
     ));
 }
 
@@ -106,5 +109,12 @@ fn start<F: NorFlash>(
         session: SessionConfig::default(),
         heartbeat_ms: u32::from(provision.heartbeat_s).saturating_mul(1_000),
     };
-    Core::start_in(CORE.init(None), config, now, flash, chance)
+    Core::start_in(CORE.init(None), open_batches(&config), config, now, flash, chance)
+}
+
+/// The batches where they stay. A function of its own, as [`start`] is.
+#[inline(never)]
+fn open_batches(config: &AppConfig<'static>) -> &'static mut Batches<'static, SIGNALS, FRAME> {
+    static BATCHES: StaticCell<Batches<'static, SIGNALS, FRAME>> = StaticCell::new();
+    BATCHES.init_with(|| batches(config))
 }

@@ -1,14 +1,19 @@
 //! What the app says of itself: boot, heartbeat, catalogue. Records of the critical lane.
 
+use core::borrow::BorrowMut;
+
 use protocol::Lane;
 use protocol::health::{Boot, Heartbeat, ResetReason};
 use protocol::record::Record;
 
 use super::App;
-use crate::batch::RecordBatch;
+use crate::batch::{Batches, RecordBatch};
 use crate::ports::Now;
 
-impl<const SIGNALS: usize, const FRAME: usize> App<'_, SIGNALS, FRAME> {
+impl<'a, const SIGNALS: usize, const FRAME: usize, B> App<'a, SIGNALS, FRAME, B>
+where
+    B: BorrowMut<Batches<'a, SIGNALS, FRAME>>,
+{
     /// The boot. `clean`: nothing was left open by the one before.
     pub(super) fn say_boot(&mut self, now: &Now, reset: ResetReason, clean: bool) {
         let [critical, bulk, latest] = self.batching.open_samples_max.map(u32::from);

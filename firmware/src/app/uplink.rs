@@ -1,6 +1,8 @@
 //! The app's side of the link: what comes from the agent, what the session asks for, and what a
 //! fork makes necessary.
 
+use core::borrow::BorrowMut;
+
 use embedded_storage::nor_flash::NorFlash;
 use protocol::ack::Ack;
 use protocol::downlink::{Downlink, Envelope, Welcome};
@@ -16,7 +18,7 @@ use super::App;
 use super::open::next_ring;
 use super::store::{Identity, Store};
 use super::system::Unsent;
-use crate::batch::Closed;
+use crate::batch::{Batches, Closed};
 use crate::ports::{Entropy, Link, LinkEvent, Now, Ports};
 use crate::ring::{Gone, OldFrame, RingError};
 use crate::session::{Step, fork_reason};
@@ -34,7 +36,10 @@ enum Done {
     Blocked,
 }
 
-impl<const SIGNALS: usize, const FRAME: usize> App<'_, SIGNALS, FRAME> {
+impl<'a, const SIGNALS: usize, const FRAME: usize, B> App<'a, SIGNALS, FRAME, B>
+where
+    B: BorrowMut<Batches<'a, SIGNALS, FRAME>>,
+{
     /// Takes everything the link has to tell.
     pub(super) fn take_link_events<F: NorFlash, S, L: Link, E: Entropy>(
         &mut self,

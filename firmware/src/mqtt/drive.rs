@@ -10,6 +10,7 @@ use embedded_storage::nor_flash::NorFlash;
 
 use super::{Mqtt, PACKET_OVERHEAD, Transport};
 use crate::app::App;
+use crate::batch::Batches;
 use crate::ports::{Deadline, Entropy, Now, Ports, Source};
 
 /// Opens transports to the agent or broker.
@@ -60,21 +61,23 @@ pub async fn run<
     E,
     C,
     T,
+    B,
     const SIGNALS: usize,
     const FRAME: usize,
     const TX: usize,
     const RX: usize,
 >(
-    app: &mut App<'a, SIGNALS, FRAME>,
+    app: &mut App<'a, SIGNALS, FRAME, B>,
     mqtt: &mut Mqtt<TX, RX>,
     board: &mut Board<F, S, E, C, T>,
-    mut until: impl FnMut(Now, &mut App<'a, SIGNALS, FRAME>, &mut F) -> bool,
+    mut until: impl FnMut(Now, &mut App<'a, SIGNALS, FRAME, B>, &mut F) -> bool,
 ) where
     F: NorFlash,
     S: Source,
     E: Entropy,
     C: Connect,
     T: Clock,
+    B: core::borrow::BorrowMut<Batches<'a, SIGNALS, FRAME>>,
 {
     const { assert!(TX >= FRAME + PACKET_OVERHEAD, "the largest frame must fit the client") };
     let Board { flash, source, entropy, connect, clock } = board;

@@ -1,0 +1,19 @@
+//! How much of the stack was never used: it is painted at the start.
+
+use cortex_m_rt::STACK_PAINT_VALUE;
+
+#[allow(unsafe_code, reason = "symbols of the linker script, of which the address alone counts")]
+unsafe extern "C" {
+    static _stack_end: u32;
+    static _stack_start: u32;
+}
+
+/// Bytes at the stack's end that still have their paint: as many were never used since the boot.
+#[allow(unsafe_code, reason = "the stack's memory is read as words, whatever it holds")]
+pub fn untouched() -> usize {
+    let (end, start) = (&raw const _stack_end, &raw const _stack_start);
+    let words = (start.addr() - end.addr()) / size_of::<u32>();
+    // SAFETY: from the one symbol to the other is RAM, the stack, and it is only looked at.
+    let is_painted = |at: &usize| unsafe { end.add(*at).read_volatile() } == STACK_PAINT_VALUE;
+    (0..words).take_while(is_painted).count() * size_of::<u32>()
+}
