@@ -15,6 +15,8 @@
 
 use crc::{CRC_32_ISCSI, Crc, Table};
 
+pub mod stream;
+
 /// CRC-32/ISCSI, with a table of 1 KiB in flash.
 static CRC: Crc<u32, Table<1>> = Crc::<u32, Table<1>>::new(&CRC_32_ISCSI);
 
