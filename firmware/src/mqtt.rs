@@ -6,6 +6,7 @@
 //! Why not an existing client: `docs/decisions/0002-device-mqtt-client.md`.
 
 pub mod drive;
+pub mod serial;
 mod packet;
 
 use protocol::topic::{Channel, Topic};

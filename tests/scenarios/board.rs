@@ -2,13 +2,16 @@
 //! whenever the power goes.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use firmware::provision::LinkChoice;
 use serde_json::Value;
+use tempfile::TempDir;
 use world::agent::AgentHome;
 use world::binaries::Binaries;
 use world::board::{self, Board, Running};
+use world::line::Line;
 use world::process::until;
 
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -17,7 +20,7 @@ const SIGNALS: usize = 10;
 /// Bytes of a board's 64 KiB that stay unused: its budget is 56 KiB.
 const STACK_LEFT_MIN: u32 = 8 * 1024;
 /// How often the power goes.
-const CUTS: usize = 4;
+const CUTS: u64 = 4;
 
 /// By boot, the counters of the rows that came.
 type Rows = BTreeMap<u64, Vec<u64>>;
@@ -63,54 +66,118 @@ fn raw(channel: u64, row: u64) -> u64 {
     500 + 3000 / half * phase.min(2 * half - phase) + noise
 }
 
+/// A board, its device, and the agent that it sends to.
+struct Bench {
+    image: PathBuf,
+    dir: TempDir,
+    home: AgentHome,
+    line: Option<Line>,
+}
+
+impl Bench {
+    /// None where there is no QEMU, or no image: `cargo xtask test` says why.
+    fn new(over: impl FnOnce(&AgentHome) -> (LinkChoice, Option<Line>)) -> Option<Self> {
+        let has_images = std::env::var_os(board::IMAGES).is_none_or(|dir| !dir.is_empty());
+        if !board::has_qemu() || !has_images {
+            assert!(std::env::var_os("CI").is_none(), "nothing may be skipped");
+            eprintln!("skipped: the firmware on its boards");
+            return None;
+        }
+        let image = board::images().unwrap().remove(0);
+        let dir = tempfile::tempdir().unwrap();
+        let home = AgentHome::new(&Binaries::build(false).unwrap(), dir.path(), "").unwrap();
+        let keys = dir.path().join("keys");
+        home.add_devices("board-1\n", &keys).unwrap();
+        let (link, line) = over(&home);
+        let key_line = std::fs::read_to_string(&keys).unwrap();
+        let provision = board::provision(key_line.trim(), link, 1).unwrap();
+        let bench = Self { image, dir, home, line };
+        board::write_flash(&bench.flash(), &provision).unwrap();
+        Some(bench)
+    }
+
+    fn flash(&self) -> PathBuf {
+        self.dir.path().join("nor.img")
+    }
+
+    fn console(&self) -> PathBuf {
+        self.dir.path().join("console")
+    }
+
+    fn power_on(&self) -> Running {
+        let line = self.line.as_ref().map(Line::address);
+        Running::start(Board::EmcraftSf2, &self.image, &self.flash(), &self.console(), line)
+            .unwrap()
+    }
+
+    fn rows(&self) -> Rows {
+        rows(&self.home.sink())
+    }
+
+    /// Waits until so many rows of a boot came.
+    fn came(&self, boot: u64, wanted: usize) {
+        let what = format!("{wanted} rows of boot {boot}");
+        let has_come = || Ok(self.rows().get(&boot).is_some_and(|rows| rows.len() >= wanted));
+        let arrived = until(&what, PATIENCE, has_come);
+        assert!(arrived.is_ok(), "{arrived:?}; {}", self.said());
+    }
+
+    fn said(&self) -> String {
+        std::fs::read_to_string(self.console()).unwrap_or_default()
+    }
+
+    /// Every row came once, in order and none is missing; and the board stayed within its memory.
+    fn verify(&self) {
+        let said = self.said();
+        assert!(!said.contains("stopped"), "{said}");
+        let left = said.lines().filter_map(|line| line.rsplit_once("stack left ")?.1.parse().ok());
+        let left = left.min();
+        assert!(left >= Some(STACK_LEFT_MIN), "{left:?} bytes; {said}");
+        for (boot, rows) in self.rows() {
+            let expected: Vec<u64> = (0..rows.len() as u64).map(|row| 10 * row).collect();
+            assert_eq!(rows, expected, "boot {boot}; {said}");
+        }
+        let ledger = self.home.call(&["ledger", "--json"]).unwrap();
+        let ledger: Value = serde_json::from_slice(&ledger.stdout).unwrap();
+        assert!(ledger.to_string().contains("\"balanced\":true"), "{ledger}");
+    }
+}
+
 #[test]
 fn what_a_board_measured_arrives_once_however_often_its_power_goes() {
-    // `cargo xtask test` says why there are none.
-    let has_images = std::env::var_os(board::IMAGES).is_none_or(|dir| !dir.is_empty());
-    if !board::has_qemu() || !has_images {
-        assert!(std::env::var_os("CI").is_none(), "nothing may be skipped");
-        eprintln!("skipped: the firmware on its boards");
-        return;
-    }
-    let image = board::images().unwrap().remove(0);
-    let dir = tempfile::tempdir().unwrap();
-    let home = AgentHome::new(&Binaries::build(false).unwrap(), dir.path(), "").unwrap();
-    let keys = dir.path().join("keys");
-    home.add_devices("board-1\n", &keys).unwrap();
-    let mut agent = home.start().unwrap();
-    let key_line = std::fs::read_to_string(&keys).unwrap();
-    let provision = board::provision(key_line.trim(), home.listen, 1).unwrap();
-    let (flash, console) = (dir.path().join("nor.img"), dir.path().join("console"));
-    board::write_flash(&flash, &provision).unwrap();
+    let Some(bench) = Bench::new(|home| (board::ethernet(home.listen), None)) else { return };
+    let mut agent = bench.home.start().unwrap();
     for boot in 1..=CUTS + 1 {
-        let running = Running::start(Board::EmcraftSf2, &image, &flash, &console).unwrap();
-        let came = |wanted| {
-            let what = format!("{wanted} rows of boot {boot}");
-            let arrived = until(&what, PATIENCE, || {
-                Ok(rows(&home.sink()).get(&(boot as u64)).is_some_and(|rows| rows.len() >= wanted))
-            });
-            assert!(arrived.is_ok(), "{arrived:?}; {}", running.said());
-        };
-        came(1);
+        let running = bench.power_on();
+        bench.came(boot, 1);
         if boot == 2 {
             // The agent goes as well: what was not acknowledged comes again.
             agent.kill().unwrap();
-            agent = home.start().unwrap();
-            came(2);
+            agent = bench.home.start().unwrap();
+            bench.came(boot, 2);
         }
         running.kill().unwrap();
     }
-    let said = std::fs::read_to_string(&console).unwrap();
-    assert!(!said.contains("stopped"), "{said}");
-    let left =
-        said.lines().filter_map(|line| line.rsplit_once("stack left ")?.1.parse().ok()).min();
-    assert!(left >= Some(STACK_LEFT_MIN), "{left:?} bytes; {said}");
-    for (boot, rows) in rows(&home.sink()) {
-        let expected: Vec<u64> = (0..rows.len() as u64).map(|row| 10 * row).collect();
-        assert_eq!(rows, expected, "boot {boot}: every row once, in order, none missing; {said}");
-    }
-    let ledger = home.call(&["ledger", "--json"]).unwrap();
-    let ledger: Value = serde_json::from_slice(&ledger.stdout).unwrap();
-    assert!(ledger.to_string().contains("\"balanced\":true"), "{ledger}");
+    bench.verify();
+    agent.kill().unwrap();
+}
+
+#[test]
+fn over_a_serial_line_everything_arrives_as_well_whatever_it_garbles() {
+    let over = |home: &AgentHome| (LinkChoice::Serial, Some(Line::start(home.listen).unwrap()));
+    let Some(bench) = Bench::new(over) else { return };
+    let agent = bench.home.start().unwrap();
+    let running = bench.power_on();
+    bench.came(1, 1);
+    running.kill().unwrap();
+    let running = bench.power_on();
+    bench.came(2, 1);
+    let line = bench.line.as_ref().unwrap();
+    let opened = line.opened();
+    line.garble();
+    until("another stream", PATIENCE, || Ok(line.opened() > opened)).unwrap();
+    bench.came(2, bench.rows().get(&2).map_or(0, Vec::len) + 1);
+    running.kill().unwrap();
+    bench.verify();
     agent.kill().unwrap();
 }

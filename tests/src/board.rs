@@ -105,9 +105,13 @@ pub fn has_qemu() -> bool {
     version.is_ok_and(|status| status.success())
 }
 
-/// What a key line says (`milepost devices add --keys`), and the way to an agent on this machine's
-/// loopback.
-pub fn provision(key_line: &str, agent: SocketAddr, seed: u64) -> Result<Provision> {
+/// The way over Ethernet to an agent on this machine's loopback.
+pub const fn ethernet(agent: SocketAddr) -> LinkChoice {
+    LinkChoice::Ethernet { addressing: Addressing::Dhcp, agent: HOST, port: agent.port() }
+}
+
+/// What a key line says (`milepost devices add --keys`), and the way to the agent.
+pub fn provision(key_line: &str, link: LinkChoice, seed: u64) -> Result<Provision> {
     let line: Value = serde_json::from_str(key_line).context("a key line is JSON")?;
     let text = |name: &str| line.get(name).and_then(Value::as_str).context("a key line");
     let number = |name: &str| line.get(name).and_then(Value::as_u64);
@@ -122,8 +126,6 @@ pub fn provision(key_line: &str, agent: SocketAddr, seed: u64) -> Result<Provisi
             &seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(step).to_le_bytes(),
         );
     }
-    let (addressing, agent, port) = (Addressing::Dhcp, HOST, agent.port());
-    let link = LinkChoice::Ethernet { addressing, agent, port };
     let (secret, seed) = (Secret::new(secret), bytes);
     Ok(Provision { device, secret, generation, registration, seed, link, heartbeat_s: 30 })
 }
@@ -213,10 +215,20 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts an image with a flash; its console is appended to `console`.
-    pub fn start(board: Board, image: &Path, flash: &Path, console: &Path) -> Result<Self> {
+    /// Starts an image with a flash; its console is appended to `console`, and its serial line is at
+    /// a TCP port, if there is one.
+    pub fn start(
+        board: Board,
+        image: &Path,
+        flash: &Path,
+        console: &Path,
+        line: Option<SocketAddr>,
+    ) -> Result<Self> {
         let mut qemu = qemu(board, image, flash);
         qemu.arg("-serial").arg(format!("file:{}", console.display()));
+        if let Some(line) = line {
+            qemu.arg("-serial").arg(format!("tcp:{line},nodelay=on"));
+        }
         let log = console.with_extension("qemu.log");
         let process = Process::start(QEMU, &mut qemu, &log)?;
         Ok(Self { process, console: console.to_owned() })

@@ -174,7 +174,7 @@ fn at_work(board: Board, keys: &Path, agent: SocketAddr, flash: &Path) -> Result
         ensure!(more.is_none(), "the key file has several devices: give one with a line");
         let seed = std::collections::hash_map::RandomState::new();
         let seed = std::hash::BuildHasher::hash_one(&seed, flash);
-        board::write_flash(flash, &board::provision(line, agent, seed)?)?;
+        board::write_flash(flash, &board::provision(line, board::ethernet(agent), seed)?)?;
         eprintln!("provisioned {}", flash.display());
     }
     let status = board::qemu(board, &image, flash).arg("-serial").arg("stdio").status();

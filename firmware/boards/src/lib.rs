@@ -6,6 +6,7 @@ pub mod chance;
 pub mod console;
 pub mod executor;
 pub mod layout;
+pub mod link;
 pub mod net;
 pub mod nor;
 pub mod run;
@@ -13,5 +14,6 @@ pub mod sf2;
 pub mod simulated;
 pub mod stack;
 pub mod time;
+pub mod uart;
 
 pub use run::{Parts, run};

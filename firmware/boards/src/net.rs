@@ -21,6 +21,9 @@ const SOCKETS: usize = 3;
 /// keep alive, which says why.
 const SILENCE: Duration = Duration::from_secs(150);
 
+/// A connection that is open.
+pub type Connection = TcpConnection<'static, 1, TX_LEN, RX_LEN>;
+
 type Client = TcpClient<'static, 1, TX_LEN, RX_LEN>;
 
 /// Connects to the agent.
@@ -57,7 +60,7 @@ pub fn start<D: Driver>(
 }
 
 impl Connect for Tcp {
-    type Io = TcpConnection<'static, 1, TX_LEN, RX_LEN>;
+    type Io = Connection;
     type Error = embassy_net::tcp::Error;
 
     async fn connect(&mut self) -> Result<Self::Io, Self::Error> {

@@ -142,7 +142,7 @@ async fn exchange<IO: Read + Write, const TX: usize, const RX: usize>(
 }
 
 /// What `work` ends with, or nothing if the time comes first.
-async fn first_of<W: Future>(
+pub(super) async fn first_of<W: Future>(
     mut work: Pin<&mut W>,
     sleep: impl Future<Output = ()>,
 ) -> Option<W::Output> {

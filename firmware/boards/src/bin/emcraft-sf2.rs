@@ -6,6 +6,7 @@ use core::fmt::Arguments;
 use core::panic::PanicInfo;
 
 use boards::chance::Chance;
+use boards::link::Link;
 use boards::nor::S25fl;
 use boards::sf2::mac::{self, Mac};
 use boards::sf2::spi::Spi;
@@ -25,6 +26,7 @@ type Nor = S25fl<Spi>;
 #[derive(Clone, Copy)]
 #[repr(u16)]
 enum Interrupt {
+    Link = 11,
     Mac = 12,
 }
 
@@ -50,23 +52,31 @@ fn main() -> ! {
         Err(error) => stop(format_args!("{error}")),
     };
     let mut chance = Chance::new(&provision.seed);
-    let LinkChoice::Ethernet { addressing, agent, port } = provision.link else {
-        stop(format_args!("this image has no serial link yet"))
+    let (connect, runner) = match provision.link {
+        LinkChoice::Ethernet { addressing, agent, port } => {
+            let Some(mac) = Mac::take(station_address(&provision.seed)) else {
+                stop(format_args!("the MAC is taken"))
+            };
+            let (tcp, runner) = net::start(mac, (addressing, agent, port), chance.number());
+            unmask(Interrupt::Mac);
+            (Link::Tcp(tcp), Some(runner))
+        }
+        LinkChoice::Serial => {
+            let [first, second, ..] = chance.number().to_le_bytes();
+            let link = Link::serial(uart::link(), u16::from_le_bytes([first, second]));
+            unmask(Interrupt::Link);
+            (link, None)
+        }
     };
-    let Some(mac) = Mac::take(station_address(&provision.seed)) else {
-        stop(format_args!("the MAC is taken"))
-    };
-    let (connect, runner) = net::start(mac, (addressing, agent, port), chance.number());
     let parts = Parts { flash, connect, provision, chance, reset: ResetReason::Unknown };
-    #[allow(unsafe_code, reason = "no critical section is begun that masks it")]
-    // SAFETY: what its handler touches is there.
-    unsafe {
-        NVIC::unmask(Interrupt::Mac);
-    }
     executor::run(|spawner| {
-        if let (Ok(network), Ok(link), Ok(device)) = (network(runner), link(), device(parts)) {
+        if let Some(runner) = runner
+            && let (Ok(network), Ok(cable)) = (network(runner), cable())
+        {
             spawner.spawn(network);
-            spawner.spawn(link);
+            spawner.spawn(cable);
+        }
+        if let Ok(device) = device(parts) {
             spawner.spawn(device);
         }
     })
@@ -78,14 +88,22 @@ async fn network(mut runner: Runner<'static, Mac>) -> ! {
 }
 
 #[embassy_executor::task]
-async fn link() -> ! {
+async fn cable() -> ! {
     mac::watch_link().await
 }
 
 #[embassy_executor::task]
-async fn device(parts: Parts<Nor, net::Tcp>) {
+async fn device(parts: Parts<Nor, Link>) {
     let Err(error) = boards::run(parts).await;
     stop(format_args!("{error}"));
+}
+
+#[allow(unsafe_code, reason = "no critical section is begun that masks one")]
+fn unmask(interrupt: Interrupt) {
+    // SAFETY: what its handler touches is there.
+    unsafe {
+        NVIC::unmask(interrupt);
+    }
 }
 
 /// A locally administered address (IEEE 802, 8.4), another one for each device.
@@ -112,6 +130,8 @@ fn SysTick() {
 unsafe fn DefaultHandler(interrupt: i16) {
     if interrupt == Interrupt::Mac as i16 {
         mac::interrupt();
+    } else if interrupt == Interrupt::Link as i16 {
+        uart::interrupt();
     }
 }
 

@@ -49,7 +49,7 @@ const PHY_LINK: u32 = 1 << 2;
 const FRAME_MAX: usize = 1514;
 const BUFFER_LEN: usize = 1536;
 /// Buffers to receive into.
-const RECEIVE_BUFFERS: usize = 4;
+const RECEIVE_BUFFERS: usize = 3;
 /// In a descriptor's size: the buffer is the MAC's to fill, or was sent.
 const EMPTY: u32 = 1 << 31;
 const SIZE: u32 = 0x7ff;
