@@ -1,7 +1,9 @@
 mod handle;
+mod log;
 mod losses;
 mod origins;
 mod pace;
+mod parked;
 mod renamed;
 mod set_aside;
 mod torture;
