@@ -1,4 +1,7 @@
+mod content;
+mod ended;
 mod handle;
+mod kept;
 mod log;
 mod losses;
 mod origins;
@@ -6,5 +9,7 @@ mod pace;
 mod parked;
 mod renamed;
 mod set_aside;
+mod start;
 mod torture;
+mod waiting;
 mod world;
