@@ -91,8 +91,11 @@ mod tests {
         disk
     }
 
-    /// What a start under the new name makes of it: where its letters end, and the files of either name.
-    fn followed(disk: &Faulty, end: (u32, u64)) -> io::Result<((u32, u64), [Vec<u32>; 2])> {
+    /// Where the letters end, and the files of either name.
+    type Followed = ((u32, u64), [Vec<u32>; 2]);
+
+    /// What a start under the new name makes of it.
+    fn followed(disk: &Faulty, end: (u32, u64)) -> io::Result<Followed> {
         let storage: SharedStorage = Arc::new(disk.clone());
         let config = ForwarderConfig::new("is", "/data".into());
         let dead_letters = LogEnd { file: end.0, len: end.1 };
