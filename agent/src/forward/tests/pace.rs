@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use protocol::Lane;
 
-use super::super::Step;
+use super::super::{READS_MAX, Step};
 use super::log::logged;
-use super::world::{Ring, World};
+use super::world::{Ring, World, samples};
+use crate::ledger::LedgerReport;
 use crate::storage::faulty::Fault;
 
 /// Longer than any wait between two attempts.
@@ -72,23 +73,38 @@ fn a_batch_takes_all_that_there_is_room_for() {
     assert_eq!((forwarder.status().snapshot().batches, world.delivered(&ring).len()), (1, 100));
 }
 
-#[test]
-fn a_journal_that_cannot_be_read_at_the_moment_is_not_taken_for_damaged() {
-    let mut failed = 0;
-    for nth in 1..=12 {
-        let mut world = World::new();
-        let mut ring = Ring::new(1, Lane::Bulk);
-        for _ in 0..3 {
-            world.samples(&mut ring, 10);
-        }
-        world.commit();
-        let mut forwarder = world.open().unwrap();
-        world.journal_disk.fail(nth, Fault::Io);
-        assert!(world.drive(&mut forwarder, 4));
-        failed += forwarder.status().snapshot().retries;
-        assert_eq!((world.delivered(&ring).len(), world.of_type("loss").len()), (30, 0), "{nth}");
+/// Three frames from a journal of which so many reads in a row fail, the `nth` first: how many attempts
+/// failed, and what the ledger says.
+fn read_with_failures(nth: u64, failures: u32) -> (u64, LedgerReport) {
+    let mut world = World::new();
+    let mut ring = Ring::new(1, Lane::Bulk);
+    for _ in 0..3 {
+        world.samples(&mut ring, 10);
     }
-    assert!(failed > 0, "no read was struck");
+    world.commit();
+    let mut forwarder = world.open().unwrap();
+    for at in (nth..).take(usize::try_from(failures).unwrap()) {
+        world.journal_disk.fail(at, Fault::Io);
+    }
+    assert!(world.drive(&mut forwarder, 100));
+    let report = forwarder.status().ledger(&world.journal.ends());
+    assert!(report.balanced() && report.buffered.is_zero(), "{}", report.table());
+    (forwarder.status().snapshot().retries, report)
+}
+
+#[test]
+fn a_journal_that_cannot_be_read_is_taken_for_damaged_after_many_attempts_alone() {
+    let mut failed = 0;
+    for nth in 1..=8 {
+        for failures in [1, 2, READS_MAX] {
+            let (retries, report) = read_with_failures(nth, failures);
+            assert_eq!(report.delivered, samples(30), "{nth}, {failures}");
+            failed = failed.max(retries);
+        }
+    }
+    assert_eq!(failed, u64::from(READS_MAX), "each read that was struck was an attempt");
+    let (retries, report) = read_with_failures(2, 4 * READS_MAX);
+    assert!(retries > u64::from(READS_MAX) && !report.lost.is_zero(), "{}", report.table());
 }
 
 #[test]
