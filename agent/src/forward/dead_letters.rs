@@ -104,22 +104,23 @@ impl DeadLetters {
 mod tests {
     use std::sync::Arc;
 
-    use protocol::{Lane, RingId, Seq};
+    use protocol::frame::FRAME_LEN_MAX;
+    use protocol::{DeviceId, Lane, RingId, Seq};
 
     use super::*;
     use crate::journal::EntryKind;
     use crate::storage::faulty::Faulty;
 
-    fn add(letters: &mut DeadLetters, count: usize) {
+    fn add(letters: &mut DeadLetters, count: usize, frame: &[u8]) {
         let entry = Entry {
             kind: EntryKind::Frame,
             received_ms: 1,
-            device: "cab-1".parse().unwrap(),
+            device: "c".repeat(DeviceId::LEN_MAX).parse().unwrap(),
             ring: RingId([1; 16]),
             seq: Seq(1),
             adds: Counts::ZERO,
             through: Counts::ZERO,
-            payload: &[0xee; 1000],
+            payload: frame,
         };
         for _ in 0..count {
             letters.add(Lane::Bulk, &entry, Counts::ZERO, "because");
@@ -141,7 +142,7 @@ mod tests {
         // Each letter takes a file.
         let mut letters = open(&Faulty::default(), 2);
         let kept = [1, 2, 3, 4].map(|_| {
-            add(&mut letters, 1);
+            add(&mut letters, 1, &[0xee; 1000]);
             commit(&mut letters);
             letters.log.naming().numbers(&letters.storage).unwrap()
         });
@@ -151,10 +152,18 @@ mod tests {
     #[test]
     fn a_flood_of_letters_keeps_no_more_memory_than_a_few_need() {
         let mut letters = open(&Faulty::default(), 1 << 30);
-        add(&mut letters, 1000);
+        add(&mut letters, 1000, &[0xee; 1000]);
         assert!(letters.pending.capacity() > 2 << 20);
         commit(&mut letters);
         let room = letters.pending.capacity();
         assert!((64 << 10..128 << 10).contains(&room), "{room}");
+    }
+
+    #[test]
+    fn the_longest_frame_fits_into_the_longest_line() {
+        let mut letters = open(&Faulty::default(), 1 << 30);
+        add(&mut letters, 1, &[0xee; FRAME_LEN_MAX]);
+        let len = letters.pending_bytes();
+        assert!(len > 2 * FRAME_LEN_MAX && len <= LINE_LEN_MAX, "{len}");
     }
 }

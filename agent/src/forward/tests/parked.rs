@@ -137,6 +137,7 @@ fn what_the_sink_holds_already_waits_no_longer() {
     commit(&mut parked);
     parked.forget_through(&ONE, Seq(2));
     let end = commit(&mut parked);
+    assert_eq!(end.file, 1, "there is room for more in it");
     drop(parked);
     let parked = open(&disk, end, AMPLE);
     assert_eq!(parked.counts(), samples(3 + 1 + 2 + 3));
