@@ -323,7 +323,7 @@ impl<O: OpenFrame, C: CatalogueSource> Forwarder<O, C> {
     fn fill(&mut self) -> Result<bool, Held> {
         self.stage.drain_parked(self.config.batch_bytes)?;
         loop {
-            let mut read = 0;
+            let mut has_read = false;
             for lane in Lane::BY_URGENCY {
                 for _ in 0..quota(lane) {
                     if self.stage.pending_bytes() >= self.config.batch_bytes {
@@ -332,10 +332,10 @@ impl<O: OpenFrame, C: CatalogueSource> Forwarder<O, C> {
                     if !self.read(lane)? {
                         break;
                     }
-                    read += 1;
+                    has_read = true;
                 }
             }
-            if read == 0 {
+            if !has_read {
                 self.stage.name_ended(self.config.batch_bytes)?;
                 return Ok(self.stage.pending_bytes() >= self.config.batch_bytes);
             }

@@ -367,6 +367,7 @@ mod tests {
     use super::*;
     use crate::journal::{Position, Positions};
     use crate::storage::Disk;
+    use crate::storage::faulty::{Fault, Faulty};
 
     const RING: RingId = RingId([1; 16]);
 
@@ -458,6 +459,29 @@ mod tests {
         std::fs::write(&path, &bytes).unwrap();
         let error = snapshots.read().unwrap_err().to_string();
         assert!(error.contains("files.rings has format 5"), "{error}");
+    }
+
+    #[test]
+    fn a_disk_that_fails_is_no_snapshot_that_is_not_there() {
+        let disk = Faulty::default();
+        let snapshots = Snapshots::new(Arc::new(disk.clone()), "/cursors".into(), "files");
+        let continuity = after(&[entry(1, 7, 10, 10)]);
+        let at = JournalCursor {
+            journal: [3; 16],
+            epoch: crate::journal::Epoch::default(),
+            positions: Positions::ZERO,
+            totals: [samples(1); 3],
+        };
+        disk.fail(1, Fault::Io);
+        assert!(snapshots.read().is_err());
+        assert!(snapshots.read().unwrap().is_none());
+        snapshots.write("files", &continuity, &at, (&at, 3)).unwrap();
+        // What a start that was cut off left, longer than what is to be written, cannot be removed.
+        let left = PathBuf::from("/cursors/files.rings-new");
+        snapshots.storage.open(&left, true).unwrap().write_at(0, &[7; 4000]).unwrap();
+        disk.fail(2, Fault::Io);
+        assert!(snapshots.write("files", &continuity, &at, (&at, 3)).is_err());
+        assert!(snapshots.read().unwrap().is_some(), "the one of before is untouched");
     }
 
     #[test]

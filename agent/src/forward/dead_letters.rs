@@ -99,3 +99,71 @@ impl DeadLetters {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use protocol::frame::FRAME_LEN_MAX;
+    use protocol::{DeviceId, Lane, RingId, Seq};
+
+    use super::*;
+    use crate::journal::EntryKind;
+    use crate::storage::faulty::Faulty;
+
+    fn add(letters: &mut DeadLetters, count: usize, frame: &[u8]) {
+        let entry = Entry {
+            kind: EntryKind::Frame,
+            received_ms: 1,
+            device: "c".repeat(DeviceId::LEN_MAX).parse().unwrap(),
+            ring: RingId([1; 16]),
+            seq: Seq(1),
+            adds: Counts::ZERO,
+            through: Counts::ZERO,
+            payload: frame,
+        };
+        for _ in 0..count {
+            letters.add(Lane::Bulk, &entry, Counts::ZERO, "because");
+        }
+    }
+
+    fn commit(letters: &mut DeadLetters) {
+        let end = letters.flush().unwrap();
+        letters.commit(end);
+    }
+
+    fn open(disk: &Faulty, bytes_max: u64) -> DeadLetters {
+        let storage: SharedStorage = Arc::new(disk.clone());
+        DeadLetters::open(&storage, Path::new("/data"), "s", LogEnd::default(), bytes_max).unwrap()
+    }
+
+    #[test]
+    fn the_last_two_files_are_kept_and_an_older_one_goes_when_the_next_is_begun() {
+        // Each letter takes a file.
+        let mut letters = open(&Faulty::default(), 2);
+        let kept = [1, 2, 3, 4].map(|_| {
+            add(&mut letters, 1, &[0xee; 1000]);
+            commit(&mut letters);
+            letters.log.naming().numbers(&letters.storage).unwrap()
+        });
+        assert_eq!(kept, [vec![1], vec![1, 2], vec![2, 3], vec![3, 4]]);
+    }
+
+    #[test]
+    fn a_flood_of_letters_keeps_no_more_memory_than_a_few_need() {
+        let mut letters = open(&Faulty::default(), 1 << 30);
+        add(&mut letters, 1000, &[0xee; 1000]);
+        assert!(letters.pending.capacity() > 2 << 20);
+        commit(&mut letters);
+        let room = letters.pending.capacity();
+        assert!((64 << 10..128 << 10).contains(&room), "{room}");
+    }
+
+    #[test]
+    fn the_longest_frame_fits_into_the_longest_line() {
+        let mut letters = open(&Faulty::default(), 1 << 30);
+        add(&mut letters, 1, &[0xee; FRAME_LEN_MAX]);
+        let len = letters.pending_bytes();
+        assert!(len > 2 * FRAME_LEN_MAX && len <= LINE_LEN_MAX, "{len}");
+    }
+}

@@ -70,3 +70,72 @@ fn take_along(
     // Nothing of it is in a file that is not begun: not to begin one that is another's.
     Ok(if end.len == 0 { LogEnd { file: end.file.max(next), len: 0 } } else { end })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::storage::Storage as _;
+    use crate::storage::faulty::Faulty;
+
+    /// Dead letters of the sink `was`, in these files; and of the sink `is`.
+    fn disk_with(was: &[u32], is: &[u32]) -> Faulty {
+        let disk = Faulty::default();
+        for (sink, files) in [("was", was), ("is", is)] {
+            let [letters, _] = logs(Path::new("/data"), sink);
+            for file in files {
+                disk.open(&letters.path(*file), true).unwrap().write_at(0, b"a letter\n").unwrap();
+            }
+        }
+        disk
+    }
+
+    /// Where the letters end, and the files of either name.
+    type Followed = ((u32, u64), [Vec<u32>; 2]);
+
+    /// What a start under the new name makes of it.
+    fn followed(disk: &Faulty, end: (u32, u64)) -> io::Result<Followed> {
+        let storage: SharedStorage = Arc::new(disk.clone());
+        let config = ForwarderConfig::new("is", "/data".into());
+        let dead_letters = LogEnd { file: end.0, len: end.1 };
+        let name = "was".to_owned();
+        let mut cursor = CursorState { dead_letters, name, ..CursorState::default() };
+        let was = follow(&storage, &config, &mut cursor)?;
+        assert_eq!(was.as_deref(), Some("was"));
+        let LogEnd { file, len } = cursor.dead_letters;
+        let files = ["was", "is"].map(|sink| {
+            let [letters, _] = logs(Path::new("/data"), sink);
+            letters.numbers(&storage).unwrap()
+        });
+        Ok(((file, len), files))
+    }
+
+    #[test]
+    fn a_sinks_files_up_to_their_end_go_along_and_the_next_ones_stay() {
+        for (was, end, left, taken) in [
+            (&[1, 2, 3][..], (2, 9), vec![3], vec![1, 2]),
+            (&[1, 2, 3], (3, 0), vec![3], vec![1, 2]),
+            (&[2], (2, 9), vec![], vec![2]),
+            // Begun by another sink, that took the old name.
+            (&[1], (1, 0), vec![1], vec![]),
+            (&[2], (1, 9), vec![2], vec![]),
+        ] {
+            let found = followed(&disk_with(was, &[]), end).unwrap();
+            assert_eq!(found, (end, [left, taken]), "{was:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_begun_begins_behind_another_sinks_files() {
+        let (end, [_, files]) = followed(&disk_with(&[], &[1, 2, 7]), (1, 0)).unwrap();
+        assert_eq!((end, files), ((8, 0), vec![1, 2, 7]));
+    }
+
+    #[test]
+    fn another_sinks_files_are_not_written_over() {
+        let disk = disk_with(&[1, 2], &[2]);
+        assert_eq!(followed(&disk, (2, 9)).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert!(followed(&disk, (1, 9)).is_ok(), "the second is none of its own");
+    }
+}

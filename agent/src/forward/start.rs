@@ -317,11 +317,67 @@ fn end_or_next(
         Err(error) if error.kind() == io::ErrorKind::NotFound => end.len == 0,
         Err(error) => return Err(error),
     };
-    if !reaches {
-        tracing::warn!(
-            dir = %naming.dir.display(), name = %naming.stem,
-            "what was set aside is older than the sink's cursor: it goes on in a new file"
-        );
+    if reaches {
+        return Ok(end);
     }
-    Ok(if reaches { end } else { LogEnd { file: last.max(end.file).saturating_add(1), len: 0 } })
+    tracing::warn!(
+        dir = %naming.dir.display(), name = %naming.stem,
+        "what was set aside is older than the sink's cursor: it goes on in a new file"
+    );
+    Ok(LogEnd { file: last.max(end.file).saturating_add(1), len: 0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::storage::Storage as _;
+    use crate::storage::faulty::{Fault, Faulty};
+
+    /// A disk with files of a log of so many bytes each, by number.
+    fn disk_with(files: &[(u32, usize)]) -> (Faulty, Naming) {
+        let disk = Faulty::default();
+        let naming =
+            Naming { dir: PathBuf::from("/data/parked"), stem: "s".to_owned(), suffix: "log" };
+        for (number, len) in files {
+            disk.open(&naming.path(*number), true).unwrap().write_at(0, &vec![1; *len]).unwrap();
+        }
+        (disk, naming)
+    }
+
+    fn found(files: &[(u32, usize)], end: Option<(u32, u64)>) -> (u32, u64) {
+        let (disk, naming) = disk_with(files);
+        let storage: SharedStorage = Arc::new(disk);
+        let end = end.map(|(file, len)| LogEnd { file, len });
+        let LogEnd { file, len } = end_or_next(&storage, &naming, end).unwrap();
+        (file, len)
+    }
+
+    #[test]
+    fn a_log_goes_on_at_its_end_or_behind_all_its_files() {
+        let two = [(1, 9), (2, 5)];
+        assert_eq!(found(&[], None), (1, 0));
+        assert_eq!(found(&two, None), (3, 0), "nobody knows its end");
+        assert_eq!(found(&two, Some((2, 5))), (2, 5));
+        assert_eq!(found(&two, Some((2, 4))), (2, 4), "the rest was not committed");
+        assert_eq!(found(&two, Some((2, 6))), (3, 0), "it is older than its end");
+        assert_eq!(found(&two, Some((1, 9))), (1, 9), "one file more may have been begun");
+        assert_eq!(found(&[(1, 9), (3, 5)], Some((1, 9))), (4, 0), "two may not");
+        assert_eq!(found(&[], Some((2, 0))), (2, 0), "nothing of it was written");
+        assert_eq!(found(&[], Some((2, 1))), (3, 0));
+        assert_eq!(found(&[(3, 1)], Some((2, 1))), (4, 0));
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_looked_at_is_not_taken_for_one_that_is_not_there() {
+        let (disk, naming) = disk_with(&[(2, 5)]);
+        // Its directory is read, and then it is opened.
+        disk.fail(2, Fault::Io);
+        let storage: SharedStorage = Arc::new(disk);
+        let end = LogEnd { file: 2, len: 0 };
+        assert!(end_or_next(&storage, &naming, Some(end)).is_err());
+        assert_eq!(end_or_next(&storage, &naming, Some(end)).unwrap(), end);
+    }
 }

@@ -198,6 +198,15 @@ impl Cleared {
             + self.lines.len()
     }
 
+    /// The memory it keeps, used or not, in bytes.
+    #[cfg(test)]
+    pub fn room(&self) -> usize {
+        self.samples.capacity() * size_of::<ClearedSample>()
+            + self.exacts.capacity() * size_of::<Exact>()
+            + self.entries.capacity() * size_of::<Entry>()
+            + self.lines.capacity()
+    }
+
     /// Where it ends now.
     pub fn mark(&self) -> Mark {
         Mark {

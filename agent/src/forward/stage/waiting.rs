@@ -12,16 +12,14 @@ use crate::journal::Entry;
 
 impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
     /// Lets parked rings go on whose catalogue is known by now, while the batch is below
-    /// `bytes_max`; whether one did.
-    pub fn drain_parked(&mut self, bytes_max: usize) -> Result<bool, Held> {
-        let mut drained = false;
+    /// `bytes_max`.
+    pub fn drain_parked(&mut self, bytes_max: usize) -> Result<(), Held> {
         if !self.drain_from.within(&self.positions) {
-            return Ok(false);
+            return Ok(());
         }
         while let Some(adds) = self.parts.parked.take_erased() {
             self.tallies.quarantined = self.tallies.quarantined.since(adds);
             self.tallies.exclude(super::ERASED, adds);
-            drained = true;
         }
         while self.pending_bytes() < bytes_max {
             let catalogues = &self.parts.catalogues;
@@ -44,9 +42,8 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
             if !settled? {
                 break;
             }
-            drained = true;
         }
-        Ok(drained)
+        Ok(())
     }
 
     fn settle_parked(&mut self, frame: &ParkedFrame, scratch: &mut Vec<u8>) -> Result<bool, Held> {

@@ -18,7 +18,7 @@ use super::world::{
 use crate::journal::Positions;
 use crate::storage::faulty::{Fault, Faulty, Leaves};
 
-fn segments(world: &World) -> Vec<PathBuf> {
+pub fn segments(world: &World) -> Vec<PathBuf> {
     let files = world.journal_disk.files().into_iter().map(|(path, _)| path);
     files.filter(|path| path.to_string_lossy().contains("bulk")).collect()
 }

@@ -1,8 +1,15 @@
+mod content;
+mod ended;
 mod handle;
+mod kept;
+mod log;
 mod losses;
 mod origins;
 mod pace;
+mod parked;
 mod renamed;
 mod set_aside;
+mod start;
 mod torture;
+mod waiting;
 mod world;

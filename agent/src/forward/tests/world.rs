@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -77,7 +78,11 @@ impl OpenFrame for Opener {
 }
 
 #[derive(Clone, Debug, Default)]
-pub struct Catalogues(Arc<Mutex<HashMap<CatalogueId, Arc<OwnedCatalogue>>>>);
+pub struct Catalogues {
+    known: Arc<Mutex<HashMap<CatalogueId, Arc<OwnedCatalogue>>>>,
+    /// How often one was asked for.
+    pub asked: Arc<AtomicU32>,
+}
 
 impl Catalogues {
     pub fn learn(&self, id: CatalogueId) {
@@ -91,13 +96,14 @@ impl Catalogues {
         let signals = ["Vehicle.Speed", "Vehicle.Cabin.Door"].map(signal).to_vec();
         let (hints, thinning) = (OwnedHints::default(), Vec::new());
         let catalogue = OwnedCatalogue { id, tick_ms: 1, signals, hints, thinning };
-        self.0.lock().unwrap().insert(id, Arc::new(catalogue));
+        self.known.lock().unwrap().insert(id, Arc::new(catalogue));
     }
 }
 
 impl CatalogueSource for Catalogues {
     fn get(&self, id: CatalogueId) -> Option<Arc<OwnedCatalogue>> {
-        self.0.lock().unwrap().get(&id).cloned()
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        self.known.lock().unwrap().get(&id).cloned()
     }
 }
 
