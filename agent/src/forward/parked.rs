@@ -103,6 +103,8 @@ pub struct Parked {
     /// Bytes of all files.
     disk_bytes: u64,
     pending: Vec<u8>,
+    /// Some notes could not be read.
+    is_damaged: bool,
 }
 
 impl Parked {
@@ -123,11 +125,18 @@ impl Parked {
             rings: HashMap::new(),
             disk_bytes: 0,
             pending: Vec::new(),
+            is_damaged: false,
         };
         for number in parked.log.naming().numbers(storage)? {
             parked.read_file(number)?;
         }
         Ok(parked)
+    }
+
+    /// Whether some of the files could not be read: frames may be missing, and others here that have
+    /// gone on.
+    pub fn is_damaged(&self) -> bool {
+        self.is_damaged
     }
 
     /// Whether frames of this ring wait.
@@ -291,7 +300,8 @@ impl Parked {
         let path = self.log.naming().path(number);
         let file = self.storage.open(&path, false)?;
         self.disk_bytes = self.disk_bytes.saturating_add(file.len()?);
-        each_note(&*file, &path, |at, note, _| {
+        let rings = &mut self.rings;
+        let is_damaged = each_note(&*file, &path, |at, note, _| {
             let slot = |seq, adds, awaits, len: usize, is_erased| Slot {
                 seq,
                 adds,
@@ -304,48 +314,71 @@ impl Parked {
                 Note::Parked(frame) => {
                     let len = frame.payload.len();
                     let slot = slot(frame.seq, frame.adds, frame.awaits, len, false);
-                    self.rings.entry(frame.ring).or_default().push_back(slot);
+                    rings.entry(frame.ring).or_default().push_back(slot);
                 }
                 Note::Erased(ring, seq, adds) => {
                     let slot = slot(seq, adds, None, 0, true);
-                    self.rings.entry(ring).or_default().push_back(slot);
+                    rings.entry(ring).or_default().push_back(slot);
                 }
                 Note::Gone(ring, seq) => {
-                    let slots = self.rings.entry(ring).or_default();
+                    let slots = rings.entry(ring).or_default();
                     while slots.front().is_some_and(|slot| slot.seq <= seq) {
                         slots.pop_front();
                     }
                     if slots.is_empty() {
-                        self.rings.remove(&ring);
+                        rings.remove(&ring);
                     }
                 }
             }
             Ok(())
-        })
+        })?;
+        self.is_damaged |= is_damaged;
+        Ok(())
     }
 }
 
-/// Hands on the notes of a file: where each begins and how long it is. Ends where they are damaged.
+/// Hands on the notes of a file: where each begins and how long it is. Whether others are damaged: these
+/// are passed over.
 fn each_note(
     file: &dyn File,
     path: &Path,
     mut take_note: impl FnMut(u64, Note, usize) -> io::Result<()>,
-) -> io::Result<()> {
-    let mut chunk = vec![0; HEAD_LEN + NOTE_LEN_MAX];
-    let mut at = 0;
+) -> io::Result<bool> {
+    // A note that begins in the first half is whole in view.
+    let mut chunk = vec![0; 2 * (HEAD_LEN + NOTE_LEN_MAX)];
+    let (mut at, mut is_damaged) = (0, false);
     loop {
         let read = file.read_at(at, &mut chunk)?;
-        let Some((note, after)) = take(chunk.get(..read).unwrap_or_default()) else {
-            if read > 0 {
-                let path = path.display();
-                tracing::error!(%path, at, "the parked frames are damaged from here on");
-            }
-            return Ok(());
+        let bytes = chunk.get(..read).unwrap_or_default();
+        if bytes.is_empty() {
+            return Ok(is_damaged);
+        }
+        let len = if let Some((note, after)) = take(bytes) {
+            let len = read - after.len();
+            take_note(at, note, len)?;
+            len
+        } else {
+            is_damaged = true;
+            let len = damaged_len(bytes);
+            tracing::error!(path = %path.display(), at, len, "parked frames are damaged");
+            len
         };
-        let len = read - after.len();
-        take_note(at, note, len)?;
         at += u64::try_from(len).unwrap_or(0);
     }
+}
+
+/// How much in front of these bytes is damaged: the note that stands there, if its length still leads to
+/// another one; otherwise all up to where one begins, as far as that can be seen.
+fn damaged_len(bytes: &[u8]) -> usize {
+    let is_note =
+        |at: &usize| bytes.get(*at..).is_some_and(|rest| rest.is_empty() || take(rest).is_some());
+    let said = bytes.first_chunk::<4>().map(|len| u32::from_le_bytes(*len));
+    let said = said.and_then(|len| usize::try_from(len).ok()?.checked_add(HEAD_LEN));
+    if let Some(said) = said.filter(is_note) {
+        return said;
+    }
+    let begun = (1..bytes.len().min(HEAD_LEN + NOTE_LEN_MAX)).find(is_note);
+    begun.unwrap_or_else(|| bytes.len().min(HEAD_LEN + NOTE_LEN_MAX))
 }
 
 /// Writes over a device's frames in a file that nobody has open; how many there were. That they

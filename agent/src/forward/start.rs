@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 
 use protocol::loss::LossReason;
-use protocol::{Counts, Lane};
+use protocol::{Counts, Lane, RingId, Seq};
 
 use super::continuity::{Advance, Continuity, Kept, RingState, Snapshots};
 use super::dead_letters::DeadLetters;
@@ -98,6 +98,9 @@ pub(super) fn begin(
                     start.continuity.delivered(ring, last);
                 }
             }
+            if start.parked.is_damaged() {
+                start.settle_parked(&sink.delivered()?);
+            }
             start
         }
         Resume::Reconcile(reconcile) => {
@@ -153,6 +156,19 @@ impl Start {
             known_at: None,
             called: name.clone(),
         })
+    }
+
+    /// Something of what waited cannot be read: what the sink has of it must not go on again, and what
+    /// is missing waits no more.
+    fn settle_parked(&mut self, delivered: &HashMap<RingId, Seq>) {
+        for (ring, last) in delivered {
+            self.parked.forget_through(ring, *last);
+        }
+        let Tallies { quarantined, dead_lettered, .. } = &mut self.state.tallies;
+        let missing = quarantined.since(self.parked.counts());
+        tracing::error!(?missing, "frames that waited for a catalogue are lost");
+        *quarantined = quarantined.since(missing);
+        *dead_lettered += missing;
     }
 
     /// From the oldest entry of each lane; what was pruned by now came before this sink. What is

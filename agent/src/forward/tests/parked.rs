@@ -183,7 +183,31 @@ fn only_damage_is_complained_of() {
     let [path] = &files(&disk)[..] else { panic!("one file") };
     disk.edit(path, |content| *content.last_mut().unwrap() ^= 1);
     let lines = logged(|| assert_eq!(frames(), 2));
-    assert!(lines.len() == 1 && lines[0].contains("damaged from here on"), "{lines:?}");
+    assert!(lines.len() == 1 && lines[0].contains("parked frames are damaged"), "{lines:?}");
+}
+
+#[test]
+fn what_stands_behind_damage_is_read_wherever_that_is() {
+    let disk = Faulty::default();
+    let mut parked = open(&disk, LogEnd::default(), AMPLE);
+    for seq in 1..=5 {
+        assert!(parked.park(frame(ONE, seq)));
+    }
+    let end = commit(&mut parked);
+    drop(parked);
+    let [path] = &files(&disk)[..] else { panic!("one file") };
+    let len = disk.files()[0].1.len();
+    assert!(!open(&disk, end, AMPLE).is_damaged());
+    for at in 0..len {
+        let hurt = disk.copy();
+        hurt.edit(path, |content| content[at] ^= 0x40);
+        let parked = open(&hurt, end, AMPLE);
+        assert_eq!((parked.frame_count(), parked.is_damaged()), (4, true), "{at} of {len}");
+    }
+    // Two notes, their lengths too.
+    let hurt = disk.copy();
+    hurt.edit(path, |content| content[len / 5 - 3..len / 5 + 9].fill(0xff));
+    assert_eq!(open(&hurt, end, AMPLE).frame_count(), 3);
 }
 
 #[test]

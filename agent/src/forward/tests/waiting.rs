@@ -85,3 +85,47 @@ fn what_has_no_room_behind_others_is_told_by_what_it_waits_for_itself() {
     let of = |what: &str| format!("no room to wait for catalogue {what}");
     assert_eq!(reasons, [of(&LATER.to_string()), of("another")]);
 }
+
+/// Where a file of two equally long notes is damaged.
+type Place = fn(usize) -> usize;
+const IN_THE_SECOND: Place = |len| len - 20;
+const IN_ITS_LENGTH: Place = |len| len / 2;
+
+/// Two rings of which a frame each waits, the second one's damaged on disk.
+fn damaged(place: Place) -> (World, Ring, Ring) {
+    let mut world = World::new();
+    let (mut one, mut two) = (Ring::new(1, Lane::Bulk), Ring::new(2, Lane::Bulk));
+    world.samples_of(&mut one, LATE, 5);
+    world.samples_of(&mut two, LATE, 5);
+    world.commit();
+    world.forward();
+    let path = Path::new("/data/parked/files-000001.log");
+    world.disk.edit(path, |content| {
+        let at = place(content.len());
+        content[at] ^= 1;
+    });
+    (world, one, two)
+}
+
+#[test]
+fn a_frame_that_waited_and_is_damaged_is_a_dead_letter_and_no_other_goes_out_twice() {
+    let ways = [IN_THE_SECOND, IN_ITS_LENGTH].into_iter().flat_map(|at| [(at, true), (at, false)]);
+    for (place, is_running) in ways {
+        let (mut world, one, two) = damaged(place);
+        let mut forwarder = is_running.then(|| world.open().unwrap());
+        world.catalogues.learn(LATE);
+        if let Some(forwarder) = &mut forwarder {
+            assert!(world.drive(forwarder, 4));
+            forwarder.end(None);
+        }
+        drop(forwarder);
+        for _ in 0..3 {
+            let report = world.forward();
+            assert_eq!(world.delivered(&one).len(), 5, "{is_running}");
+            assert!(world.delivered(&two).is_empty());
+            let (delivered, lost) = (report.delivered, report.dead_lettered);
+            assert_eq!((delivered, lost, report.quarantined), (samples(5), samples(5), samples(0)));
+            assert!(report.balanced(), "{}", report.table());
+        }
+    }
+}
