@@ -17,8 +17,8 @@ const TX_LEN: usize = 2048;
 const RX_LEN: usize = 512;
 /// One for the connection, one for DHCP, and one for a connection that is being closed.
 const SOCKETS: usize = 3;
-/// A connection whose other end says nothing for so long is given up. Longer than the client's own
-/// keep alive, which says why.
+/// A connection whose other end does not take what was sent for so long is given up, and one that is not
+/// answered. Longer than the client's own patience, which knows why it waits.
 const SILENCE: Duration = Duration::from_secs(150);
 
 /// A connection that is open.
