@@ -166,7 +166,10 @@ impl Start {
         }
         let Tallies { quarantined, dead_lettered, .. } = &mut self.state.tallies;
         let missing = quarantined.since(self.parked.counts());
-        tracing::error!(?missing, "frames that waited for a catalogue are lost");
+        // A damaged file may stay for a while after its frames were given up.
+        if !missing.is_zero() {
+            tracing::error!(?missing, "frames that waited for a catalogue are lost");
+        }
         *quarantined = quarantined.since(missing);
         *dead_lettered += missing;
     }
