@@ -3,6 +3,7 @@
 //! Wire version 1 is final, and its files are never edited. `MILEPOST_GOLDEN=write cargo test -p milepost-protocol`
 //! writes one that is not there yet.
 
+mod batches;
 mod samples;
 
 use core::fmt::Write as _;
@@ -30,7 +31,6 @@ use crate::thinning::{Skip, Take, Thin, Thinning, Window};
 use crate::time::{Clock, DeviceTime};
 
 fn golden(name: &str, bytes: &[u8]) {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden/v1").join(name);
     let mut text = String::new();
     for line in bytes.chunks(32) {
         for byte in line {
@@ -41,13 +41,20 @@ fn golden(name: &str, bytes: &[u8]) {
     if text.is_empty() {
         text.push('\n');
     }
+    final_text(&std::format!("v1/{name}"), &text);
+}
+
+/// Checks that a file still says this.
+fn final_text(name: &str, text: &str) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden").join(name);
     let writes = std::env::var_os("MILEPOST_GOLDEN").is_some_and(|value| value == "write");
     if writes && !path.exists() {
-        std::fs::write(&path, &text).unwrap();
+        std::fs::write(&path, text).unwrap();
     }
     let expected = std::fs::read_to_string(&path)
         .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    assert_eq!(text, expected, "{name}: the bytes on the wire changed");
+    let changed = text.lines().zip(expected.lines()).find(|(now, then)| now != then);
+    assert!(text == expected, "{name}: the bytes on the wire changed: {changed:?}");
 }
 
 fn read_golden(name: &str) -> Vec<u8> {
