@@ -55,3 +55,31 @@ impl<'a> BitReader<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_are_read_up_to_the_last_one_and_no_further() {
+        let mut bits = BitReader::new(&[0b1010_0001, 0xff]);
+        assert_eq!([bits.take(3), bits.take(5), bits.take(0)], [Ok(5), Ok(1), Ok(0)]);
+        assert_eq!(bits.take(8), Ok(255));
+        assert_eq!([bits.take(0), bits.take(1)], [Ok(0), Err(CodecError::Truncated)]);
+        assert_eq!(BitReader::new(&[0xa1]).take(8), Ok(0xa1));
+        let mut bits = BitReader::new(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+        assert_eq!([bits.take(32), bits.take(32)], [Ok(0x0102_0304), Ok(0x0506_0708)]);
+        assert_eq!([bits.take(17), bits.take(16)], [Err(CodecError::Truncated), Ok(0x090a)]);
+    }
+
+    #[test]
+    fn ones_are_counted_up_to_a_zero_or_as_many_as_may_be() {
+        let mut bits = BitReader::new(&[0b1101_1111, 0xff, 0xff, 0xff, 0xff, 0b1011_1111]);
+        assert_eq!([bits.ones(24), bits.ones(24)], [Ok(2), Ok(24)], "then no zero follows");
+        assert_eq!([bits.ones(14), bits.ones(14)], [Ok(14), Ok(0)]);
+        assert_eq!(bits.ones(24), Err(CodecError::Truncated), "six, and no zero");
+        assert_eq!(BitReader::new(&[0xff]).ones(8), Ok(8));
+        assert_eq!(BitReader::new(&[0xff]).ones(9), Err(CodecError::Truncated));
+        assert_eq!(BitReader::new(&[]).ones(1), Err(CodecError::Truncated));
+    }
+}

@@ -83,3 +83,28 @@ impl Chance {
         *self = Self(u16::from_le_bytes([low, high]));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_as_likely_as_not_is_a_half_and_goes_half_of_the_way_at_once() {
+        assert_eq!(Chance::EVEN.ones(), 4096);
+        let after = |bit| {
+            let mut chance = Chance::EVEN;
+            chance.learn(bit);
+            chance.ones()
+        };
+        assert_eq!([after(false), after(true)], [2048, 6144]);
+    }
+
+    #[test]
+    fn a_probability_is_said_by_the_level_next_to_it() {
+        for level in 0..16 {
+            assert_eq!(Chance::level(Chance::of_level(level).ones()), level);
+        }
+        let levels = [0, 51, 52, 4096, 4097, 8141, 8142, 8192].map(Chance::level);
+        assert_eq!(levels, [0, 0, 1, 7, 8, 14, 15, 15]);
+    }
+}

@@ -410,3 +410,6 @@ impl Follower {
         u8::from(second.error < first.error)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -168,3 +168,27 @@ impl Coder for Reader<'_> {
         bit
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Codes bits, all of them as likely.
+    fn coded(bits: &[bool]) -> std::vec::Vec<u8> {
+        let (mut at, mut into) = (Interval::START, [0xaa; 8]);
+        for bit in bits {
+            at.writer(&mut into).bit(1 << 13, *bit);
+        }
+        let len = at.finish(&mut into).unwrap();
+        into[..len].to_vec()
+    }
+
+    #[test]
+    fn an_interval_ends_with_the_shortest_number_in_it() {
+        assert_eq!(coded(&[]), []);
+        assert_eq!(coded(&[true; 5]), [], "from zero on");
+        assert_eq!(coded(&[false]), [0x80]);
+        assert_eq!(coded(&[true, false]), [0x40]);
+        assert_eq!(coded(&[false; 3]), [0xe0]);
+    }
+}

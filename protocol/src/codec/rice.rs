@@ -121,3 +121,44 @@ impl<const N: usize> RiceModel<N> {
         Ok(Sample::new(self.last_tick, SignalIndex(signal), column.last_raw))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    use super::*;
+    use crate::varint::zigzag;
+
+    /// Bits in bytes, the highest first, filled up with zeros.
+    fn bytes(bits: &[(u64, u32)]) -> Vec<u8> {
+        let all: Vec<u8> = bits
+            .iter()
+            .flat_map(|(number, len)| {
+                (0..*len).rev().map(move |at| u8::from(number >> at & 1 == 1))
+            })
+            .collect();
+        let byte = |bits: &[u8]| (0..8).fold(0, |byte, at| byte << 1 | bits.get(at).unwrap_or(&0));
+        all.chunks(8).map(byte).collect()
+    }
+
+    #[test]
+    fn a_number_too_large_for_its_code_is_written_out_behind_24_ones() {
+        let ones = (0xff_ffff, 24);
+        for (tick, steps) in [(1_211_094_008_000, -5), (i64::MIN, i64::MAX), (0x1234_5678, 1 << 33)]
+        {
+            let bits = [(0, 1), ones, (zigzag(tick), 64), ones, (zigzag(steps), 64)];
+            let bytes = bytes(&bits);
+            let sample = RiceModel::<1>::new(1).sample(&mut BitReader::new(&bytes), true);
+            assert_eq!(sample, Ok(Sample::new(tick, SignalIndex(0), steps)));
+        }
+    }
+
+    #[test]
+    fn a_small_number_is_as_many_ones_as_it_has_fours_and_two_bits() {
+        let code = |ones: u32, low: u64| [((1 << (ones + 1)) - 2, ones + 1), (low, 2)];
+        let [tick, steps] = [code(2, 2), code(3, 1)];
+        let bytes = bytes(&[&[(0, 1)], &tick[..], &steps].concat());
+        let sample = RiceModel::<1>::new(1).sample(&mut BitReader::new(&bytes), true);
+        assert_eq!(sample, Ok(Sample::new(5, SignalIndex(0), -7)));
+    }
+}

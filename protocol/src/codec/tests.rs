@@ -285,6 +285,45 @@ fn any_first_tick_comes_back() {
     }
 }
 
+#[test]
+fn a_value_as_far_as_can_be_from_what_was_guessed_comes_back() {
+    for first in [0_i64, 5, -1] {
+        let far = first.wrapping_add(i64::MIN);
+        for steps in [[i64::MIN, 0, i64::MIN], [first, far, first], [i64::MAX, -1, i64::MAX]] {
+            let samples: Vec<Sample> = (0..)
+                .zip(steps)
+                .map(|(at, steps)| Sample::new(at, SignalIndex(0), steps))
+                .collect();
+            assert_eq!(decode(&encode(&samples), 3).unwrap(), samples);
+        }
+    }
+}
+
+/// The clock that the next batch follows.
+fn chosen_after(ticks: &[i64]) -> u64 {
+    let hints = Hints { timing: Timing::Beats([480, 320]), ..Hints::NONE };
+    let mut buffer = std::vec![0; (ticks.len() + 1) * SAMPLE_BYTES_MAX];
+    let mut encoder = Encoder::<1>::new(hints, 1);
+    for tick in ticks {
+        encoder.push(&mut buffer, Sample::new(*tick, SignalIndex(0), 0)).unwrap();
+    }
+    encoder.finish(&mut buffer).unwrap();
+    encoder.push(&mut buffer, Sample::new(0, SignalIndex(0), 0)).unwrap();
+    let len = encoder.finish(&mut buffer).unwrap();
+    range::Coder::flat(&mut range::Reader::new(&buffer[..len]), 0, 1)
+}
+
+#[test]
+fn the_first_128_samples_say_which_clock_the_next_batch_follows() {
+    // In the first tick is a beat of either clock, in tick 20 only one of the second.
+    let mut ticks = [0; 200];
+    assert_eq!(chosen_after(&ticks), 0);
+    ticks[128..].fill(20);
+    assert_eq!(chosen_after(&ticks), 0);
+    ticks[127] = 20;
+    assert_eq!(chosen_after(&ticks), 1);
+}
+
 /// Between values that are steps stand some that are none: what is known of the signal stays as it was.
 #[test]
 fn what_is_no_number_of_steps_costs_itself_alone() {
