@@ -61,3 +61,17 @@ impl Value {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_whole_number_of_steps_says_how_many() {
+        let steps = |value| Sample { value, ..Sample::new(5, SignalIndex(1), 7) }.steps();
+        assert_eq!([Value::Steps(-7), Value::Steps(0)].map(steps), [Some(-7), Some(0)]);
+        let others =
+            [Value::Missing, Value::Single(7), Value::Double(7), Value::Bytes(7), Value::Text(7)];
+        assert_eq!(others.map(steps), [None; 5]);
+    }
+}

@@ -285,6 +285,26 @@ mod tests {
     }
 
     #[test]
+    fn a_packet_that_breaks_off_is_cut_off_even_where_its_checksum_fits() {
+        let mut packet = packet(b"good");
+        // The run is said to be longer than it is: a byte was lost, and what came is whole by chance.
+        packet[0] += 1;
+        assert_eq!(heard::<64>(&packet), [Err(SerialError::Truncated)]);
+    }
+
+    #[test]
+    fn the_longest_packets_take_all_the_room_that_is_said() {
+        assert_eq!(encoded_len_max(0), packet(&[]).len());
+        // Without a zero, checksum included, and with one more byte than fills the last run.
+        for len in [251, 505, 1_521] {
+            let payload = (1_u8..).map(|byte| std::vec![byte; len]);
+            let has_no_zero = |payload: &Vec<u8>| !CRC.checksum(payload).to_le_bytes().contains(&0);
+            let payload = payload.into_iter().find(has_no_zero).unwrap();
+            assert_eq!(encoded_len_max(len), packet(&payload).len(), "{len}");
+        }
+    }
+
+    #[test]
     fn no_room_is_no_packet() {
         let whole = packet(&[9; 300]);
         for room in 0..whole.len() {

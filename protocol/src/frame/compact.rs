@@ -117,6 +117,15 @@ mod tests {
     }
 
     #[test]
+    fn of_two_that_are_as_near_the_later_one_is_meant() {
+        for expected in [4_096, 5_000, 6_143, 6_144, 7_000, 8_191, 1_u64 << 40] {
+            for low in [expected + WINDOW / 2, expected - WINDOW / 2] {
+                assert_eq!(nearest(low & (WINDOW - 1), expected), expected + WINDOW / 2);
+            }
+        }
+    }
+
+    #[test]
     fn numbers_at_the_end_of_all_numbers_do_not_overflow() {
         for low in [0, 1, WINDOW - 1] {
             nearest(low, u64::MAX);

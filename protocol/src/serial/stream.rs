@@ -197,6 +197,15 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_packet_takes_all_the_room_that_is_said() {
+        let mut room = [0; PACKET_LEN_MAX];
+        let bytes = [9; CHUNK_LEN_MAX + 1];
+        let (packet, len) = Stream::new(SESSION).send(&bytes).unwrap();
+        assert_eq!(len, CHUNK_LEN_MAX);
+        assert_eq!(written(&packet, &mut room).len(), PACKET_LEN_MAX);
+    }
+
+    #[test]
     fn what_is_no_packet_says_nothing() {
         let long = [&[3, 0, 0, 0][..], &[9; CHUNK_LEN_MAX + 1]].concat();
         let wrong: [&[u8]; 8] =

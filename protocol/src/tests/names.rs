@@ -9,7 +9,7 @@ use crate::identity::{
 use crate::keys::Secret;
 use crate::loss::LossReason;
 use crate::signal::{Catalogue, CatalogueError, CatalogueId, Signal, SignalIndex, Step};
-use crate::thinning::{Skip, Take, Thin, Thinning, Window};
+use crate::thinning::{Skip, Take, Thin, Thinning, Window, finer};
 use crate::time::{Clock, DeviceTime};
 use crate::topic::{Channel, TOPIC_LEN_MAX, Topic};
 use crate::varint;
@@ -106,6 +106,11 @@ fn counts_add_up_and_never_go_below_zero() {
 #[test]
 fn a_secret_is_not_shown() {
     assert_eq!(format!("{:?}", Secret::new([7; 32])), "Secret(..)");
+}
+
+#[test]
+fn what_is_taken_of_a_window_is_named_as_it_is_written() {
+    assert_eq!([Take::Min, Take::Mean, Take::Max].map(Take::name), ["min", "mean", "max"]);
 }
 
 #[test]
@@ -229,6 +234,26 @@ fn a_catalogue_thins_what_it_has_and_says_how() {
         &[window(0, 2, Take::Max, 10), max], // A window of a window.
     ] {
         assert_eq!(encode(wrong), Err(CatalogueError::Range), "{wrong:?}");
+    }
+}
+
+#[test]
+fn a_mean_is_a_whole_number_of_times_as_fine_and_a_thousand_times_at_most() {
+    let of =
+        |numerator, denominator| Signal { step: Step::new(numerator, denominator), ..signal() };
+    for (source, window, times) in [
+        ((1, 1), (1, 1), Some(1)),
+        ((2, 4), (1, 2), Some(1)),
+        ((1, 1), (1, 1000), Some(1000)),
+        ((1, 1), (1, 1001), None),
+        ((1, 1), (1, 4_000_000_000), None),
+        ((3, 1), (2, 1), None),
+        ((1, 1), (2, 1), None),
+        ((1, 3), (1, 10), None),
+        ((2001, 1), (2, 1), None),
+    ] {
+        let (source, window) = (of(source.0, source.1), of(window.0, window.1));
+        assert_eq!(finer(&source, &window), times, "{source:?}, {window:?}");
     }
 }
 
