@@ -201,7 +201,7 @@ impl Device {
             session: SessionConfig::default(),
             heartbeat_ms: 600_000,
         };
-        self.drive.image = self.image;
+        self.drive.start(self.image);
         let now = Now::default();
         match Core::start(config, &now, &mut self.flash, &mut self.entropy) {
             Ok(core) => {

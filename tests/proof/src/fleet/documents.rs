@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::life::sinks_dir;
 use super::slot::Slot;
-use super::source::PATHS;
+use super::source::{PATHS, Said};
 use super::truth::{From, Measured, Truth, Violation};
 
 /// Takes all that the files hold into what is known of the sink; of one that was removed, what comes
@@ -71,7 +71,7 @@ fn take(truth: &mut Truth, line: &[u8]) -> Option<()> {
             let data = document.get("data")?.as_object()?;
             // In the order in which they are measured.
             let measured = (0..).zip(PATHS).filter_map(|(signal, path)| {
-                let value = data.get(path)?.as_f64().and_then(whole);
+                let value = said(data.get(path)?);
                 Some(Measured { ordinal: ordinal?, second, signal, value })
             });
             truth.samples(from, measured);
@@ -81,10 +81,28 @@ fn take(truth: &mut Truth, line: &[u8]) -> Option<()> {
     Some(())
 }
 
-/// A value that is a whole number, as all of them are.
-fn whole(value: f64) -> Option<i64> {
-    let text = format!("{value}");
-    text.parse().ok()
+/// A value as documents have it.
+fn said(value: &Value) -> Option<Said> {
+    match value {
+        Value::Null => Some(Said::Missing),
+        Value::String(text) => Some(Said::Text(text.clone())),
+        Value::Number(number) => {
+            let number = number.as_f64()?;
+            let whole = format!("{number}").parse().ok();
+            Some(whole.map_or(Said::number(number), Said::Whole))
+        }
+        Value::Object(object) => match (object.get("hex"), object.get("float")) {
+            (Some(hex), None) => bytes_of(hex.as_str()?).map(Said::Bytes),
+            (None, Some(float)) => float.as_str()?.parse().ok().map(Said::number),
+            _ => None,
+        },
+        Value::Bool(_) | Value::Array(_) => None,
+    }
+}
+
+fn bytes_of(hex: &str) -> Option<Vec<u8>> {
+    let byte = |at| u8::from_str_radix(hex.get(at..at + 2)?, 16).ok();
+    (0..hex.len()).step_by(2).map(byte).collect()
 }
 
 /// Seconds since 1970 of `2026-11-21T07:00:00.000Z`.

@@ -25,6 +25,7 @@ pub(super) struct Tally {
     /// Seconds driven, of all vehicles.
     pub driven_s: u64,
     pub samples: u64,
+    pub exact: u64,
     pub records: u64,
     pub faults: u64,
     /// Lives of agents, and of devices.
@@ -55,6 +56,7 @@ pub(super) struct Tally {
 impl Tally {
     pub(super) fn add_truth(&mut self, truth: &Truth) {
         self.samples += truth.samples;
+        self.exact += truth.exact;
         self.records += truth.records;
         self.loss_documents += truth.loss_documents;
         self.resealed += truth.resealed;
@@ -78,6 +80,7 @@ impl Tally {
         self.devices += world.devices;
         self.driven_s += world.driven_s;
         self.samples += world.samples;
+        self.exact += world.exact;
         self.records += world.records;
         self.faults += world.faults;
         self.lives += world.lives;
@@ -172,6 +175,7 @@ impl Report {
             "vehicle_years_per_min": self.hours() / YEAR_H / seconds * 60.0,
             "seconds": seconds,
             "samples_delivered": tally.samples,
+            "samples_exact": tally.exact,
             "faults": tally.faults,
             "frames_per_fault": share(frames, tally.faults),
             "agent_lives": tally.lives,

@@ -105,7 +105,7 @@ impl Sink for ModelSink {
         }
         let Upstream { truth, delivered, .. } = &mut *upstream;
         for piece in batch.pieces() {
-            let (ring, seq) = truth.take(&piece);
+            let (ring, seq) = truth.take(&piece, batch.exacts());
             let last = delivered.entry(ring).or_default();
             *last = seq.max(*last);
         }

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 
 use agent::privacy::{ClearedFrame, ClearedSample, Piece, RecordKind};
+use agent::value::{Amount, Exact};
 use protocol::{DeviceId, Lane, RingId, Seq};
 
-use super::source::{Lineage, SIGNALS, place, value_of};
+use super::source::{Lineage, SIGNALS, Said, place, scales_of};
 use super::stream::{Allowance, Coming, Credit, SealedAnew, Stream};
 use super::union::Gap;
 
@@ -38,12 +39,12 @@ pub(super) struct From {
 }
 
 /// A sample, whatever image of the device measured it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Measured {
     pub ordinal: u32,
     pub second: i64,
     pub signal: u64,
-    pub value: Option<i64>,
+    pub value: Option<Said>,
 }
 
 /// What the sink has been given.
@@ -74,6 +75,8 @@ pub(super) struct Truth {
     /// It is not known from when on rules held: any that ever did may have.
     pub drops_at_any_time: bool,
     pub samples: u64,
+    /// Of these, values that are no whole number of steps.
+    pub exact: u64,
     pub records: u64,
     pub loss_documents: u64,
     pub elsewhere_documents: u64,
@@ -146,11 +149,11 @@ impl Truth {
     }
 
     /// Takes a piece of a batch; which frame it was of.
-    pub(super) fn take(&mut self, piece: &Piece<'_>) -> (RingId, Seq) {
+    pub(super) fn take(&mut self, piece: &Piece<'_>, exacts: &[Exact]) -> (RingId, Seq) {
         match piece {
             Piece::Samples(frame, samples) => {
                 let from = From::of(&frame.from);
-                let measured = measured(frame, samples);
+                let measured = measured(frame, samples, exacts);
                 self.samples(from, measured);
                 (from.ring, from.seq)
             }
@@ -194,12 +197,13 @@ impl Truth {
                 is_same_frame = self.in_order(from, sample.ordinal);
             }
             ordinal = sample.ordinal;
-            let found =
-                sample.value.and_then(|value| place(vehicle, sample.second, sample.signal, value));
+            let at = (sample.second, sample.signal);
+            let found = sample.value.as_ref().and_then(|value| place(vehicle, at, value));
             let Some((of, at)) = found else {
                 self.violate("I2", || format!("{}: {sample:?} was never measured", from.device));
                 return;
             };
+            self.exact += u64::from(!matches!(sample.value, Some(Said::Whole(_))));
             self.sample(from, of, at, is_same_frame);
             is_same_frame = true;
         }
@@ -356,18 +360,27 @@ impl From {
     }
 }
 
-fn measured(frame: &ClearedFrame, samples: &[ClearedSample]) -> impl Iterator<Item = Measured> {
-    let values = value_of(frame.lens.catalogue());
+fn measured(
+    frame: &ClearedFrame,
+    samples: &[ClearedSample],
+    exacts: &[Exact],
+) -> impl Iterator<Item = Measured> {
+    let scales = scales_of(frame.lens.catalogue());
     samples.iter().map(move |sample| {
         let ClearedSample { tick, amount, ordinal, column } = *sample;
         let signal = u64::from(column);
-        let value =
-            values.get(usize::from(column)).and_then(|scale| exact(amount.steps()?, *scale));
+        let value = match amount {
+            Amount::Steps(steps) => {
+                let scale = scales.get(usize::from(column));
+                scale.and_then(|scale| whole(steps, *scale)).map(Said::Whole)
+            }
+            Amount::Exact(_) => amount.exact(exacts).map(Said::of),
+        };
         Measured { ordinal, second: tick, signal, value }
     })
 }
 
-fn exact(raw: i64, scale: i64) -> Option<i64> {
+fn whole(raw: i64, scale: i64) -> Option<i64> {
     (raw.checked_rem(scale)? == 0).then_some(raw / scale)
 }
 
