@@ -189,3 +189,25 @@ fn a_row_of_another_format_is_refused_and_a_newer_one_is_named() {
     assert!(matches!(row(ROW_VERSION - 1), Err(RingsError::Row)));
     assert!(matches!(decode(&[]), Err(RingsError::Row)));
 }
+
+#[test]
+fn the_table_tells_of_every_ring_as_it_was_saved_and_of_nobodys_without_a_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut rings = three_rings(dir.path());
+    rings.disown("van-1".parse().unwrap()).unwrap();
+    save(&mut rings);
+    let table = rings.table();
+    let mut told = Vec::new();
+    table.each(&mut |held| told.push(held)).unwrap();
+    assert_eq!(told.len(), 3);
+    for held in told {
+        let ring = rings.get(&held.ring).unwrap().unwrap();
+        let is_nobodys = table.owner(&held.ring).unwrap() == Some(Owner::Nobody);
+        assert_eq!(held.device, (!is_nobodys).then_some(ring.device));
+        assert_eq!((held.lane, held.last), (ring.lane, ring.watermark.durable));
+        assert_eq!(held.through, ring.watermark.through);
+    }
+    let of_van_2 = Owner::Device("van-2".parse().unwrap());
+    assert_eq!(table.owner(&id(2)).unwrap(), Some(of_van_2));
+    assert_eq!(table.owner(&id(9)).unwrap(), None);
+}

@@ -286,6 +286,7 @@ mod tests {
         }
         assert_eq!(unsent(100, 100 + 65_536), Seq(100 + 65_536), "later, and true as well");
         assert_eq!(unsent(398, 30), Seq(30), "of another ring");
+        assert_eq!(unsent(1 << 16, 30), Seq(30), "likewise: no ring has a number 0");
         assert_eq!(Unsent::default().first(Seq(30)), Seq(30));
     }
 

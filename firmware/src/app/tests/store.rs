@@ -198,3 +198,19 @@ fn what_is_superseded_from_the_first_frame_on_counts_from_there_although_it_cann
     let superseded: Vec<Loss> = said.filter(|loss| loss.reason == LossReason::Superseded).collect();
     assert_eq!(superseded.first().map(|loss| loss.first), Some(Seq(1)), "{superseded:?}");
 }
+
+#[test]
+fn what_was_dropped_is_said_to_be_gone_before_an_answer_only_once_all_of_it_was_sent() {
+    let mut device = Device::new(Lane::Bulk);
+    while device.store.view().first == Seq::FIRST {
+        device.sample(1);
+    }
+    let first = device.store.view().first;
+    let last = first.prev();
+    for (sent, said) in [(None, Seq::FIRST), (Some(last.prev()), Seq::FIRST), (Some(last), first)] {
+        if let Some(sent) = sent {
+            device.store.sent(sent);
+        }
+        assert_eq!(device.store.view().said_first, said, "{sent:?} of {last:?}");
+    }
+}
