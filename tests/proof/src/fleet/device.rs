@@ -60,6 +60,8 @@ pub(super) struct Device {
     pub flash: Nor,
     /// A copy of the flash, and how many samples had been admitted then.
     pub kept: Option<(Nor, u64)>,
+    /// It was emptied since: the copy is of rings that have ended.
+    pub kept_is_ended: bool,
     /// Once, at any time.
     pub was_rolled_back: bool,
     pub drive: Drive,
@@ -109,6 +111,7 @@ impl Device {
             given: None,
             flash: Nor::new(sectors, seed),
             kept: None,
+            kept_is_ended: false,
             was_rolled_back: false,
             drive: Drive::new(of),
             wire: Wire::default(),

@@ -47,6 +47,8 @@ pub(super) struct Stream {
     pub may_reach_back: bool,
     /// The device was erased then: nothing from before may come any more.
     pub erased_below: u64,
+    /// Up to this place samples of another ring than the last may come late.
+    pub goes_back_below: u64,
     /// Frames of its device may wait for a catalogue, or wait for ever: so many samples do.
     pub may_be_aside: bool,
     pub aside: u64,

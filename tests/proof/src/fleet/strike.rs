@@ -38,6 +38,7 @@ impl World {
             Fault::Keep { device } => {
                 if let Some(device) = self.devices.get_mut(device) {
                     device.kept = Some((device.flash.clone(), device.drive.next));
+                    device.kept_is_ended = false;
                 }
             }
             Fault::RollBack { device } => self.roll_back(device),
@@ -70,10 +71,14 @@ impl World {
         device.flash = flash;
         let (of, next) = (device.drive.of, device.drive.next);
         device.was_rolled_back = true;
+        let is_ended = device.kept_is_ended;
         // What only the newer content had is gone, and what was open when it was kept.
         let from = then.min(next).saturating_sub(2000);
         self.allow(of, from, next, next - from);
         self.each_truth(|truth| truth.may_overstate(of));
+        if is_ended {
+            self.each_truth(|truth| truth.goes_back(of, then));
+        }
         self.allow_two_histories();
     }
 
@@ -82,6 +87,7 @@ impl World {
         let Some(device) = self.devices.get_mut(at) else { return };
         let sectors = device.flash.erases.len();
         device.flash = Nor::new(sectors, self.now_s);
+        device.kept_is_ended = true;
         let (of, next) = (device.drive.of, device.drive.next);
         self.allow(of, 0, next, next);
         // What an agent had of the rings that end here is said all the same, where a sink lacks it.

@@ -101,6 +101,13 @@ impl Truth {
         }
     }
 
+    /// The device has a flash again from before it was emptied: what a sink never had of the rings there
+    /// comes behind what it had of those since.
+    pub(super) fn goes_back(&mut self, of: Lineage, below: u64) {
+        self.stream(of, Lane::Bulk).goes_back_below = below;
+        self.stream(of, Lane::Latest).goes_back_below = below.div_ceil(SIGNALS as u64);
+    }
+
     /// Frames of it may wait for a catalogue.
     pub(super) fn may_be_aside(&mut self, of: Lineage) {
         for lane in Lane::ALL {
@@ -227,6 +234,7 @@ impl Truth {
             return;
         }
         let is_bulk = lane != Lane::Latest;
+        let is_another_ring = self.current.get(&(of, lane.index())) != Some(&ring);
         let at = if is_bulk { at } else { at / SIGNALS as u64 };
         self.samples += 1;
         let stream = self.stream(of, lane);
@@ -237,7 +245,8 @@ impl Truth {
         // a double was told, and its original still sends the same under the old numbers.
         let is_again =
             origin.is_some() || stream.sealed_anew.is_some_and(|anew| anew.has(ring, at));
-        if is_again && at < stream.next {
+        let is_older = at < stream.goes_back_below && is_another_ring;
+        if (is_again || is_older) && at < stream.next {
             self.resealed += 1;
             return;
         }
