@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::intake::broker::BrokerConfig;
+use crate::intake::serial::SerialConfig;
 use crate::tls::ServerFiles;
 
 mod check;
@@ -48,6 +49,8 @@ pub struct Config {
     pub listen: Listen,
     /// `[[broker]]`, in the order of the file; none is usual.
     pub brokers: Vec<BrokerConfig>,
+    /// `[[serial]]`, in the order of the file; none is usual.
+    pub serials: Vec<SerialConfig>,
     /// `[http]`
     pub http: Http,
     /// `[journal]`

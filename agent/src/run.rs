@@ -15,6 +15,7 @@
 //! and that it is alive, as long as every thread that moves data does ([`crate::notify`]).
 
 use std::io::IsTerminal as _;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -36,6 +37,7 @@ use crate::http::Http;
 use crate::intake::Inbound;
 use crate::intake::broker::{self, BrokerConfig, BrokerGauges};
 use crate::intake::listen::{ListenConfig, Listener};
+use crate::intake::serial;
 use crate::journal::{Journal, JournalConfig};
 use crate::lock::{DirLock, Owner};
 use crate::notify;
@@ -139,6 +141,7 @@ async fn serve(Options { config, source, hold_unsynced_writes }: Options) -> any
     let accepting = AcceptStatus::default();
     let brokers: Vec<(BrokerConfig, Arc<BrokerGauges>)> =
         config.brokers.iter().map(|broker| (broker.clone(), Arc::default())).collect();
+    let serials = config.serials.iter().map(|serial| (serial.clone(), Arc::default())).collect();
     let reporter = Arc::new(Reporter {
         config: config.clone(),
         registry: registry.clone(),
@@ -147,6 +150,7 @@ async fn serve(Options { config, source, hold_unsynced_writes }: Options) -> any
         listening: Arc::default(),
         tls: tls.clone(),
         brokers,
+        serials,
         sinks: Arc::clone(&sinks),
         control: to_control,
         started_ms: report::unix_ms(),
@@ -221,6 +225,9 @@ fn start_intakes(
         intakes.spawn(broker::serve(broker, registry, to_accept, gauges, seed, stop.clone()));
     }
     if let Some(listener) = listener {
+        for (serial, gauges) in reporter.serials.clone() {
+            intakes.spawn(serial::serve(serial, listener.visits(), gauges, stop.clone()));
+        }
         let gauges = Arc::clone(&reporter.listening);
         intakes.spawn(listener.serve(registry.clone(), to_accept, gauges, stop.clone()));
     }
@@ -295,19 +302,27 @@ fn open_journal(
     Ok((begun.journal, begun.rings))
 }
 
-/// The bound port, if there is to be one.
+/// What has the devices' sessions: with the bound port, if there is to be one, and if there is none, only
+/// where serial lines need it.
 fn listener(config: &Config, tls: Option<Arc<ServerTls>>) -> anyhow::Result<Option<Listener>> {
     let listen = &config.listen;
-    let Some(address) = listen.address else { return Ok(None) };
-    let listener = Listener::bind(ListenConfig {
+    if listen.address.is_none() && config.serials.is_empty() {
+        return Ok(None);
+    }
+    let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let settings = ListenConfig {
         connections_max: usize::try_from(listen.connections_max).unwrap_or(usize::MAX),
         connect_timeout: listen.connect_timeout,
         write_timeout: listen.write_timeout,
         refusal_delay: listen.refusal_delay,
         keep_alive_max: listen.keep_alive_max,
         queued_bytes_max: usize::try_from(listen.queued_bytes_max).unwrap_or(usize::MAX),
-        ..ListenConfig::new(address)
-    })?;
+        ..ListenConfig::new(listen.address.unwrap_or(nowhere))
+    };
+    let listener = match listen.address {
+        Some(_) => Listener::bind(settings)?,
+        None => Listener::unbound(settings),
+    };
     Ok(Some(match tls {
         Some(tls) => listener.with_tls(tls),
         None => listener,

@@ -281,6 +281,27 @@ pub const BROKER_UNSENT: Instrument = Instrument::counter(
     "{message}",
     "Replies to devices that did not reach the broker; the devices ask again.",
 );
+/// Whether a serial line's port is open; attribute `serial`, as in all that follow.
+pub const SERIAL_UP: Instrument =
+    Instrument::gauge("agent.serial.up", "1", "Whether the serial port is open: 1 or 0.");
+/// Times that a serial port could not be opened, or failed.
+pub const SERIAL_FAILED: Instrument = Instrument::counter(
+    "agent.serial.failed",
+    "{attempt}",
+    "Times that the serial port could not be opened, or failed.",
+);
+/// Streams that the device opened.
+pub const SERIAL_STREAMS: Instrument = Instrument::counter(
+    "agent.serial.streams",
+    "{stream}",
+    "Streams that the device opened over the serial line.",
+);
+/// Packets that noise changed, and noise.
+pub const SERIAL_GARBLED: Instrument = Instrument::counter(
+    "agent.serial.garbled",
+    "{packet}",
+    "Packets that noise on the serial line changed.",
+);
 /// Bytes read from devices; attribute `intake`.
 pub const RECEIVED: Instrument =
     Instrument::counter("agent.intake.received", "By", "Bytes read from devices.");

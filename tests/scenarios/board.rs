@@ -10,7 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use world::agent::AgentHome;
 use world::binaries::Binaries;
-use world::board::{self, Board, Running};
+use world::board::{self, Board, Running, Serial};
 use world::line::Line;
 use world::process::until;
 
@@ -66,17 +66,26 @@ fn raw(channel: u64, row: u64) -> u64 {
     500 + 3000 / half * phase.min(2 * half - phase) + noise
 }
 
+/// The way from the board to the agent.
+enum Way {
+    Ethernet,
+    /// A serial line, through a cable that a test can have its way with.
+    Cable(Line),
+    /// A serial port of this machine.
+    Port,
+}
+
 /// A board, its device, and the agent that it sends to.
 struct Bench {
     image: PathBuf,
     dir: TempDir,
     home: AgentHome,
-    line: Option<Line>,
+    way: Way,
 }
 
 impl Bench {
     /// None where there is no QEMU, or no image: `cargo xtask test` says why.
-    fn new(over: impl FnOnce(&AgentHome) -> (LinkChoice, Option<Line>)) -> Option<Self> {
+    fn new(way: Way) -> Option<Self> {
         let has_images = std::env::var_os(board::IMAGES).is_none_or(|dir| !dir.is_empty());
         if !board::has_qemu() || !has_images {
             assert!(std::env::var_os("CI").is_none(), "nothing may be skipped");
@@ -85,13 +94,23 @@ impl Bench {
         }
         let image = board::images().unwrap().remove(0);
         let dir = tempfile::tempdir().unwrap();
-        let home = AgentHome::new(&Binaries::build(false).unwrap(), dir.path(), "").unwrap();
+        let port = match &way {
+            Way::Ethernet => None,
+            Way::Cable(line) => Some(format!("tcp://{}", line.host)),
+            Way::Port => Some(dir.path().join("tty").display().to_string()),
+        };
+        let serial = port.map(|port| format!("[[serial]]\nname = \"bay\"\nport = \"{port}\"\n"));
+        let binaries = Binaries::build(false).unwrap();
+        let home = AgentHome::new(&binaries, dir.path(), &serial.unwrap_or_default()).unwrap();
         let keys = dir.path().join("keys");
         home.add_devices("board-1\n", &keys).unwrap();
-        let (link, line) = over(&home);
+        let link = match &way {
+            Way::Ethernet => board::ethernet(home.listen),
+            Way::Cable(_) | Way::Port => LinkChoice::Serial,
+        };
         let key_line = std::fs::read_to_string(&keys).unwrap();
         let provision = board::provision(key_line.trim(), link, 1).unwrap();
-        let bench = Self { image, dir, home, line };
+        let bench = Self { image, dir, home, way };
         board::write_flash(&bench.flash(), &provision).unwrap();
         Some(bench)
     }
@@ -105,8 +124,12 @@ impl Bench {
     }
 
     fn power_on(&self) -> Running {
-        let line = self.line.as_ref().map(Line::address);
-        Running::start(Board::EmcraftSf2, &self.image, &self.flash(), &self.console(), line)
+        let serial = match &self.way {
+            Way::Ethernet => None,
+            Way::Cable(line) => Some(Serial::Tcp(line.device)),
+            Way::Port => Some(Serial::Port(self.dir.path().join("tty"))),
+        };
+        Running::start(Board::EmcraftSf2, &self.image, &self.flash(), &self.console(), serial)
             .unwrap()
     }
 
@@ -145,7 +168,7 @@ impl Bench {
 
 #[test]
 fn what_a_board_measured_arrives_once_however_often_its_power_goes() {
-    let Some(bench) = Bench::new(|home| (board::ethernet(home.listen), None)) else { return };
+    let Some(bench) = Bench::new(Way::Ethernet) else { return };
     let mut agent = bench.home.start().unwrap();
     for boot in 1..=CUTS + 1 {
         let running = bench.power_on();
@@ -164,20 +187,51 @@ fn what_a_board_measured_arrives_once_however_often_its_power_goes() {
 
 #[test]
 fn over_a_serial_line_everything_arrives_as_well_whatever_it_garbles() {
-    let over = |home: &AgentHome| (LinkChoice::Serial, Some(Line::start(home.listen).unwrap()));
-    let Some(bench) = Bench::new(over) else { return };
+    let Some(bench) = Bench::new(Way::Cable(Line::start().unwrap())) else { return };
+    let Way::Cable(line) = &bench.way else { return };
     let agent = bench.home.start().unwrap();
     let running = bench.power_on();
     bench.came(1, 1);
     running.kill().unwrap();
     let running = bench.power_on();
     bench.came(2, 1);
-    let line = bench.line.as_ref().unwrap();
-    let opened = line.opened();
+    let streams = || bench.home.metric("agent_serial_streams_total");
+    let opened = streams().unwrap();
     line.garble();
-    until("another stream", PATIENCE, || Ok(line.opened() > opened)).unwrap();
-    bench.came(2, bench.rows().get(&2).map_or(0, Vec::len) + 1);
+    until("another stream", PATIENCE, || Ok(streams()? > opened)).unwrap();
+    let rows = || bench.rows().get(&2).map_or(0, Vec::len);
+    bench.came(2, rows() + 1);
+    let plugged_in = line.plugged_in();
+    line.unplug();
+    until("another plug", PATIENCE, || Ok(line.plugged_in() > plugged_in)).unwrap();
+    bench.came(2, rows() + 1);
+    // The device goes on in the stream that it has; the agent that began anew knows of none.
+    agent.kill().unwrap();
+    let agent = bench.home.start().unwrap();
+    bench.came(2, rows() + 1);
     running.kill().unwrap();
+    bench.verify();
+    agent.kill().unwrap();
+}
+
+#[test]
+fn a_port_of_this_machine_may_come_and_go() {
+    let Some(bench) = Bench::new(Way::Port) else { return };
+    // It is not healthy until the port is there.
+    let agent = bench.home.spawn().unwrap();
+    let is_missed = || {
+        let health = bench.home.get("/healthz");
+        Ok(health.is_ok_and(|(status, said)| status != 200 && said.contains("is it plugged in?")))
+    };
+    until("the port to be missed", PATIENCE, is_missed).unwrap();
+    for boot in 1..=2 {
+        let running = bench.power_on();
+        bench.came(boot, 1);
+        let open = || bench.home.metric("agent_serial_up");
+        assert!(open().unwrap() > 0.0);
+        running.kill().unwrap();
+        until("the port to be gone", PATIENCE, || Ok(open()? < 1.0)).unwrap();
+    }
     bench.verify();
     agent.kill().unwrap();
 }

@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use embedded_storage::nor_flash::{
@@ -14,7 +16,7 @@ use protocol::{DeviceId, Generation, Registration, Secret};
 use serde_json::Value;
 
 use crate::binaries::{cargo, root};
-use crate::process::Process;
+use crate::process::{Process, until};
 
 /// Where QEMU's user network has the host's loopback (its documentation, "Network emulation").
 const HOST: [u8; 4] = [10, 0, 2, 2];
@@ -207,6 +209,29 @@ pub fn qemu(board: Board, image: &Path, flash: &Path) -> Command {
     qemu
 }
 
+/// Gives the port that QEMU has just made a name that stays the same, as udev does for adapters.
+fn name_port(printed: &Path, name: &Path) -> Result<()> {
+    let made = || {
+        let printed = fs::read_to_string(printed).unwrap_or_default();
+        let line = printed.lines().find_map(|line| line.split_once("redirected to "))?;
+        Some(PathBuf::from(line.1.split(' ').next()?))
+    };
+    until("QEMU's serial port", Duration::from_secs(30), || Ok(made().is_some()))?;
+    let port = made().context("no serial port")?;
+    // That of the board before.
+    fs::remove_file(name).ok();
+    symlink(&port, name).with_context(|| format!("naming {}", port.display()))
+}
+
+/// Where the other end of a board's serial line is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Serial {
+    /// At a TCP port, to which QEMU connects.
+    Tcp(SocketAddr),
+    /// At a port of this machine, which gets this name.
+    Port(PathBuf),
+}
+
 /// A board that runs.
 #[derive(Debug)]
 pub struct Running {
@@ -215,22 +240,31 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts an image with a flash; its console is appended to `console`, and its serial line is at
-    /// a TCP port, if there is one.
+    /// Starts an image with a flash; its console is appended to `console`.
     pub fn start(
         board: Board,
         image: &Path,
         flash: &Path,
         console: &Path,
-        line: Option<SocketAddr>,
+        serial: Option<Serial>,
     ) -> Result<Self> {
         let mut qemu = qemu(board, image, flash);
         qemu.arg("-serial").arg(format!("file:{}", console.display()));
-        if let Some(line) = line {
-            qemu.arg("-serial").arg(format!("tcp:{line},nodelay=on"));
+        let printed = console.with_extension("qemu.out");
+        match &serial {
+            Some(Serial::Tcp(address)) => {
+                qemu.arg("-serial").arg(format!("tcp:{address},nodelay=on"));
+            }
+            Some(Serial::Port(_)) => {
+                qemu.args(["-serial", "pty"]).stdout(fs::File::create(&printed)?);
+            }
+            None => {}
         }
         let log = console.with_extension("qemu.log");
         let process = Process::start(QEMU, &mut qemu, &log)?;
+        if let Some(Serial::Port(name)) = serial {
+            name_port(&printed, &name)?;
+        }
         Ok(Self { process, console: console.to_owned() })
     }
 

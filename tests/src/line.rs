@@ -1,161 +1,124 @@
-//! The host's end of a serial line: gives each stream of a device a TCP connection to an agent; and
-//! noise, if that is wanted.
+//! A serial cable whose ends are TCP ports: it passes bytes on, both ways, can be unplugged and have noise.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use anyhow::Result;
-use protocol::serial::stream::{PACKET_LEN_MAX, Packet, Received, Session, Stream};
-use protocol::serial::{CHECKSUM_LEN, Decoder, encode, encoded_len_max};
 
-/// The host's end, in threads of its own, until the device's end is closed.
+/// The cable, in threads of its own.
 #[derive(Debug)]
 pub struct Line {
-    address: SocketAddr,
+    /// Where the device's end is.
+    pub device: SocketAddr,
+    /// Where the host's end is.
+    pub host: SocketAddr,
     shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
+/// An end: the device's, or the host's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum End {
+    Device,
+    Host,
+}
+
+/// What is plugged in at the ends.
+#[derive(Debug, Default)]
+struct Plugged {
+    device: Option<TcpStream>,
+    host: Option<TcpStream>,
+}
+
+impl Plugged {
+    const fn at(&mut self, end: End) -> &mut Option<TcpStream> {
+        match end {
+            End::Device => &mut self.device,
+            End::Host => &mut self.host,
+        }
+    }
+}
+
+#[derive(Debug, Default)]
 struct Shared {
-    agent: SocketAddr,
-    opened: AtomicU64,
+    plugged: Mutex<Plugged>,
+    /// Times that the host plugged in.
+    plugged_in: AtomicU64,
     /// The next byte from the device is to be turned over.
     garble: AtomicBool,
 }
 
-/// Where packets to the device are written, and the stream that they are of.
-#[derive(Debug)]
-struct Out {
-    wire: TcpStream,
-    stream: Option<Stream>,
-}
-
 impl Line {
-    /// A line whose device's end is a TCP port on the loopback.
-    pub fn start(agent: SocketAddr) -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let address = listener.local_addr()?;
-        let (opened, garble) = (AtomicU64::new(0), AtomicBool::new(false));
-        let shared = Arc::new(Shared { agent, opened, garble });
-        let served = Arc::clone(&shared);
-        thread::spawn(move || {
-            for wire in listener.incoming().map_while(Result::ok) {
-                // A board that lost its power: the line is another one's.
-                drop(serve(wire, &served));
-            }
-        });
-        Ok(Self { address, shared })
-    }
-
-    /// Where the device's end is.
-    pub const fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Streams that were opened so far.
-    pub fn opened(&self) -> u64 {
-        self.shared.opened.load(Ordering::Relaxed)
+    /// A cable with nothing at its ends.
+    pub fn start() -> Result<Self> {
+        let shared: Arc<Shared> = Arc::default();
+        let device = serve(End::Device, &shared)?;
+        let host = serve(End::Host, &shared)?;
+        Ok(Self { device, host, shared })
     }
 
     /// Garbles the next byte that the device says.
     pub fn garble(&self) {
         self.shared.garble.store(true, Ordering::Relaxed);
     }
+
+    /// Pulls the host's end out; it may be plugged in again.
+    pub fn unplug(&self) {
+        if let Some(wire) = lock(&self.shared).host.take() {
+            // It may be gone already.
+            wire.shutdown(Shutdown::Both).ok();
+        }
+    }
+
+    /// How often the host plugged in.
+    pub fn plugged_in(&self) -> u64 {
+        self.shared.plugged_in.load(Ordering::Relaxed)
+    }
 }
 
-fn serve(mut wire: TcpStream, shared: &Shared) -> Result<()> {
+/// Listens for whoever is at this end.
+fn serve(end: End, shared: &Arc<Shared>) -> Result<SocketAddr> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let address = listener.local_addr()?;
+    let shared = Arc::clone(shared);
+    thread::spawn(move || {
+        for wire in listener.incoming().map_while(Result::ok) {
+            // A board that lost its power, or a host that went: the next one takes its place.
+            drop(pass_on(wire, end, &shared));
+        }
+    });
+    Ok(address)
+}
+
+/// Passes on what comes at one end, until that is gone. What nobody listens to is lost, as on a cable.
+fn pass_on(mut wire: TcpStream, end: End, shared: &Shared) -> Result<()> {
     wire.set_nodelay(true)?;
-    let out = Arc::new(Mutex::new(Out { wire: wire.try_clone()?, stream: None }));
-    let mut agent: Option<TcpStream> = None;
-    let mut decoder = Decoder::<{ PACKET_LEN_MAX + CHECKSUM_LEN }>::new();
+    *lock(shared).at(end) = Some(wire.try_clone()?);
+    if end == End::Host {
+        shared.plugged_in.fetch_add(1, Ordering::Relaxed);
+    }
+    let other = if end == End::Device { End::Host } else { End::Device };
     let mut bytes = [0; 4096];
     loop {
         let len = wire.read(&mut bytes)?;
         let Some(heard) = bytes.get_mut(..len).filter(|heard| !heard.is_empty()) else {
             return Ok(());
         };
-        if shared.garble.swap(false, Ordering::Relaxed)
+        if end == End::Device
+            && shared.garble.swap(false, Ordering::Relaxed)
             && let Some(byte) = heard.last_mut()
         {
             *byte ^= 0x20;
         }
-        let mut rest = &*heard;
-        while let Some(payload) = decoder.feed(&mut rest) {
-            let Some(packet) = payload.ok().and_then(Packet::read) else { continue };
-            if let Packet::Open(session) = packet {
-                let connection = TcpStream::connect(shared.agent);
-                lock(&out).stream = connection.is_ok().then_some(Stream::new(session));
-                hang_up(agent.take());
-                let Ok(connection) = connection else { continue };
-                shared.opened.fetch_add(1, Ordering::Relaxed);
-                say(&mut lock(&out).wire, &Packet::Accept(session))?;
-                let (from, out) = (connection.try_clone()?, Arc::clone(&out));
-                thread::spawn(move || downlink(from, session, &out));
-                agent = Some(connection);
-                continue;
-            }
-            let received = lock(&out).stream.as_mut().map(|stream| stream.receive(&packet));
-            let is_over = match (received, &mut agent) {
-                (Some(Received::Bytes(bytes)), Some(agent)) => agent.write_all(bytes).is_err(),
-                (Some(Received::Ended), _) => true,
-                _ => false,
-            };
-            if is_over {
-                end(&out)?;
-                hang_up(agent.take());
-            }
+        let to = lock(shared).at(other).as_ref().map(TcpStream::try_clone).transpose()?;
+        if let Some(mut to) = to {
+            to.write_all(heard).ok();
         }
     }
 }
 
-/// Passes on what the agent says, until it or the stream is over.
-fn downlink(mut from: TcpStream, session: Session, out: &Mutex<Out>) -> Result<()> {
-    let mut bytes = [0; 1024];
-    loop {
-        let len = from.read(&mut bytes).unwrap_or(0);
-        let mut out = lock(out);
-        let Out { wire, stream } = &mut *out;
-        let Some(stream) = stream.as_mut().filter(|stream| stream.session() == session) else {
-            return Ok(());
-        };
-        let mut rest = bytes.get(..len).unwrap_or_default();
-        if rest.is_empty() {
-            out.stream = None;
-            return say(&mut out.wire, &Packet::Close(session));
-        }
-        while let Some((packet, len)) = stream.send(rest) {
-            say(wire, &packet)?;
-            rest = rest.get(len..).unwrap_or_default();
-        }
-    }
-}
-
-/// The stream is over: says so.
-fn end(out: &Mutex<Out>) -> Result<()> {
-    let mut out = lock(out);
-    match out.stream.take() {
-        Some(stream) => say(&mut out.wire, &Packet::Close(stream.session())),
-        None => Ok(()),
-    }
-}
-
-fn hang_up(agent: Option<TcpStream>) {
-    if let Some(agent) = agent {
-        // It may be gone already.
-        agent.shutdown(Shutdown::Both).ok();
-    }
-}
-
-fn say(wire: &mut TcpStream, packet: &Packet<'_>) -> Result<()> {
-    let (mut payload, mut bytes) = ([0; PACKET_LEN_MAX], [0; encoded_len_max(PACKET_LEN_MAX)]);
-    let len = packet.write(&mut payload).unwrap_or_default();
-    let len = encode(payload.get(..len).unwrap_or_default(), &mut bytes).unwrap_or_default();
-    Ok(wire.write_all(bytes.get(..len).unwrap_or_default())?)
-}
-
-fn lock(out: &Mutex<Out>) -> std::sync::MutexGuard<'_, Out> {
-    out.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(shared: &Shared) -> MutexGuard<'_, Plugged> {
+    shared.plugged.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -29,8 +29,8 @@ pub(super) fn consistency(config: &Config, notes: &Notes) {
         notes.wrong_at(at, what, meant);
     }
     if config.listen.address.is_none() {
-        if config.brokers.is_empty() {
-            let meant = Some("an address, or a [[broker]]".to_owned());
+        if config.brokers.is_empty() && config.serials.is_empty() {
+            let meant = Some("an address, a [[broker]] or a [[serial]]".to_owned());
             notes.wrong_at("listen.address", "there is no way for devices to connect", meant);
         }
         if config.listen.tls.is_some() {

@@ -1,4 +1,4 @@
-//! `[listen.tls]` and `[[broker]]`: how devices' messages come, and who may be believed on the way.
+//! `[listen.tls]`, `[[broker]]` and `[[serial]]`: how devices' messages come, and who may be believed on the way.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,10 +6,14 @@ use std::time::Duration;
 use super::check::is_name;
 use super::read::{Notes, Section};
 use crate::intake::broker::{BrokerConfig, BrokerUrl, Devices, LoginFiles};
+use crate::intake::serial::{Place, SerialConfig};
 use crate::tls::{ClientFiles, ServerFiles};
 
-/// Most brokers.
+/// Most brokers; most serial lines.
 const BROKERS_MAX: usize = 64;
+const SERIALS_MAX: usize = 64;
+/// Bits a second.
+const BAUD: std::ops::RangeInclusive<u64> = 300..=4_000_000;
 
 /// `[listen.tls]`; none without it.
 pub(super) fn listen_tls(listen: &mut Section<'_>) -> Option<ServerFiles> {
@@ -94,6 +98,50 @@ fn broker(section: &mut Section<'_>, notes: &Notes) -> Option<BrokerConfig> {
     broker.keep_alive = keep_alive.unwrap_or(broker.keep_alive);
     broker.session_expiry = expiry.unwrap_or(broker.session_expiry);
     Some(broker)
+}
+
+/// Every `[[serial]]`.
+pub(super) fn serials(root: &mut Section<'_>) -> Vec<SerialConfig> {
+    let sections = root.sections("serial").unwrap_or_default();
+    if sections.len() > SERIALS_MAX {
+        root.wrong("serial", "too many serial lines", Some(format!("at most {SERIALS_MAX}")));
+    }
+    let mut serials: Vec<SerialConfig> = Vec::new();
+    for mut section in sections {
+        let Some(serial) = serial(&mut section) else { continue };
+        if serials.iter().any(|other| other.name == serial.name) {
+            section.wrong("name", format!("two serial lines are called `{}`", serial.name), None);
+        }
+        if let Some(other) = serials.iter().find(|other| other.port == serial.port) {
+            section.wrong("port", format!("`{}` has this port already", other.name), None);
+        }
+        section.finish();
+        serials.push(serial);
+    }
+    serials
+}
+
+fn serial(section: &mut Section<'_>) -> Option<SerialConfig> {
+    for key in ["name", "port"] {
+        if !section.has(key) {
+            section.missing(key, r#"like name = "bay-1", port = "/dev/ttyUSB0""#);
+        }
+    }
+    let name = section.text("name").unwrap_or_default().to_owned();
+    if section.has("name") && !is_name(&name) {
+        let meant = Some("1 to 32 characters of A-Z a-z 0-9 - _".to_owned());
+        section.wrong("name", format!("`{name}` can't be a serial line's name"), meant);
+    }
+    let port = section.text("port").and_then(|text| {
+        let port = text.parse::<Place>();
+        if let Err(error) = &port {
+            section.wrong("port", format!("`{text}` is no serial port"), Some(error.to_string()));
+        }
+        port.ok()
+    });
+    let baud = section.whole("baud", BAUD).and_then(|baud| u32::try_from(baud).ok());
+    let default = SerialConfig::new(name, port?);
+    Some(SerialConfig { baud: baud.unwrap_or(default.baud), ..default })
 }
 
 fn login(section: &mut Section<'_>) -> Option<LoginFiles> {

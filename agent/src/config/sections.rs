@@ -37,6 +37,7 @@ pub(super) fn read(text: &str, report: &mut Report) -> (Config, Notes) {
         registry: registry(root.section("registry")),
         listen: listen(root.section("listen")),
         brokers: links::brokers(&mut root, &notes),
+        serials: links::serials(&mut root),
         http: http(root.section("http")),
         journal: journal(root.section("journal")),
         sinks: sinks(&mut root),

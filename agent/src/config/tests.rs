@@ -1,5 +1,6 @@
 use super::*;
 use crate::intake::broker::{BrokerUrl, Devices, LoginFiles};
+use crate::intake::serial::{Place, SerialConfig};
 use crate::tls::ClientFiles;
 
 const EXAMPLE: &str = include_str!("../../milepost.example.toml");
@@ -57,6 +58,10 @@ const EVERYTHING: &str = r#"
         refusal_delay = "0s"
         keep_alive_max = "2h"
         tls = { certificate = "c.pem", key = "k.pem", client_ca = "ca.pem" }
+        [[serial]]
+        name = "bay-1"
+        port = "/dev/ttyUSB0"
+        baud = 460_800
         [[broker]]
         name = "plant"
         url = "mqtts://broker.example"
@@ -131,6 +136,11 @@ fn every_value_can_be_set() {
                 keep_alive: Duration::from_secs(9),
                 session_expiry: Duration::ZERO,
             }],
+            serials: vec![SerialConfig {
+                name: "bay-1".into(),
+                port: Place::Path("/dev/ttyUSB0".into()),
+                baud: 460_800,
+            }],
             http: Http { address: None },
             journal: Journal { segment_bytes: 8 * MIB, bytes_max: 512 * MIB },
             sinks: Sinks(vec![
@@ -147,6 +157,30 @@ fn every_value_can_be_set() {
         }
     );
     assert_eq!(config.key_file(), Path::new("/etc/k"));
+}
+
+#[test]
+fn a_serial_line_is_told_what_is_wrong_with_it() {
+    let line = |rest: &str| format!("[[serial]]\nname = \"a\"\n{rest}");
+    for (text, said) in [
+        (line(""), "`port` is missing in [[serial]]"),
+        (line("port = \"ttyUSB0\""), "`ttyUSB0` is no serial port"),
+        (line("port = \"tcp://host\""), "a path like /dev/ttyUSB0, or tcp://HOST:PORT"),
+        (line("port = \"/dev/a\"\nbaud = 1"), "300 to 4000000"),
+        (
+            line("port = \"/dev/a\"\n") + &line("port = \"/dev/b\""),
+            "two serial lines are called `a`",
+        ),
+        (
+            line("port = \"/dev/a\"\n[[serial]]\nname = \"b\"\nport = \"/dev/a\""),
+            "`a` has this port already",
+        ),
+    ] {
+        let shown = report(&text).to_string();
+        assert!(shown.contains(said), "{shown}");
+    }
+    let alone = parse("[listen]\naddress = \"off\"\n[[serial]]\nname = \"a\"\nport = \"/dev/a\"");
+    assert_eq!((alone.serials.len(), alone.serials[0].baud), (1, 115_200));
 }
 
 #[test]

@@ -16,7 +16,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use protocol::frame::FRAME_LEN_MAX;
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::io::DuplexStream;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
@@ -48,7 +49,7 @@ pub use gauges::{ListenGauges, ListenHealth};
 pub use reason::{End, Refusal, TlsRefusal};
 pub use session::{PACKET_LEN_MAX, RECEIVE_MAXIMUM, TOPIC_ALIAS_MAXIMUM};
 
-use connection::{Connection, Hub, attend};
+use connection::{Caller, Connection, Hub, attend};
 use descriptors::Bounds;
 use directory::Directory;
 use lobby::{Arrival, Lobby};
@@ -148,13 +149,28 @@ pub async fn serve<A: Admit>(
     Ok(())
 }
 
-/// A bound socket: from here on, devices can connect and wait to be served.
+/// Most visits that wait to be let in.
+const VISITS_MAX: usize = 64;
+
+/// A connection that another intake carries, under the rules of those over TCP; without TLS, whatever
+/// that is for the others: it is no network that it came over.
+#[derive(Debug)]
+pub struct Visit {
+    /// Its bytes.
+    pub stream: DuplexStream,
+    /// The serial line that they come over.
+    pub port: Arc<str>,
+}
+
+/// A bound socket: from here on, devices can connect and wait to be served. Without one, for visits alone.
 #[derive(Debug)]
 pub struct Listener {
     config: ListenConfig,
     bounds: Bounds,
-    socket: TcpListener,
+    socket: Option<TcpListener>,
     tls: Option<Arc<ServerTls>>,
+    to_visit: mpsc::Sender<Visit>,
+    visits: mpsc::Receiver<Visit>,
 }
 
 impl Listener {
@@ -167,8 +183,19 @@ impl Listener {
             io::ErrorKind::AddrNotAvailable => ListenError::NoSuchAddress(address),
             _ => ListenError::Other { address, source },
         })?;
+        Ok(Self { socket: Some(socket), ..Self::unbound(config) })
+    }
+
+    /// One to which nobody can connect.
+    pub fn unbound(config: ListenConfig) -> Self {
         let bounds = Bounds::take(config.connections_max);
-        Ok(Self { config, bounds, socket, tls: None })
+        let (to_visit, visits) = mpsc::channel(VISITS_MAX);
+        Self { config, bounds, socket: None, tls: None, to_visit, visits }
+    }
+
+    /// Takes visits in.
+    pub fn visits(&self) -> mpsc::Sender<Visit> {
+        self.to_visit.clone()
     }
 
     /// The same with TLS on every connection.
@@ -179,7 +206,7 @@ impl Listener {
 
     /// Where it listens: the port that was chosen, if none was set.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
+        self.socket.as_ref().ok_or(io::ErrorKind::NotConnected)?.local_addr()
     }
 
     /// Serves devices until `stop`; then says so to all of them and waits up to two seconds for
@@ -194,8 +221,9 @@ impl Listener {
         gauges: Arc<ListenGauges>,
         stop: CancellationToken,
     ) {
-        let Self { config, bounds, socket, tls } = self;
-        let address = socket.local_addr().unwrap_or(config.address);
+        let address = self.local_addr().unwrap_or(self.config.address);
+        let Self { config, bounds, socket, tls, to_visit, mut visits } = self;
+        drop(to_visit);
         let tasks_max = bounds.sessions.saturating_add(bounds.lobby);
         let room = config.queued_bytes_max.clamp(FRAME_LEN_MAX, Semaphore::MAX_PERMITS);
         let hub = Arc::new(Hub {
@@ -213,27 +241,30 @@ impl Listener {
         let mut summary_due = interval(SUMMARY_PERIOD);
         summary_due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         gauges.set_health(ListenHealth::Listening);
-        info!(%address, tls = hub.tls.is_some(), "listening for devices");
+        if socket.is_some() {
+            info!(%address, tls = hub.tls.is_some(), "listening for devices");
+        }
         loop {
-            tokio::select! {
+            let caller = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                Some(ended) = tasks.join_next() => report(ended),
-                _ = summary_due.tick() => summary.log(&gauges),
-                accepted = socket.accept() => match accepted {
+                Some(ended) = tasks.join_next() => {
+                    report(ended);
+                    continue;
+                }
+                _ = summary_due.tick() => {
+                    summary.log(&gauges);
+                    continue;
+                }
+                visit = next_visit(&mut visits) => Caller::Visit(visit),
+                accepted = accept(socket.as_ref()) => match accepted {
                     Ok((stream, peer)) => {
                         // Without it PUBACKs wait for the device's delayed ACKs, no more than that.
                         if let Err(error) = stream.set_nodelay(true) {
                             debug!(%peer, %error, "TCP_NODELAY not set");
                         }
                         gauges.set_health(ListenHealth::Listening);
-                        if has_room(&mut tasks, &mut lobby, &gauges, tasks_max).await {
-                            let arrival = Arrival::new();
-                            let watch = arrival.watch();
-                            let connection = Connection { stream, peer, arrival };
-                            let task = tasks.spawn(attend(Arc::clone(&hub), admit.clone(), connection));
-                            lobby.enter(watch, task, tasks_max);
-                        }
+                        Caller::Socket(stream, peer)
                     }
                     Err(error) => {
                         // Mostly: out of file descriptors. It passes when a connection ends.
@@ -242,8 +273,16 @@ impl Listener {
                             warn!(error, "cannot accept a connection; going on");
                         }
                         sleep(ACCEPT_BACKOFF).await;
+                        continue;
                     }
                 },
+            };
+            if has_room(&mut tasks, &mut lobby, &gauges, tasks_max).await {
+                let arrival = Arrival::new();
+                let watch = arrival.watch();
+                let connection = Connection { caller, arrival };
+                let task = tasks.spawn(attend(Arc::clone(&hub), admit.clone(), connection));
+                lobby.enter(watch, task, tasks_max);
             }
         }
         drop(socket);
@@ -260,6 +299,22 @@ impl Listener {
         }
         summary.log(&gauges);
         info!(%address, "stopped listening for devices");
+    }
+}
+
+/// Cancel safe. Pending without a socket.
+async fn accept(socket: Option<&TcpListener>) -> io::Result<(TcpStream, SocketAddr)> {
+    match socket {
+        Some(socket) => socket.accept().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Cancel safe. Pending once there can be none.
+async fn next_visit(visits: &mut mpsc::Receiver<Visit>) -> Visit {
+    match visits.recv().await {
+        Some(visit) => visit,
+        None => std::future::pending().await,
     }
 }
 

@@ -13,6 +13,7 @@ pub mod broker;
 pub mod listen;
 pub mod outbox;
 mod replies;
+pub mod serial;
 
 pub use replies::{Deaf, Replies, Reply, SessionReplies, SharedReceiver, SharedReplies};
 

@@ -17,8 +17,20 @@ pub(super) fn sessions(reporter: &Reporter) -> u64 {
 
 /// Every intake's metrics.
 pub(super) fn metrics(reporter: &Reporter, metrics: &mut Vec<Metric>) {
-    if reporter.config.listen.address.is_some() {
+    if reporter.has_listener() {
         listen_metrics(reporter, metrics);
+    }
+    for (serial, gauges) in &reporter.serials {
+        let received = gauges.bytes_in.load(Relaxed);
+        let intake = format!("serial {}", serial.name);
+        metrics.push(telemetry::RECEIVED.reads(received).with("intake", intake));
+        let readings = [
+            telemetry::SERIAL_UP.reads(u64::from(gauges.healthy().is_ok())),
+            telemetry::SERIAL_FAILED.reads(gauges.failed.load(Relaxed)),
+            telemetry::SERIAL_STREAMS.reads(gauges.streams.load(Relaxed)),
+            telemetry::SERIAL_GARBLED.reads(gauges.garbled.load(Relaxed)),
+        ];
+        metrics.extend(readings.map(|reading| reading.with("serial", &serial.name)));
     }
     for (broker, gauges) in &reporter.brokers {
         let name = &broker.name;
@@ -82,6 +94,9 @@ pub(super) fn health(reporter: &Reporter, health: &mut Vec<Health>) {
             let (ok, reason) = (status.is_ok(), status.to_string());
             health.push(Health { component: "certificate listen".to_owned(), ok, reason });
         }
+    }
+    for (serial, gauges) in &reporter.serials {
+        health.push(part(format!("intake serial {}", serial.name), gauges.healthy(), "open"));
     }
     for (broker, gauges) in &reporter.brokers {
         let component = format!("intake broker {}", broker.name);

@@ -27,6 +27,7 @@ use crate::forward::Condition;
 use crate::http::{Health, HealthReport, JournalStatus, Snapshot, Status, Totals};
 use crate::intake::broker::{BrokerConfig, BrokerGauges};
 use crate::intake::listen::ListenGauges;
+use crate::intake::serial::{SerialConfig, SerialGauges};
 use crate::journal::{Ends, Journal, JournalTail, Position, Positions, RecoveryReport};
 use crate::ledger::Ledger;
 use crate::notify::Pulse;
@@ -50,6 +51,7 @@ pub struct Reporter {
     pub listening: Arc<ListenGauges>,
     pub tls: Option<Arc<ServerTls>>,
     pub brokers: Vec<(BrokerConfig, Arc<BrokerGauges>)>,
+    pub serials: Vec<(SerialConfig, Arc<SerialGauges>)>,
     pub sinks: Arc<Sinks>,
     pub control: Controls,
     pub started_ms: i64,
@@ -58,6 +60,11 @@ pub struct Reporter {
 }
 
 impl Reporter {
+    /// Whether sessions are had here, of whatever came over TCP or a serial line.
+    pub fn has_listener(&self) -> bool {
+        self.config.listen.address.is_some() || !self.serials.is_empty()
+    }
+
     fn books(&self, declared: Option<Counts>) -> Ledger {
         let ends = self.tail.ends();
         let reports = self.sinks.each().filter_map(|(_, status)| {

@@ -28,7 +28,7 @@ use super::lobby::Arrival;
 use super::presence::{Presence, enter};
 use super::reason::{End, Refusal, TlsRefusal};
 use super::session::{Published, Session, disconnect};
-use super::{ListenConfig, keep_alive_s};
+use super::{ListenConfig, Visit, keep_alive_s};
 use crate::intake::outbox::Outbox;
 use crate::intake::{Admit, Inbound, Message, Outbound, Room};
 use crate::tls::{CertificateNames, ServerTls};
@@ -54,9 +54,24 @@ pub(super) struct Hub {
 
 /// A connection that has just come.
 pub(super) struct Connection {
-    pub stream: TcpStream,
-    pub peer: SocketAddr,
+    pub caller: Caller,
     pub arrival: Arrival,
+}
+
+/// Who has come.
+pub(super) enum Caller {
+    Socket(TcpStream, SocketAddr),
+    Visit(Visit),
+}
+
+impl Caller {
+    /// Where from.
+    fn peer(&self) -> String {
+        match self {
+            Self::Socket(_, address) => address.to_string(),
+            Self::Visit(visit) => format!("serial {}", visit.port),
+        }
+    }
 }
 
 /// A publish on its way to an acceptor that has no room now. Boxed so that a session pays for it
@@ -65,19 +80,23 @@ type Queueing = Pin<Box<dyn Future<Output = Result<(), End>> + Send>>;
 
 /// Serves one connection to its end.
 pub(super) async fn attend<A: Admit>(hub: Arc<Hub>, admit: A, connection: Connection) {
-    let Connection { stream, peer, arrival } = connection;
+    let Connection { caller, arrival } = connection;
+    let peer = caller.peer();
     let late_at = Instant::now() + hub.config.connect_timeout;
-    let (wire, names) = match &hub.tls {
-        None => (Wire::Plain(stream), None),
+    let (wire, names) = match (caller, &hub.tls) {
+        (Caller::Visit(visit), _) => (Wire::Carried(visit.stream), None),
+        (Caller::Socket(stream, _), None) => (Wire::Plain(stream), None),
         // Boxed: a handshake is far larger than the session after it, which keeps its memory.
-        Some(tls) => match Box::pin(secure(&hub, tls, stream, late_at)).await {
-            Ok(secured) => secured,
-            Err(reason) => {
-                hub.gauges.count_tls_refused(reason);
-                debug!(%reason, %peer, "TLS refused");
-                return;
+        (Caller::Socket(stream, _), Some(tls)) => {
+            match Box::pin(secure(&hub, tls, stream, late_at)).await {
+                Ok(secured) => secured,
+                Err(reason) => {
+                    hub.gauges.count_tls_refused(reason);
+                    debug!(%reason, peer, "TLS refused");
+                    return;
+                }
             }
-        },
+        }
     };
     let mut line = Line::new(wire);
     let mut unread = Vec::new();
@@ -102,7 +121,7 @@ pub(super) async fn attend<A: Admit>(hub: Arc<Hub>, admit: A, connection: Connec
     let entered = claimed.and_then(|claim| enter(&hub, &admit, &claim).map(|entry| (claim, entry)));
     match entered {
         Ok((claim, (presence, mut outbound, mut ended))) => {
-            debug!(device = %claim.device, session = presence.session.0, %peer, "session opened");
+            debug!(device = %claim.device, session = presence.session.0, peer, "session opened");
             let mut desk = Desk::open(presence, greeting, &claim, unread, &mut line.out);
             drop((claim, names));
             let Err(end) = converse(&mut desk, &mut line, &mut outbound, &mut ended).await;
@@ -110,7 +129,7 @@ pub(super) async fn attend<A: Admit>(hub: Arc<Hub>, admit: A, connection: Connec
         }
         Err(reason) => {
             hub.gauges.count_refused(reason);
-            debug!(%reason, %peer, "connection refused");
+            debug!(%reason, peer, "connection refused");
             greeting.refuse(reason, &mut line.out);
             if reason.is_about_identity() {
                 tokio::select! {

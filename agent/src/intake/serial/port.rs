@@ -1,0 +1,136 @@
+//! What a line is: a port of this machine, or one of a device server behind TCP.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::str::FromStr;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_serial::{SerialPortBuilderExt as _, SerialStream};
+
+/// How long a device server may take to be connected to.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+
+/// Where a line is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// A port of this machine, like `/dev/ttyUSB0`.
+    Path(PathBuf),
+    /// `HOST:PORT` of whatever passes a line's bytes on as they are: a device server's raw port, or QEMU.
+    Socket(String),
+}
+
+/// An open one.
+pub(super) enum Wire {
+    Port(SerialStream),
+    Socket(TcpStream),
+}
+
+/// The text is neither an absolute path nor `tcp://HOST:PORT`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("a path like /dev/ttyUSB0, or tcp://HOST:PORT")]
+pub struct NoPlace;
+
+impl FromStr for Place {
+    type Err = NoPlace;
+
+    fn from_str(text: &str) -> Result<Self, NoPlace> {
+        if let Some(address) = text.strip_prefix("tcp://") {
+            let (host, port) = address.rsplit_once(':').ok_or(NoPlace)?;
+            let is_port = port.parse().is_ok_and(|port: u16| port > 0);
+            let is_host = !host.is_empty() && !host.contains(['/', ' ']);
+            return (is_port && is_host).then(|| Self::Socket(address.to_owned())).ok_or(NoPlace);
+        }
+        let path = PathBuf::from(text);
+        if path.is_absolute() { Ok(Self::Path(path)) } else { Err(NoPlace) }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path(path) => path.display().fmt(f),
+            Self::Socket(address) => write!(f, "tcp://{address}"),
+        }
+    }
+}
+
+impl Place {
+    /// Opens it, for nobody else to open.
+    pub(super) async fn open(&self, baud: u32) -> io::Result<Wire> {
+        match self {
+            Self::Path(path) => {
+                let path = path.to_str().ok_or(io::ErrorKind::InvalidFilename)?;
+                // 8N1 without flow control, and exclusive, are its defaults.
+                Ok(Wire::Port(tokio_serial::new(path, baud).open_native_async()?))
+            }
+            Self::Socket(address) => {
+                let connecting = timeout(CONNECT_MAX, TcpStream::connect(address));
+                let stream = connecting.await.map_err(|_| io::ErrorKind::TimedOut)??;
+                stream.set_nodelay(true)?;
+                Ok(Wire::Socket(stream))
+            }
+        }
+    }
+
+    /// What an error means for whoever looks after the line.
+    pub(super) fn explained(&self, error: &io::Error) -> String {
+        let hint = match (self, error.kind()) {
+            (Self::Path(_), io::ErrorKind::NotFound) => "; is it plugged in?",
+            (Self::Path(_), io::ErrorKind::PermissionDenied) => {
+                "; the agent's user has to be in the group that owns it (often dialout)"
+            }
+            (Self::Path(_), io::ErrorKind::ResourceBusy) => "; somebody else has it open",
+            (_, io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe) => {
+                return format!("{self}: gone; unplugged?");
+            }
+            _ => "",
+        };
+        format!("{self}: {error}{hint}")
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Port(port) => Pin::new(port).poll_read(context, buffer),
+            Self::Socket(stream) => Pin::new(stream).poll_read(context, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Port(port) => Pin::new(port).poll_write(context, bytes),
+            Self::Socket(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Port(port) => Pin::new(port).poll_flush(context),
+            Self::Socket(stream) => Pin::new(stream).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Port(port) => Pin::new(port).poll_shutdown(context),
+            Self::Socket(stream) => Pin::new(stream).poll_shutdown(context),
+        }
+    }
+}
