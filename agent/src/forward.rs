@@ -197,7 +197,9 @@ pub struct Forwarder<O, C> {
     readers: [Reader; 3],
     status: Arc<ForwarderStatus>,
     snapshots: Snapshots,
-    /// The sink's name in the cursor that it holds.
+    /// The cursor that the sink holds, and its name in it. At a start by identity that cursor stands where
+    /// the journal is gone by now; a later start that finds the rings kept for another one knows none.
+    held: JournalCursor,
     called: String,
     /// What the sink has.
     committed: JournalCursor,
@@ -242,6 +244,7 @@ impl<O: OpenFrame, C: CatalogueSource> Forwarder<O, C> {
             tail,
             status: Arc::new(status),
             snapshots: begun.snapshots,
+            held: begun.held,
             called: begun.called,
             committed: begun.at,
             kept: (positions, Duration::ZERO),
@@ -382,6 +385,7 @@ impl<O: OpenFrame, C: CatalogueSource> Forwarder<O, C> {
                 // Room for a full batch and the frame that filled it.
                 self.stage.committed(&state, self.config.batch_bytes / 4 * 5);
                 self.committed = state.journal.unwrap_or(self.committed);
+                self.held = self.committed;
                 self.called.clone_from(&self.config.name);
                 let received_ms = self.stage.received_ms();
                 let (parked, rings) =
@@ -408,7 +412,7 @@ impl<O: OpenFrame, C: CatalogueSource> Forwarder<O, C> {
             return Ok(());
         }
         let ahead = (&self.stage.cursor(), self.stage.documents());
-        self.snapshots.write(&self.called, self.stage.continuity(), &self.committed, ahead)?;
+        self.snapshots.write(&self.called, self.stage.continuity(), &self.held, ahead)?;
         self.has_told = true;
         Ok(())
     }
@@ -419,6 +423,10 @@ impl<O: OpenFrame, C: CatalogueSource> Forwarder<O, C> {
             tracing::warn!(sink = %self.config.name, %reason, "an attempt failed; trying again");
         }
         self.status.retrying(reason);
+        // One that stays away may be overrun, and by then the disk may have no room for this.
+        if now.saturating_sub(self.kept.1) >= KEEP_AGAIN {
+            self.keep_rings(now, true);
+        }
         self.wait_until = now.saturating_add(wait);
         Step::Wait(wait)
     }
@@ -437,7 +445,7 @@ impl<O: OpenFrame, C: CatalogueSource> Forwarder<O, C> {
         self.kept.1 = now;
         let (rings, ahead) = (self.stage.continuity(), self.stage.cursor());
         let ahead = (&ahead, self.stage.documents());
-        match self.snapshots.write(&self.called, rings, &self.committed, ahead) {
+        match self.snapshots.write(&self.called, rings, &self.held, ahead) {
             Ok(()) => {
                 self.kept.0 = committed;
                 self.status.keep(committed);

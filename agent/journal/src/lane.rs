@@ -143,6 +143,12 @@ impl LaneLog {
         Ok(())
     }
 
+    /// Bytes that the next group may take before its buffer grows.
+    #[cfg(test)]
+    pub(super) fn room(&self) -> usize {
+        self.pending.capacity()
+    }
+
     /// Begins the next group with a mark, and writes it at once, unsynced: after a crash of the
     /// process it tells that the group before it was durable. If it cannot be written now, it is
     /// with the next group.

@@ -13,14 +13,16 @@ use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 
-use protocol::{Counts, RingId, Seq};
+use protocol::loss::LossReason;
+use protocol::{Counts, Lane, RingId, Seq};
 use serde::{Deserialize, Serialize};
 
+use super::lane_mut;
 use crate::journal::JournalCursor;
 use crate::sink::refuse_newer;
 use crate::storage::SharedStorage;
 
-const MAGIC: [u8; 4] = *b"MPr4";
+const MAGIC: [u8; 4] = *b"MPr5";
 /// What every version's magic begins with; the last byte is the version.
 const FAMILY: [u8; 3] = *b"MPr";
 
@@ -93,9 +95,27 @@ pub struct Continuity {
     midway: Option<HashMap<RingId, RingState>>,
     /// When the latest entry was received, in milliseconds since 1970 UTC; 0 if that is not known.
     received_ms: i64,
+    /// By lane, why something is missing, until what is missing of rings that do not go on was named as
+    /// well, and the sink has that.
+    to_name: [Option<LossReason>; 3],
 }
 
 impl Continuity {
+    /// By lane, why something may be missing of rings that do not go on, if that is to be named yet.
+    pub fn to_name(&self) -> [Option<LossReason>; 3] {
+        self.to_name
+    }
+
+    /// Something is missing in this lane.
+    pub fn owe_names(&mut self, lane: Lane, reason: LossReason) {
+        *lane_mut(&mut self.to_name, lane) = Some(reason);
+    }
+
+    /// The sink has all that was to be named.
+    pub fn names_are_told(&mut self) {
+        self.to_name = [None; 3];
+    }
+
     /// When the latest entry was received, in milliseconds since 1970 UTC; 0 if that is not known.
     pub fn received_ms(&self) -> i64 {
         self.received_ms
@@ -219,6 +239,7 @@ struct Snapshot {
     at: JournalCursor,
     midway: Option<Vec<(RingId, RingState)>>,
     received_ms: i64,
+    to_name: [Option<LossReason>; 3],
     rings: Vec<(RingId, RingState)>,
     /// Where the batch at hand ends, and the rings that it moves.
     ahead: Option<Ahead>,
@@ -240,10 +261,10 @@ pub struct Kept(Snapshot);
 impl Kept {
     /// The rings as of the first of its two cursors.
     pub fn settled(self) -> (Continuity, JournalCursor) {
-        let Snapshot { at, midway, received_ms, rings, .. } = self.0;
+        let Snapshot { at, midway, received_ms, to_name, rings, .. } = self.0;
         let midway = midway.map(|midway| midway.into_iter().collect());
         let (rings, before) = (rings.into_iter().collect(), HashMap::new());
-        (Continuity { rings, before, midway, received_ms }, at)
+        (Continuity { rings, before, midway, received_ms, to_name }, at)
     }
 
     /// The rings as of the last of its two cursors that stands before `cursor` or there, where the sink
@@ -291,11 +312,11 @@ impl Snapshots {
         let rings = continuity.settled().collect();
         let moved = continuity.moved();
         let ahead = (!moved.is_empty()).then_some(Ahead { at: *ahead, documents, moved });
-        let Continuity { midway, received_ms, .. } = continuity;
+        let Continuity { midway, received_ms, to_name, .. } = continuity;
         let midway = midway.as_ref().map(|midway| midway.iter().map(|(r, s)| (*r, *s)).collect());
-        let called = called.to_owned();
-        let snapshot =
-            Snapshot { called, at: *at, midway, received_ms: *received_ms, rings, ahead };
+        let (called, at) = (called.to_owned(), *at);
+        let (received_ms, to_name) = (*received_ms, *to_name);
+        let snapshot = Snapshot { called, at, midway, received_ms, to_name, rings, ahead };
         let body = postcard::to_extend(&snapshot, Vec::new()).map_err(io::Error::other)?;
         self.storage.create_dir_all(&self.dir)?;
         let path = self.path(&self.sink);
@@ -441,7 +462,8 @@ mod tests {
         let path = dir.path().join("cursors/files.rings");
         let snapshots = Snapshots::new(Arc::new(Disk), dir.path().join("cursors"), "files");
         assert!(snapshots.read().unwrap().is_none());
-        let continuity = after(&[entry(1, 7, 10, 10)]);
+        let mut continuity = after(&[entry(1, 7, 10, 10)]);
+        continuity.owe_names(Lane::Bulk, LossReason::Overrun);
         let at = JournalCursor {
             journal: [3; 16],
             epoch: crate::journal::Epoch::default(),
@@ -450,15 +472,16 @@ mod tests {
         };
         snapshots.write("files", &continuity, &at, (&at, 3)).unwrap();
         let (back, kept_at) = snapshots.read().unwrap().unwrap().before(&at, 3).unwrap();
+        assert_eq!(back.to_name(), [None, Some(LossReason::Overrun), None]);
         assert_eq!((back.rings, kept_at), (continuity.rings, at));
         let mut bytes = std::fs::read(&path).unwrap();
         bytes[20] ^= 1;
         std::fs::write(&path, &bytes).unwrap();
         assert!(snapshots.read().unwrap().is_none());
-        bytes[3] = b'5';
+        bytes[3] = MAGIC[3] + 1;
         std::fs::write(&path, &bytes).unwrap();
         let error = snapshots.read().unwrap_err().to_string();
-        assert!(error.contains("files.rings has format 5"), "{error}");
+        assert!(error.contains("files.rings has format 6"), "{error}");
     }
 
     #[test]

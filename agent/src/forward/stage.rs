@@ -89,7 +89,7 @@ pub struct Stage<O, C> {
 impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
     /// The stage, going on from `state`. After a start by identity the journal tells again of
     /// frames that are parked: parked rings wait until it was read up to `drain_from`. `holes`
-    /// is why frames are missing, until the journal itself shows damage; and then some are.
+    /// is why frames are missing, where nothing else says why.
     pub fn new(
         parts: Parts<O, C>,
         tail: JournalTail,
@@ -99,8 +99,7 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
     ) -> Self {
         let (positions, totals) =
             state.journal.map_or_else(Default::default, |cursor| (cursor.positions, cursor.totals));
-        let is_behind = holes == LossReason::Overrun;
-        let ended = state.tallies.unnamed.map(|unnamed| is_behind || !unnamed.is_zero());
+        let to_name = parts.continuity.to_name();
         Self {
             parts,
             tail,
@@ -111,8 +110,8 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
             tallies: state.tallies.clone(),
             positions,
             totals,
-            holes: [holes; 3],
-            ended: Ended::new(ended),
+            holes: to_name.map(|reason| reason.unwrap_or(holes)),
+            ended: Ended::new(to_name.map(|reason| reason.is_some())),
             tells_more: false,
             drain_from,
         }
@@ -193,6 +192,9 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
     pub fn committed(&mut self, state: &CursorState, room: usize) {
         self.tallies.documents = state.tallies.documents;
         self.tells_more = false;
+        if self.ended.is_done() {
+            self.parts.continuity.names_are_told();
+        }
         self.parts.continuity.settle();
         self.parts.dead_letters.commit(state.dead_letters);
         self.parts.parked.commit(state.parked);
@@ -235,6 +237,7 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
         *lane_mut(&mut self.holes, lane) = reason;
         *lane_mut(&mut self.tallies.unnamed, lane) += gone;
         self.ended.hole(lane);
+        self.parts.continuity.owe_names(lane, reason);
         self.tells_more = true;
         self.positions.set(lane, damage.to);
         *lane_mut(&mut self.totals, lane) = damage.totals;

@@ -33,7 +33,8 @@ pub(super) struct Start {
     /// The sink's cursor, if the start went by identity and it is on record where every ring stood
     /// there.
     known_at: Option<JournalCursor>,
-    /// The sink's name in the cursor that it holds.
+    /// The cursor that the sink holds, as far as it is known, and the sink's name in it.
+    pub held: JournalCursor,
     pub called: String,
 }
 
@@ -113,12 +114,13 @@ pub(super) fn begin(
     }
     start.state.journal = Some(start.at);
     start.called = was.unwrap_or_else(|| config.name.clone());
+    start.owe_names();
     start.continuity.settle();
     // Before anything is committed that a later start would have to know the rings for; and until
     // then a later start comes with the sink's own cursor.
-    let kept_at = start.known_at.unwrap_or(start.at);
-    let documents = start.state.tallies.documents;
-    start.snapshots.write(&start.called, &start.continuity, &kept_at, (&kept_at, documents))?;
+    start.held = start.known_at.unwrap_or(start.at);
+    let (held, documents) = (&start.held, start.state.tallies.documents);
+    start.snapshots.write(&start.called, &start.continuity, held, (held, documents))?;
     Ok(start)
 }
 
@@ -133,6 +135,12 @@ impl Start {
     ) -> io::Result<Self> {
         let (dir, name) = (&config.data_dir, &config.name);
         let (letters, parked) = (state.dead_letters, state.parked);
+        let oldest = JournalCursor {
+            journal: tail.id(),
+            epoch: tail.epoch(),
+            positions: Positions::ZERO,
+            totals: <[Counts; 3]>::default(),
+        };
         Ok(Self {
             dead_letters: DeadLetters::open(
                 storage,
@@ -143,12 +151,8 @@ impl Start {
             )?,
             parked: Parked::open(storage, dir, name, parked, config.parked)?,
             state,
-            at: JournalCursor {
-                journal: tail.id(),
-                epoch: tail.epoch(),
-                positions: Positions::ZERO,
-                totals: <[Counts; 3]>::default(),
-            },
+            at: oldest,
+            held: oldest,
             continuity,
             snapshots,
             holes: LossReason::Journal,
@@ -156,6 +160,17 @@ impl Start {
             known_at: None,
             called: name.clone(),
         })
+    }
+
+    /// In which lanes something is missing that may be of rings that do not go on.
+    fn owe_names(&mut self) {
+        let is_behind = self.holes == LossReason::Overrun;
+        for (lane, unnamed) in Lane::ALL.into_iter().zip(self.state.tallies.unnamed) {
+            let is_known = self.continuity.to_name().get(lane.index()).is_some_and(Option::is_some);
+            if is_behind || (!unnamed.is_zero() && !is_known) {
+                self.continuity.owe_names(lane, self.holes);
+            }
+        }
     }
 
     /// Something of what waited cannot be read: what the sink has of it must not go on again, and what

@@ -46,10 +46,8 @@ fn expected(planted: Planted) -> &'static [&'static str] {
         Planted::WatermarkNotPersisted => &["took again what it had"],
         Planted::StaleCursorTrusted => &["the ledger does not balance"],
         Planted::RevokedHeard => &["shut out"],
-        // What is lost is more than whoever comes after it can know: it says too much, or too little.
-        Planted::CursorAfterUnlink => {
-            &["more are said to be lost than are", "are missing, and no loss says so"]
-        }
+        // It is said exactly, and is of a sink that its agent was to wait for.
+        Planted::CursorAfterUnlink => &["its agent was to wait"],
         Planted::SeqReused => &["more are said to be lost than are"],
         Planted::JournalForgotten => {
             &["more are said to be lost than are", "acknowledged by whom?"]

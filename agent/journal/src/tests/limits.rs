@@ -204,3 +204,24 @@ fn readers_in_other_threads_see_all_and_only_what_is_durable() {
         assert_eq!(numbers, (0..1500).filter(|number| number % 3 == index).collect::<Vec<u64>>());
     }
 }
+
+#[test]
+fn the_defaults_are_what_the_example_configuration_says() {
+    let config = JournalConfig::new("journal".into());
+    assert_eq!(config.segment_bytes, 67_108_864);
+    assert_eq!(config.bytes_max, 8_589_934_592);
+    assert_eq!(config.reserve_bytes, 268_435_456);
+}
+
+#[test]
+fn a_large_group_is_let_go_of_and_room_for_a_usual_one_is_kept() {
+    let disk = Faulty::default();
+    let (mut journal, _, _) = open(&disk, 1);
+    let payload = vec![9; 1000];
+    for number in 0..600 {
+        journal.append(Lane::Bulk, &entry(number, &payload)).unwrap();
+    }
+    journal.commit().unwrap();
+    let kept = journal.lanes.get(Lane::Bulk).room();
+    assert!((256 * 1024..600_000).contains(&kept), "{kept}");
+}

@@ -48,6 +48,11 @@ impl Ended {
         Self { lanes, behind: None }
     }
 
+    /// Whether nothing is to be named any more.
+    pub fn is_done(&self) -> bool {
+        self.lanes == [false; 3]
+    }
+
     /// Something more is missing.
     pub fn hole(&mut self, lane: Lane) {
         *lane_mut(&mut self.lanes, lane) = true;
@@ -60,7 +65,7 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
     /// grows up to about `room`: what is left is named in the next one.
     pub fn name_ended(&mut self, room: usize) -> Result<(), Held> {
         // Without an entry that was ever read nobody knows the time.
-        if self.ended.lanes == [false; 3] || self.received_ms() == 0 {
+        if self.ended.is_done() || self.received_ms() == 0 {
             return Ok(());
         }
         let (mut behind, until) = match self.ended.behind.take() {

@@ -65,6 +65,30 @@ fn the_rings_are_kept_after_so_many_bytes_or_so_much_time() {
 }
 
 #[test]
+fn the_rings_are_kept_when_an_attempt_fails_and_not_again_before_a_second_has_passed() {
+    let mut world = World::new();
+    let mut ring = Ring::new(1, Lane::Bulk);
+    let mut forwarder = world.open().unwrap();
+    let status = forwarder.status();
+    // One batch is taken and the next one is not, at first; up to which batch the rings are kept.
+    let mut ends = Vec::new();
+    let mut fail_once = |now| {
+        append(&mut world, &mut ring);
+        ends.push(world.journal.ends().positions);
+        assert_eq!(forwarder.step(now, false), Step::Again);
+        append(&mut world, &mut ring);
+        *world.opener.unavailable.lock().unwrap() = 1;
+        let Step::Wait(wait) = forwarder.step(now, false) else { panic!("it was to fail") };
+        assert_eq!(forwarder.step(now + wait, false), Step::Again);
+        ends.iter().position(|ends| *ends == status.keep_from())
+    };
+    let first = Duration::from_secs(10);
+    assert_eq!(fail_once(first), Some(0));
+    assert_eq!(fail_once(first + KEEP_AGAIN / 2), Some(0), "too soon");
+    assert_eq!(fail_once(first + KEEP_AGAIN), Some(2));
+}
+
+#[test]
 fn the_rings_are_kept_for_who_asks_and_not_again_before_a_second_has_passed() {
     let mut world = World::new();
     let mut ring = Ring::new(1, Lane::Bulk);

@@ -374,6 +374,41 @@ fn a_sink_that_was_overrun_and_takes_nothing_over_several_starts_says_how_much_i
     assert_eq!(documents as u64 + said(&world), 600 + 2 * 910);
 }
 
+#[test]
+fn a_sink_that_was_overrun_and_is_told_in_vain_says_how_much_it_lost_at_the_next_start() {
+    let mut failed = 0;
+    // One of the disk's next calls fails: of those that keep what is to be told, or of those that tell it,
+    // which is in a batch of its own, or in the first one.
+    for (nth, batch_bytes) in (1..=16).flat_map(|nth| [(nth, 1), (nth, 1 << 20)]) {
+        let (mut world, mut goes_on, mut ended) = thirty_frames();
+        world.forward();
+        world.config.batch_bytes = batch_bytes;
+        for _ in 0..10 {
+            world.samples(&mut ended, 10);
+        }
+        for _ in 0..30 {
+            world.samples(&mut goes_on, 10);
+            world.commit();
+        }
+        let ends = world.journal.ends();
+        world.journal.prune(&ends.positions).unwrap();
+        for ring in [&goes_on, &ended] {
+            world.checkpoint(ring);
+        }
+        let mut forwarder = world.open().unwrap();
+        world.disk.fail(nth, Fault::Io);
+        failed += u32::from(!world.drive(&mut forwarder, 1));
+        drop(forwarder);
+        world.disk.heal();
+        let report = world.forward();
+        assert!(report.balanced(), "{}", report.table());
+        assert_eq!(said(&world), report.lost.samples, "{nth}");
+        let documents = world.documents().len() - world.of_type("loss").len();
+        assert_eq!(documents as u64 + said(&world), 600 + 400, "{nth}");
+    }
+    assert!(failed > 20, "{failed}");
+}
+
 /// A ring that ends before what the journal keeps begins, and one that goes on; the sink has some
 /// of it.
 fn ended_and_pruned() -> (World, Ring, Ring, TestForwarder) {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use protocol::frame::FRAME_LEN_MAX;
 use protocol::{CatalogueId, Lane, RingId, Seq};
 
 use super::super::ParkedBounds;
@@ -208,6 +209,23 @@ fn what_stands_behind_damage_is_read_wherever_that_is() {
     let hurt = disk.copy();
     hurt.edit(path, |content| content[len / 5 - 3..len / 5 + 9].fill(0xff));
     assert_eq!(open(&hurt, end, AMPLE).frame_count(), 3);
+}
+
+#[test]
+fn more_damage_than_one_frame_is_long_hides_none_behind_it() {
+    const FRAMES: usize = 200;
+    let disk = Faulty::default();
+    let mut parked = open(&disk, LogEnd::default(), AMPLE);
+    for seq in 1..=FRAMES as u64 {
+        assert!(parked.park(frame(ONE, seq)));
+    }
+    let end = commit(&mut parked);
+    drop(parked);
+    let [path] = &files(&disk)[..] else { panic!("one file") };
+    let each = disk.files()[0].1.len() / FRAMES;
+    let damaged = FRAME_LEN_MAX + 256 + 8 + each / 2;
+    disk.edit(path, |content| content[..damaged].fill(0xff));
+    assert_eq!(open(&disk, end, AMPLE).frame_count(), FRAMES - damaged.div_ceil(each));
 }
 
 #[test]

@@ -138,6 +138,7 @@ impl Host {
                 upstream.is_down = false;
                 // Nothing but the sink knows what it took last, and that is numbers.
                 upstream.truth.may_be_uncounted |= was_cut_off;
+                upstream.truth.was_removed = true;
                 drop(upstream);
                 self.retired.push(slot);
             }

@@ -60,6 +60,8 @@ pub(super) struct Truth {
     current: BTreeMap<(Lineage, usize), RingId>,
     /// The journal may have been pruned past it.
     pub may_lose: bool,
+    /// Or so while it was not configured.
+    pub was_removed: bool,
     /// Per ring, the last frame and the place in it.
     last: HashMap<RingId, (Seq, u32)>,
     pub begins_late: bool,
@@ -273,6 +275,9 @@ impl Truth {
         let is_elsewhere = reason == "acknowledged-elsewhere";
         if is_elsewhere && !self.is_shared {
             self.violate("I1", || format!("{device}/{ring}/{}: acknowledged by whom?", seq.0));
+        }
+        if reason == "overrun" && !self.may_lose && !self.was_removed {
+            self.violate("I3", || format!("{device}/{ring}/{}: its agent was to wait", seq.0));
         }
         self.elsewhere_documents += u64::from(is_elsewhere);
         self.told.push(format!("{device}/{ring}/{} ({lane}): {data}", seq.0));
