@@ -50,6 +50,16 @@ static RULES: [Rule; SIGNALS + 1] = [
     every(0, Lane::Latest),
 ];
 
+/// A copy of a device's flash.
+#[derive(Clone, Debug)]
+pub(super) struct Kept {
+    pub flash: Nor,
+    /// How many samples had been admitted then.
+    pub next: u64,
+    /// The device was emptied since: the copy is of rings that have ended.
+    pub is_ended: bool,
+}
+
 /// A device at work, or without power.
 #[derive(Debug)]
 pub(super) struct Device {
@@ -58,10 +68,7 @@ pub(super) struct Device {
     /// From its next start on.
     pub given: Option<Credentials>,
     pub flash: Nor,
-    /// A copy of the flash, and how many samples had been admitted then.
-    pub kept: Option<(Nor, u64)>,
-    /// It was emptied since: the copy is of rings that have ended.
-    pub kept_is_ended: bool,
+    pub kept: Option<Kept>,
     /// Once, at any time.
     pub was_rolled_back: bool,
     pub drive: Drive,
@@ -111,7 +118,6 @@ impl Device {
             given: None,
             flash: Nor::new(sectors, seed),
             kept: None,
-            kept_is_ended: false,
             was_rolled_back: false,
             drive: Drive::new(of),
             wire: Wire::default(),
@@ -142,6 +148,12 @@ impl Device {
         // Who is let in is a matter of the name.
         device.is_out = original.is_out;
         device
+    }
+
+    /// Copies the flash as it is.
+    pub(super) fn keep(&mut self) {
+        let (flash, next) = (self.flash.clone(), self.drive.next);
+        self.kept = Some(Kept { flash, next, is_ended: false });
     }
 
     fn layout(&self) -> Layout {

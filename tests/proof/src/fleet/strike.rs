@@ -2,7 +2,7 @@
 
 use protocol::Lane;
 
-use super::device::{Device, Nor};
+use super::device::{Device, Kept, Nor};
 use super::fault::{Fault, Order};
 use super::planted::Planted;
 use super::source::Lineage;
@@ -30,15 +30,14 @@ impl World {
                 let kept = self.devices.get(at).and_then(|device| device.kept.clone());
                 self.switch_off(at, now_s + off_s);
                 if self.planted == Some(Planted::SeqReused)
-                    && let (Some(device), Some((flash, _))) = (self.devices.get_mut(at), kept)
+                    && let (Some(device), Some(kept)) = (self.devices.get_mut(at), kept)
                 {
-                    device.flash = flash;
+                    device.flash = kept.flash;
                 }
             }
             Fault::Keep { device } => {
                 if let Some(device) = self.devices.get_mut(device) {
-                    device.kept = Some((device.flash.clone(), device.drive.next));
-                    device.kept_is_ended = false;
+                    device.keep();
                 }
             }
             Fault::RollBack { device } => self.roll_back(device),
@@ -65,13 +64,12 @@ impl World {
 
     fn roll_back(&mut self, at: usize) {
         let Some(device) = self.devices.get_mut(at) else { return };
-        let Some((flash, then)) = device.kept.take() else { return };
+        let Some(Kept { flash, next: then, is_ended }) = device.kept.take() else { return };
         self.switch_off(at, self.now_s + 1);
         let Some(device) = self.devices.get_mut(at) else { return };
         device.flash = flash;
         let (of, next) = (device.drive.of, device.drive.next);
         device.was_rolled_back = true;
-        let is_ended = device.kept_is_ended;
         // What only the newer content had is gone, and what was open when it was kept.
         let from = then.min(next).saturating_sub(2000);
         self.allow(of, from, next, next - from);
@@ -87,7 +85,9 @@ impl World {
         let Some(device) = self.devices.get_mut(at) else { return };
         let sectors = device.flash.erases.len();
         device.flash = Nor::new(sectors, self.now_s);
-        device.kept_is_ended = true;
+        if let Some(kept) = &mut device.kept {
+            kept.is_ended = true;
+        }
         let (of, next) = (device.drive.of, device.drive.next);
         self.allow(of, 0, next, next);
         // What an agent had of the rings that end here is said all the same, where a sink lacks it.
@@ -157,7 +157,7 @@ impl World {
     /// A second device of the same name, from a flash that was kept.
     fn copy(&mut self, at: usize) {
         let Some(device) = self.devices.get_mut(at) else { return };
-        let Some((flash, _)) = device.kept.take() else { return };
+        let Some(Kept { flash, .. }) = device.kept.take() else { return };
         let copies = self.devices.iter().filter(|device| device.drive.of.copy > 0).count();
         if copies >= COPIES_MAX {
             return;

@@ -315,7 +315,7 @@ impl World {
     fn run_device(&mut self, at: usize) {
         let Some(device) = self.devices.get_mut(at) else { return };
         if self.planted == Some(Planted::SeqReused) && self.now_s.is_multiple_of(600) {
-            device.kept = Some((device.flash.clone(), device.drive.next));
+            device.keep();
         }
         device.wire.now_s = self.now_s;
         let is_new = !device.is_on();
