@@ -7,6 +7,7 @@ pub use crate::cli::fuzzing::import_rows;
 pub use crate::http::fuzzing::router;
 pub use crate::intake::broker::fuzzing::Office;
 pub use crate::intake::listen::fuzzing::{Conversation, Heard};
+pub use crate::intake::serial::fuzzing::{Came, Host};
 pub use crate::journal::fuzzing::{HEAD_LEN, record, written};
 pub use crate::query::fuzzing::Guarded;
 pub use crate::store::fuzzing::sealed_block;

@@ -6,6 +6,7 @@ mod config;
 mod files;
 mod http;
 mod journal;
+mod line;
 mod listen;
 mod query;
 
@@ -21,6 +22,14 @@ pub const TARGETS: &[Target] = &[
         run: listen::run,
         seeds: listen::seeds,
         words: listen::WORDS,
+    },
+    Target {
+        name: "line",
+        len_max: 1024,
+        alloc_max: NETWORK_MAX,
+        run: line::run,
+        seeds: line::seeds,
+        words: &[],
     },
     Target {
         name: "broker",

@@ -21,6 +21,8 @@ use tracing::{debug, info, warn};
 use super::listen::Visit;
 
 mod bridge;
+#[cfg(feature = "model")]
+pub(crate) mod fuzzing;
 mod gauges;
 mod port;
 #[cfg(test)]
@@ -36,7 +38,8 @@ use port::Wire;
 
 /// What may wait between a line and the listener, either way, in bytes: two frames.
 const PIPE_LEN: usize = 16 * 1024;
-/// With this much unsent nothing more is taken from the listener.
+/// With this much unsent nothing more is taken from the listener, and nothing from the device, which may
+/// have to be answered.
 const UNSENT_LEN_MAX: usize = 2 * 1024;
 /// Read from a port at once.
 const READ_LEN: usize = 4 * 1024;
@@ -183,14 +186,14 @@ async fn converse(wire: Wire, desk: Desk<'_>, stop: &CancellationToken) -> io::R
             return Ok(());
         }
         let Desk { stream, unread, unsent, .. } = &mut desk;
-        let has_stream = stream.is_some();
+        let (has_stream, may_say_more) = (stream.is_some(), unsent.len() < UNSENT_LEN_MAX);
         let (reader, writer) = stream.as_mut().map_or((None, None), |(r, w)| (Some(r), Some(w)));
         tokio::select! {
             () = stop.cancelled(), if over_at.is_none() => {
                 over_at = Some(Instant::now() + FAREWELL_MAX);
             }
             () = until(over_at), if over_at.is_some() => {}
-            read = from_port.read(&mut heard), if unread.is_empty() => {
+            read = from_port.read(&mut heard), if unread.is_empty() && may_say_more => {
                 let len = read?;
                 let Some(heard) = heard.get(..len).filter(|heard| !heard.is_empty()) else {
                     return Err(io::ErrorKind::UnexpectedEof.into());
@@ -201,7 +204,7 @@ async fn converse(wire: Wire, desk: Desk<'_>, stop: &CancellationToken) -> io::R
                 let written = written?;
                 unsent.drain(..written);
             }
-            read = read(reader, &mut said), if has_stream && unsent.len() < UNSENT_LEN_MAX => {
+            read = read(reader, &mut said), if has_stream && may_say_more => {
                 match read {
                     Ok(len) if len > 0 => {
                         desk.bridge.say(said.get(..len).unwrap_or_default(), &mut desk.unsent);

@@ -73,7 +73,9 @@ pub fn find_planted(seed: u64, row: &mut dyn FnMut(Row)) {
         let settings = Settings { planted: Some(fault), ..Settings::small(seed, dir) };
         let report = prove(&settings, |_| {});
         let states = report.known_frames();
-        row(Row { harness: "outage", fault: fault.name(), states, said: report.found });
+        // One that could not run at all found nothing.
+        let said = report.found.filter(|_| states > 0);
+        row(Row { harness: "outage", fault: fault.name(), states, said });
     }
 }
 
