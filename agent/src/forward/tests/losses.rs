@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 use std::{io, thread};
 
@@ -11,11 +11,13 @@ use protocol::loss::LossReason;
 use protocol::{Counts, FrameTag, Lane};
 use serde_json::{Value as Json, json};
 
+use super::super::continuity::Snapshots;
 use super::super::{HeldRing, RingSource, Step};
 use super::world::{
     KNOWN, Ring, RingRows, TestForwarder, World, open_journal, samples, samples_body,
 };
 use crate::journal::Positions;
+use crate::storage::SharedStorage;
 use crate::storage::faulty::{Fault, Faulty, Leaves};
 
 pub fn segments(world: &World) -> Vec<PathBuf> {
@@ -459,6 +461,30 @@ fn what_is_missing_of_a_ring_that_does_not_go_on_is_said_as_well() {
         assert_eq!(world.of_type("loss"), losses, "{restarts}");
     }
     assert_eq!(world.delivered(&ended).len() as u64, 320 - lost_of(&losses, &ended));
+}
+
+/// By lane, why something is still to be named, as it is kept.
+fn to_name(world: &World) -> [Option<LossReason>; 3] {
+    let storage: SharedStorage = Arc::new(world.disk.clone());
+    let snapshots = Snapshots::new(storage, "/data/cursors".into(), "files");
+    snapshots.read().unwrap().unwrap().settled().0.to_name()
+}
+
+#[test]
+fn that_a_ring_is_to_be_named_and_why_is_kept_until_the_sink_has_it() {
+    let (mut world, _, _, mut forwarder) = ended_and_pruned();
+    while to_name(&world) == [None; 3] {
+        assert_eq!(forwarder.step(world.now, false), Step::Again);
+    }
+    assert_eq!(to_name(&world), [None, Some(LossReason::Overrun), None]);
+    // The power goes; the sink has what stands behind the hole, and not yet what is named after it.
+    drop(forwarder);
+    let mut forwarder = world.open().unwrap();
+    assert!(world.drive(&mut forwarder, 4));
+    let report = forwarder.status().ledger(&world.journal.ends());
+    assert_eq!(report.lost_by_reason, [("overrun".to_owned(), report.lost)]);
+    forwarder.end(None);
+    assert_eq!(to_name(&world), [None; 3]);
 }
 
 /// Those losses that are a ring's.
