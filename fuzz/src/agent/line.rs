@@ -1,7 +1,7 @@
 //! The host's end of a serial line, at the mercy of noise and of whatever device is at the other end.
 //!
-//! What comes does not depend on how the line cuts it; bytes come of streams alone that were accepted, in the
-//! order in which they were said; and no more is answered than was said.
+//! What comes does not depend on how the line cuts it; bytes come of streams alone that were accepted and are
+//! not over; and no more is answered than was said.
 
 use agent::fuzzing::{Came, Host};
 use protocol::serial::stream::{PACKET_LEN_MAX, Packet, Session};
@@ -49,8 +49,8 @@ fn hear<'a>(pieces: impl Iterator<Item = &'a [u8]>, mode: u8) -> (Vec<Came>, Vec
                 Came::Opens(accepted) => (asked, is_open) = (asked + 1, *accepted),
                 Came::OpensAgain => assert!(is_open, "asked again for nothing"),
                 Came::Bytes(bytes) => assert!(is_open && !bytes.is_empty(), "bytes of no stream"),
-                // Of this stream, or of one that was never there.
-                Came::Over | Came::Log(_) | Came::Garbled | Came::Nothing => {}
+                Came::Over => is_open = false,
+                Came::Stray | Came::Log(_) | Came::Garbled | Came::Nothing => {}
             }
             all.push(came);
         }

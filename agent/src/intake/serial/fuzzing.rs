@@ -14,8 +14,10 @@ pub enum Came {
     OpensAgain,
     /// Bytes of the stream.
     Bytes(Vec<u8>),
-    /// The stream is over, or was not there.
+    /// The stream is over.
     Over,
+    /// Bytes of one that is not there.
+    Stray,
     /// A line of its log.
     Log(String),
     /// Noise.
@@ -41,7 +43,7 @@ impl Host {
             Heard::Nothing => return Some(Came::Nothing),
             Heard::Stray(session) => {
                 Bridge::deny(session, out);
-                return Some(Came::Over);
+                return Some(Came::Stray);
             }
             Heard::Opens if accepts => Came::Opens(true),
             Heard::Opens => Came::Opens(false),

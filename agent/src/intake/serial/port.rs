@@ -3,15 +3,13 @@
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::str::FromStr;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_serial::{SerialPortBuilderExt as _, SerialStream};
+use tokio_util::either::Either;
 
 /// How long a device server may take to be connected to.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
@@ -26,10 +24,7 @@ pub enum Place {
 }
 
 /// An open one.
-pub(super) enum Wire {
-    Port(SerialStream),
-    Socket(TcpStream),
-}
+pub(super) type Wire = Either<SerialStream, TcpStream>;
 
 /// The text is neither an absolute path nor `tcp://HOST:PORT`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -67,13 +62,13 @@ impl Place {
             Self::Path(path) => {
                 let path = path.to_str().ok_or(io::ErrorKind::InvalidFilename)?;
                 // 8N1 without flow control, and exclusive, are its defaults.
-                Ok(Wire::Port(tokio_serial::new(path, baud).open_native_async()?))
+                Ok(Either::Left(tokio_serial::new(path, baud).open_native_async()?))
             }
             Self::Socket(address) => {
                 let connecting = timeout(CONNECT_MAX, TcpStream::connect(address));
                 let stream = connecting.await.map_err(|_| io::ErrorKind::TimedOut)??;
                 stream.set_nodelay(true)?;
-                Ok(Wire::Socket(stream))
+                Ok(Either::Right(stream))
             }
         }
     }
@@ -92,45 +87,5 @@ impl Place {
             _ => "",
         };
         format!("{self}: {error}{hint}")
-    }
-}
-
-impl AsyncRead for Wire {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Port(port) => Pin::new(port).poll_read(context, buffer),
-            Self::Socket(stream) => Pin::new(stream).poll_read(context, buffer),
-        }
-    }
-}
-
-impl AsyncWrite for Wire {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Port(port) => Pin::new(port).poll_write(context, bytes),
-            Self::Socket(stream) => Pin::new(stream).poll_write(context, bytes),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Port(port) => Pin::new(port).poll_flush(context),
-            Self::Socket(stream) => Pin::new(stream).poll_flush(context),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Port(port) => Pin::new(port).poll_shutdown(context),
-            Self::Socket(stream) => Pin::new(stream).poll_shutdown(context),
-        }
     }
 }
