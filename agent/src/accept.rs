@@ -82,9 +82,9 @@ pub enum Blocked {
     Catalogues(Box<redb::Error>),
 }
 
-/// Why a device's name was not taken off its rings.
+/// Why a checkpoint was not written.
 #[derive(Debug, thiserror::Error)]
-pub enum EraseError {
+pub enum CheckpointError {
     /// Resource: the journal.
     #[error(transparent)]
     Commit(#[from] CommitError),
@@ -210,8 +210,12 @@ impl Acceptor {
         !self.waiting.is_empty()
     }
 
-    /// Writes the watermarks' checkpoint, and who was heard of; everything taken must be committed.
-    pub fn checkpoint(&mut self) -> Result<(), RingsError> {
+    /// Writes the watermarks' checkpoint, and who was heard of.
+    ///
+    /// Fails if the journal cannot take what was taken: the watermarks have it, and written down
+    /// without it they would have it acknowledged by the next start.
+    pub fn checkpoint(&mut self) -> Result<(), CheckpointError> {
+        self.journal.commit()?;
         let ends = self.journal.ends();
         let cursor = JournalCursor {
             journal: self.journal.id(),
@@ -238,7 +242,7 @@ impl Acceptor {
     }
 
     /// Takes a device's name off its rings, durably; how many there were. Its secret must be gone.
-    pub fn erase(&mut self, now_ms: i64, device: &DeviceId) -> Result<usize, EraseError> {
+    pub fn erase(&mut self, now_ms: i64, device: &DeviceId) -> Result<usize, CheckpointError> {
         self.forget(device);
         self.seen.remove(device);
         // A start reads the journal from the checkpoint on: what it would bring back lies behind.

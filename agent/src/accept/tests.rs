@@ -37,8 +37,13 @@ struct Bench {
 }
 
 fn acceptor(dir: &Path, bytes_max: u64) -> (Acceptor, Registry) {
-    let storage: SharedStorage = Arc::new(Disk);
-    let database = crate::state::open(&storage, &dir.join("state.redb")).unwrap();
+    acceptor_on(Arc::new(Disk), dir, bytes_max)
+}
+
+/// One whose journal, and nothing else, is on that storage.
+fn acceptor_on(storage: SharedStorage, dir: &Path, bytes_max: u64) -> (Acceptor, Registry) {
+    let disk: SharedStorage = Arc::new(Disk);
+    let database = crate::state::open(&disk, &dir.join("state.redb")).unwrap();
     let registry =
         Registry::open_with_key_file(database.clone(), &dir.join("registry.key"), &mut OsEntropy)
             .unwrap();
@@ -58,7 +63,11 @@ fn acceptor(dir: &Path, bytes_max: u64) -> (Acceptor, Registry) {
 
 impl Bench {
     fn new(dir: &Path, bytes_max: u64) -> Self {
-        let (acceptor, registry) = acceptor(dir, bytes_max);
+        Self::on(Arc::new(Disk), dir, bytes_max)
+    }
+
+    fn on(storage: SharedStorage, dir: &Path, bytes_max: u64) -> Self {
+        let (acceptor, registry) = acceptor_on(storage, dir, bytes_max);
         let device: DeviceId = "bench".parse().unwrap();
         let secret = registry.add(device, NOW, &mut OsEntropy).unwrap().secret;
         Self::join(acceptor, device, secret)

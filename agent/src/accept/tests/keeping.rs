@@ -3,6 +3,7 @@
 use super::*;
 use crate::accept::Begun;
 use crate::journal::{JournalCursor, PENDING_BYTES_MAX};
+use crate::storage::faulty::Faulty;
 
 fn greeted(dir: &Path) -> Bench {
     let mut bench = Bench::new(dir, 1 << 30);
@@ -53,6 +54,45 @@ fn a_checkpoint_says_how_far_the_journal_is_and_who_was_heard_of() {
         totals: ends.totals,
     };
     assert_eq!(bench.acceptor.rings().checkpoint().unwrap(), Some(expected));
+}
+
+#[test]
+fn a_checkpoint_has_nothing_that_the_journal_has_not_i1() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Faulty::default();
+    let mut bench = Bench::on(Arc::new(disk.clone()), dir.path(), 1 << 30);
+    bench.hello(1, Counts::ZERO, 0);
+    bench.send(bench.frame(1));
+    bench.commit();
+    disk.set_capacity(Some(disk.used()));
+    bench.send(bench.frame(2));
+    bench.acceptor.commit(NOW).unwrap_err();
+    assert!(matches!(bench.acceptor.checkpoint(), Err(CheckpointError::Commit(_))));
+
+    // It is stopped in order, and started again once there is room: the device still has frame 2.
+    let (device, secret) = (bench.device, bench.secret.clone());
+    drop(bench);
+    disk.restart();
+    disk.set_capacity(None);
+    let (acceptor, _) = acceptor_on(Arc::new(disk), dir.path(), 1 << 30);
+    let mut bench = Bench::join(acceptor, device, secret);
+    bench.hello(1, Counts::ZERO, 0);
+    assert_eq!(bench.commit().unwrap().durable, Seq(1));
+    bench.send(bench.frame(2));
+    assert_eq!(bench.commit().unwrap().durable, Seq(2));
+    let frame = EntryKind::Frame;
+    assert_eq!(bench.journaled(), [(frame, 1, 1), (frame, 2, 1)]);
+    bench.acceptor.checkpoint().unwrap();
+}
+
+#[test]
+fn a_checkpoint_commits_what_was_taken_and_the_commit_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = greeted(dir.path());
+    bench.send(bench.frame(1));
+    bench.acceptor.checkpoint().unwrap();
+    assert!(bench.out.try_recv().is_none());
+    assert_eq!(bench.commit().unwrap().durable, Seq(1));
 }
 
 #[test]
