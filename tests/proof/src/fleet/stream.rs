@@ -184,12 +184,12 @@ impl Stream {
         self.excluded += hidden;
         self.excluded_doubtful += hidden + if is_doubtful { excluded } else { 0 };
         self.allowed.retain(|allowance| allowance.to > to);
+        if unsaid > 0 && std::mem::take(&mut self.is_uncounted) {
+            unsaid = 0;
+        }
         if self.may_be_aside && unsaid > 0 {
             self.aside_at.get_or_insert((from, to));
             self.aside += std::mem::take(&mut unsaid);
-        }
-        if unsaid > 0 && std::mem::take(&mut self.is_uncounted) {
-            unsaid = 0;
         }
         if how.may_owe {
             self.owed += std::mem::take(&mut unsaid);
@@ -297,6 +297,18 @@ mod tests {
         stream.say(lost(11), true);
         assert!(stream.end(12).is_err(), "one more is said to be lost than is");
         assert!(Stream::default().deliver(coming(1, false)).is_err());
+    }
+
+    #[test]
+    fn what_is_said_by_its_numbers_alone_was_not_set_aside() {
+        let coming =
+            |at| Coming { at, is_same_frame: false, drops: 0, is_bulk: true, may_owe: false };
+        let aside = |is_uncounted| {
+            let mut stream = Stream { may_be_aside: true, is_uncounted, ..Stream::default() };
+            stream.deliver(coming(40)).unwrap();
+            stream.aside
+        };
+        assert_eq!((aside(false), aside(true)), (40, 0));
     }
 
     #[test]
