@@ -7,6 +7,7 @@
 extern crate std;
 
 mod checksum;
+pub mod crash;
 pub mod ports;
 pub mod campaign;
 pub mod thinning;

@@ -4,7 +4,9 @@
 
 pub mod chance;
 pub mod console;
+pub mod crash;
 pub mod executor;
+pub mod image;
 pub mod layout;
 pub mod link;
 pub mod net;

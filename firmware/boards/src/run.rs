@@ -5,19 +5,22 @@ use firmware::App;
 use firmware::app::{AppConfig, StartError, batches};
 use firmware::batch::{BatchConfig, Batches};
 use firmware::campaign::Campaign;
+use firmware::crash::Memory;
 use firmware::mqtt::drive::{self, Board, Clock, Connect};
 use firmware::mqtt::{Mqtt, PACKET_OVERHEAD};
 use firmware::ports::Now;
 use firmware::provision::Provision;
 use firmware::session::SessionConfig;
 use protocol::Lane;
-use protocol::health::ResetReason;
+use protocol::health::{Crash, ResetReason};
+use protocol::record::Record;
+use protocol::time::DeviceTime;
 use static_cell::StaticCell;
 
 use crate::chance::Chance;
 use crate::simulated::{CATALOGUE, Channels, RULES, SIGNALS};
 use crate::time::Uptime;
-use crate::{console, layout, stack};
+use crate::{console, crash, image, layout, stack};
 
 /// Longest frame in flash, sealed anew included.
 const FRAME: usize = 1024;
@@ -25,6 +28,8 @@ const TX: usize = FRAME + PACKET_OVERHEAD;
 const RX: usize = 512;
 /// How often the console is told how the device fares.
 const REPORT_MS: u64 = 10_000;
+/// How long a run lasts, at least, that is not one of a row of crashes.
+const HEALTHY_MS: u64 = 60_000;
 
 type Core = App<'static, SIGNALS, FRAME, &'static mut Batches<'static, SIGNALS, FRAME>>;
 
@@ -39,8 +44,8 @@ pub struct Parts<F, C> {
     pub provision: Provision,
     /// Chance.
     pub chance: Chance,
-    /// Why the board started.
-    pub reset: ResetReason,
+    /// Why the board started, if the part can tell: otherwise what RAM holds of the last run does.
+    pub reset: Option<ResetReason>,
 }
 
 /// Runs the device, for ever.
@@ -52,14 +57,31 @@ pub async fn run<F: NorFlash, C: Connect>(
     static MQTT: StaticCell<Mqtt<TX, RX>> = StaticCell::new();
     let Parts { mut flash, connect, provision, mut chance, reset } = parts;
     let clock = Uptime;
+    let (waits_ms, in_a_row) = crash::with(|memory| (memory.wait_ms(), memory.crashes_in_a_row()));
+    if waits_ms > 0 {
+        console::line(format_args!("{in_a_row} crashes in a row: starts in {waits_ms} ms"));
+        clock.sleep_until(clock.now().uptime_ms.saturating_add(waits_ms)).await;
+    }
+    let reset = reset.unwrap_or_else(|| crash::with(|memory| memory.reset()));
     let core = start(&provision, reset, &clock.now(), &mut flash, &mut chance)?;
+    crash::with(|memory| memory.begin(core.boot()));
     let mqtt = MQTT.init_with(|| Mqtt::new(provision.device, &provision.secret));
-    console::line(format_args!("boot {} of {}", core.boot(), provision.device));
+    console::line(format_args!(
+        "boot {} of {}, image {:08x}, reset {reset:?}",
+        core.boot(),
+        provision.device,
+        image::hash(),
+    ));
     let source = Channels::default();
     let mut board = Board { flash, source, entropy: chance, connect, clock };
-    let mut due_ms = 0;
+    let (mut due_ms, mut is_healthy) = (0, false);
     loop {
-        drive::run(core, mqtt, &mut board, |now, core, _| {
+        drive::run(core, mqtt, &mut board, |now, core, flash| {
+            tell_crash(&now, core, flash);
+            if !is_healthy && now.uptime_ms >= waits_ms.saturating_add(HEALTHY_MS) {
+                crash::with(Memory::healthy);
+                is_healthy = true;
+            }
             if now.uptime_ms >= due_ms {
                 report(core);
                 due_ms = now.uptime_ms.saturating_add(REPORT_MS);
@@ -67,6 +89,18 @@ pub async fn run<F: NorFlash, C: Connect>(
             false
         })
         .await;
+    }
+}
+
+/// Takes what a crash left into the store, if it left anything: from there it cannot be lost any more.
+fn tell_crash<F: NorFlash>(now: &Now, core: &mut Core, flash: &mut F) {
+    let is_taken = crash::with(|memory| {
+        let crash = memory.untold(DeviceTime::default())?;
+        Some(core.record(now, |time| Record::Crash(Crash { time, ..crash })).is_ok())
+    });
+    if is_taken == Some(true) {
+        core.flush(*now, flash);
+        crash::with(Memory::told);
     }
 }
 
@@ -102,7 +136,7 @@ fn start<F: NorFlash>(
         registration: provision.registration,
         catalogue: &CATALOGUE,
         campaign: Campaign { id: 1, rules: &RULES },
-        image: 0,
+        image: image::hash(),
         reset,
         layout: layout::app(),
         batch: BatchConfig::default(),

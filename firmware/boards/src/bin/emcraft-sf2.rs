@@ -3,7 +3,6 @@
 #![no_main]
 
 use core::fmt::Arguments;
-use core::panic::PanicInfo;
 
 use boards::chance::Chance;
 use boards::link::Link;
@@ -18,7 +17,6 @@ use cortex_m::peripheral::NVIC;
 use cortex_m_rt::{entry, exception};
 use embassy_net::Runner;
 use firmware::provision::{self, LinkChoice};
-use protocol::health::ResetReason;
 
 type Nor = S25fl<Spi>;
 
@@ -68,7 +66,7 @@ fn main() -> ! {
             (link, None)
         }
     };
-    let parts = Parts { flash, connect, provision, chance, reset: ResetReason::Unknown };
+    let parts = Parts { flash, connect, provision, chance, reset: None };
     executor::run(|spawner| {
         if let Some(runner) = runner
             && let (Ok(network), Ok(cable)) = (network(runner), cable())
@@ -133,9 +131,4 @@ unsafe fn DefaultHandler(interrupt: i16) {
     } else if interrupt == Interrupt::Link as i16 {
         uart::interrupt();
     }
-}
-
-#[panic_handler]
-fn panic(info: &PanicInfo<'_>) -> ! {
-    stop(format_args!("{info}"))
 }
