@@ -18,6 +18,7 @@ use crate::run;
 mod acl;
 mod backup;
 mod check;
+mod crash;
 mod devices;
 mod export;
 mod journal;
@@ -76,6 +77,9 @@ enum Command {
     Ledger(ledger::Ledger),
     /// Ask the local store in SQL
     Query(query::QueryCommand),
+    /// Show what crashes of devices left
+    #[command(subcommand)]
+    Crash(crash::CrashCommand),
     /// See to the local store
     #[command(subcommand)]
     Store(store::Store),
@@ -139,6 +143,7 @@ impl Cli {
             Command::Vehicles(vehicles) => on_stdout(|out| vehicles.execute(&place.load()?, out)),
             Command::Ledger(ledger) => on_stdout(|out| ledger.execute(&place.load()?, out)),
             Command::Query(query) => on_stdout(|out| query.execute(&place.load()?, out)),
+            Command::Crash(crash) => on_stdout(|out| crash.execute(&place.load()?, out)),
             Command::Store(store) => on_stdout(|out| store.execute(&place.load()?, out)),
             Command::Journal(journal) => on_stdout(|out| journal.execute(&place.load()?, out)),
             Command::Signals(signals) => on_stdout(|out| signals.execute(out)),

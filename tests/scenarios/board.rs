@@ -86,6 +86,11 @@ struct Bench {
 impl Bench {
     /// None where there is no QEMU, or no image: `cargo xtask test` says why.
     fn new(way: Way) -> Option<Self> {
+        Self::with(way, "")
+    }
+
+    /// With this in its agent's configuration, too.
+    fn with(way: Way, configured: &str) -> Option<Self> {
         let has_images = std::env::var_os(board::IMAGES).is_none_or(|dir| !dir.is_empty());
         if !board::has_qemu() || !has_images {
             assert!(std::env::var_os("CI").is_none(), "nothing may be skipped");
@@ -100,8 +105,9 @@ impl Bench {
             Way::Port => Some(dir.path().join("tty").display().to_string()),
         };
         let serial = port.map(|port| format!("[[serial]]\nname = \"bay\"\nport = \"{port}\"\n"));
+        let configured = format!("{}{configured}", serial.unwrap_or_default());
         let binaries = Binaries::build(false).unwrap();
-        let home = AgentHome::new(&binaries, dir.path(), &serial.unwrap_or_default()).unwrap();
+        let home = AgentHome::new(&binaries, dir.path(), &configured).unwrap();
         let keys = dir.path().join("keys");
         home.add_devices("board-1\n", &keys).unwrap();
         let link = match &way {
@@ -232,6 +238,74 @@ fn a_port_of_this_machine_may_come_and_go() {
         running.kill().unwrap();
         until("the port to be gone", PATIENCE, || Ok(open()? < 1.0)).unwrap();
     }
+    bench.verify();
+    agent.kill().unwrap();
+}
+
+/// A device's registers, from which nothing can be executed.
+const NOWHERE: u32 = 0x4000_0000;
+
+#[test]
+fn a_panic_and_a_fault_are_told_and_shown_with_their_lines() {
+    let store = "[[sink]]\nname = \"store\"\ntype = \"store\"\n";
+    let Some(bench) = Bench::with(Way::Ethernet, store) else { return };
+    let agent = bench.home.start().unwrap();
+    let running = bench.power_on();
+    let boots = |boot: u32| {
+        let said = format!("boot {boot} of board-1, image ");
+        until(&said, PATIENCE, || Ok(bench.said().contains(&said))).unwrap();
+    };
+
+    // An index beyond its end: as the compiler calls it.
+    boots(1);
+    let (panics, _) = board::function(&bench.image, "panic_bounds_check").unwrap();
+    let (location, file) = board::location(&bench.image).unwrap();
+    let mut core = running.stop_core().unwrap();
+    for (register, value) in [(0, 7), (1, 3), (2, location), (15, panics)] {
+        core.set(register, value).unwrap();
+    }
+    core.go_on().unwrap();
+    // A jump to nowhere, twice, from a function that has lines. (A wild pointer does no harm here: QEMU
+    // has this board ignore it.)
+    let (caller, len) = board::function(&bench.image, "reserve_for").unwrap();
+    for boot in 2..=3 {
+        boots(boot);
+        let mut core = running.stop_core().unwrap();
+        for (register, value) in [(14, (caller + len / 2) | 1), (15, NOWHERE)] {
+            core.set(register, value).unwrap();
+        }
+        core.go_on().unwrap();
+    }
+    boots(4);
+    assert!(bench.said().contains("3 crashes in a row: starts in 1000 ms"), "{}", bench.said());
+
+    let listed = || {
+        let listed = bench.home.call(&["crash", "list", "--json"])?;
+        anyhow::Ok(String::from_utf8(listed.stdout)?)
+    };
+    until("three crashes", PATIENCE, || Ok(listed()?.lines().count() == 3)).unwrap();
+    let image = bench.image.display().to_string();
+    let shown = |boot: &str, image: &str| {
+        let called =
+            bench.home.call(&["crash", "show", "board-1", "--boot", boot, "--image", image]);
+        String::from_utf8(called.unwrap().stdout).unwrap()
+    };
+    let panicked = shown("1", &image);
+    let reason = "panic: index out of bounds: the len is 3 but the index is 7";
+    assert!(panicked.contains(reason) && panicked.contains(&format!("({file}:")), "{panicked}");
+    assert!(panicked.contains("core::panicking"), "{panicked}");
+    let faulted = shown("3", bench.image.parent().unwrap().to_str().unwrap());
+    assert!(faulted.contains("fetched where nothing may be executed"), "{faulted}");
+    assert!(faulted.contains("pc       0x40000000"), "{faulted}");
+    let called_from = |line: &str| line.contains("reserve_for") && line.contains("ring.rs:");
+    assert!(faulted.lines().any(called_from), "{faulted}");
+    let resets: Vec<String> = documents(&bench.home.sink())
+        .iter()
+        .filter(|document| document["type"] == "milepost.boot")
+        .map(|document| document["data"]["reset"].to_string())
+        .collect();
+    assert_eq!(resets, ["\"power\"", "\"crash\"", "\"crash\"", "\"crash\""], "{}", bench.said());
+    running.kill().unwrap();
     bench.verify();
     agent.kill().unwrap();
 }

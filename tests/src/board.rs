@@ -12,10 +12,12 @@ use embedded_storage::nor_flash::{
     ErrorType, NorFlash, NorFlashErrorKind, ReadNorFlash, check_erase, check_read, check_write,
 };
 use firmware::provision::{self, Addressing, LinkChoice, Provision};
+use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SymbolKind};
 use protocol::{DeviceId, Generation, Registration, Secret};
 use serde_json::Value;
 
 use crate::binaries::{cargo, root};
+use crate::gdb::Core;
 use crate::process::{Process, until};
 
 /// Where QEMU's user network has the host's loopback (its documentation, "Network emulation").
@@ -200,6 +202,40 @@ impl NorFlash for Flash {
     }
 }
 
+/// Where an image has the first function whose name has this in it, and its length in bytes.
+pub fn function(image: &Path, name: &str) -> Result<(u32, u32)> {
+    let bytes = fs::read(image).with_context(|| format!("reading {}", image.display()))?;
+    let file = object::File::parse(&*bytes).context("an image is an ELF file")?;
+    let mut symbols = file.symbols().filter(|symbol| symbol.kind() == SymbolKind::Text);
+    let found = symbols.find(|symbol| symbol.name().is_ok_and(|found| found.contains(name)));
+    let found = found.with_context(|| format!("{} has no function {name}", image.display()))?;
+    // The lowest bit says that it is Thumb code.
+    Ok((u32::try_from(found.address())? & !1, u32::try_from(found.size())?))
+}
+
+/// Where an image has a place of its source that a panic can name, and the file that it names.
+pub fn location(image: &Path) -> Result<(u32, String)> {
+    let bytes = fs::read(image).with_context(|| format!("reading {}", image.display()))?;
+    let file = object::File::parse(&*bytes).context("an image is an ELF file")?;
+    let constants = file.section_by_name(".rodata").context("an image has constants")?;
+    let (base, bytes) = (u32::try_from(constants.address())?, constants.data()?);
+    // Two words are the file's name, its address and length; two more are line and column.
+    for (at, words) in (base..).step_by(4).zip(bytes.windows(16).step_by(4)) {
+        let word = |at: usize| words.get(at..)?.first_chunk().map(|word| u32::from_le_bytes(*word));
+        let name = word(0).zip(word(4)).and_then(|(address, len)| {
+            let from = usize::try_from(address.checked_sub(base)?).ok()?;
+            let name = bytes.get(from..from.checked_add(usize::try_from(len).ok()?)?)?;
+            std::str::from_utf8(name).ok()
+        });
+        if let Some(name) =
+            name.filter(|name| name.starts_with("src/") && Path::new(name).extension().is_some())
+        {
+            return Ok((at, name.to_owned()));
+        }
+    }
+    bail!("{} has no place of its source", image.display())
+}
+
 /// QEMU with a board, an image and a flash; where its console goes is for the caller to say.
 pub fn qemu(board: Board, image: &Path, flash: &Path) -> Command {
     let mut qemu = Command::new(QEMU);
@@ -260,12 +296,21 @@ impl Running {
             }
             None => {}
         }
+        let stub = console.with_extension("gdb");
+        // That of the board before.
+        fs::remove_file(&stub).ok();
+        qemu.arg("-gdb").arg(format!("unix:{},server=on,wait=off", stub.display()));
         let log = console.with_extension("qemu.log");
         let process = Process::start(QEMU, &mut qemu, &log)?;
         if let Some(Serial::Port(name)) = serial {
             name_port(&printed, &name)?;
         }
         Ok(Self { process, console: console.to_owned() })
+    }
+
+    /// Stops its core.
+    pub fn stop_core(&self) -> Result<Core> {
+        Core::stop(&self.console.with_extension("gdb"))
     }
 
     /// What it has said so far.

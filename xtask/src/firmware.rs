@@ -96,7 +96,7 @@ impl Size {
         for section in image.sections() {
             let is_loaded = matches!(
                 section.flags(),
-                SectionFlags::Elf { sh_flags } if sh_flags & u64::from(elf::SHF_ALLOC) != 0
+                SectionFlags::Elf { sh_flags, .. } if sh_flags.contains(elf::SHF_ALLOC)
             );
             let taken = match section.kind() {
                 _ if !is_loaded => continue,

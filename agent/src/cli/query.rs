@@ -171,7 +171,7 @@ fn left_out(LeftOut { blocks, samples, first }: &LeftOut) -> Option<String> {
     ))
 }
 
-fn open(dir: &Path) -> anyhow::Result<Query> {
+pub(super) fn open(dir: &Path) -> anyhow::Result<Query> {
     match Query::open(dir) {
         Err(QueryError::Store(error @ StoreError::Missing(_))) => Err(missing(error)),
         opened => Ok(opened?),
