@@ -1,6 +1,6 @@
 //! The command line: what can be asked, and how the answer looks.
 //!
-//! Every command but `run`, `check` and `signals` works on a data directory whether an agent runs on it or
+//! Every command but `run`, `check`, `signals` and `monitor` works on a data directory whether an agent runs on it or
 //! not: see `reach`. Tables are for people; `--json` gives one object a line instead.
 
 use std::io::{self, BufWriter, StdoutLock, Write};
@@ -23,6 +23,7 @@ mod devices;
 mod export;
 mod journal;
 mod ledger;
+mod monitor;
 mod mosquitto;
 mod query;
 mod reach;
@@ -80,6 +81,7 @@ enum Command {
     /// Show what crashes of devices left
     #[command(subcommand)]
     Crash(crash::CrashCommand),
+    Monitor(monitor::Monitor),
     /// See to the local store
     #[command(subcommand)]
     Store(store::Store),
@@ -144,6 +146,7 @@ impl Cli {
             Command::Ledger(ledger) => on_stdout(|out| ledger.execute(&place.load()?, out)),
             Command::Query(query) => on_stdout(|out| query.execute(&place.load()?, out)),
             Command::Crash(crash) => on_stdout(|out| crash.execute(&place.load()?, out)),
+            Command::Monitor(monitor) => on_stdout(|out| monitor.execute(out)),
             Command::Store(store) => on_stdout(|out| store.execute(&place.load()?, out)),
             Command::Journal(journal) => on_stdout(|out| journal.execute(&place.load()?, out)),
             Command::Signals(signals) => on_stdout(|out| signals.execute(out)),

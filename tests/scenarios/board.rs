@@ -159,7 +159,8 @@ impl Bench {
     fn verify(&self) {
         let said = self.said();
         assert!(!said.contains("stopped"), "{said}");
-        let left = said.lines().filter_map(|line| line.rsplit_once("stack left ")?.1.parse().ok());
+        let left =
+            said.lines().filter_map(|line| line.rsplit_once("stack_left_bytes=")?.1.parse().ok());
         let left = left.min();
         assert!(left >= Some(STACK_LEFT_MIN), "{left:?} bytes; {said}");
         for (boot, rows) in self.rows() {
@@ -240,6 +241,58 @@ fn a_port_of_this_machine_may_come_and_go() {
     }
     bench.verify();
     agent.kill().unwrap();
+}
+
+/// What a technician at the line sees of a board, for a while.
+fn monitored(home: &AgentHome, line: &Line) -> Vec<Value> {
+    let port = format!("tcp://{}", line.host);
+    let shown = home.call(&["monitor", &port, "--for", "8s", "--json"]).unwrap();
+    let lines = String::from_utf8(shown.stdout).unwrap();
+    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn a_technician_at_the_line_sees_health_and_values_whichever_way_frames_go() {
+    let Some(bench) = Bench::new(Way::Cable(Line::start().unwrap())) else { return };
+    let Way::Cable(line) = &bench.way else { return };
+    let over_ethernet = Bench::new(Way::Ethernet).unwrap();
+    for (bench, line) in [(&bench, line), (&over_ethernet, &Line::start().unwrap())] {
+        let serial = Some(Serial::Tcp(line.device));
+        let running = Running::start(
+            Board::EmcraftSf2,
+            &bench.image,
+            &bench.flash(),
+            &bench.console(),
+            serial,
+        )
+        .unwrap();
+        until("a boot", PATIENCE, || Ok(bench.said().contains("boot 1 of"))).unwrap();
+        let shown = monitored(&bench.home, line);
+        let health: Vec<_> = shown.iter().filter(|line| line["kind"] == "health").collect();
+        assert!(health.len() >= 2, "{shown:?}");
+        let last = &health.last().unwrap()["health"];
+        assert_eq!((&last["device"], &last["boot"]), (&"board-1".into(), &1.into()), "{last}");
+        assert!(last["samples"].as_u64() > health[0]["health"]["samples"].as_u64(), "{shown:?}");
+        // Each signal; a row's channels belong to its readings.
+        let values = |path: &str| {
+            let of = shown.iter().filter(|line| line["signal"] == path);
+            of.map(|line| line["value"].as_u64().unwrap()).collect::<Vec<_>>()
+        };
+        let readings = values("Milepost.Simulated.Readings");
+        assert!(readings.is_sorted() && readings.first() < readings.last(), "{readings:?}");
+        for channel in 1..SIGNALS as u64 {
+            let shown = values(&format!("Milepost.Simulated.Channel{channel}"));
+            let rows = 0..=readings.last().unwrap() / 10 + 1;
+            let made: Vec<u64> = rows.map(|row| raw(channel, row)).collect();
+            assert!(!shown.is_empty() && shown.iter().all(|value| made.contains(value)));
+        }
+        // Nobody listens any more, and frames go their way.
+        let agent = bench.home.start().unwrap();
+        bench.came(1, 1);
+        running.kill().unwrap();
+        bench.verify();
+        agent.kill().unwrap();
+    }
 }
 
 /// A device's registers, from which nothing can be executed.

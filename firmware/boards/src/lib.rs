@@ -9,6 +9,7 @@ pub mod executor;
 pub mod image;
 pub mod layout;
 pub mod link;
+pub mod monitor;
 pub mod net;
 pub mod nor;
 pub mod run;

@@ -8,6 +8,7 @@ use firmware::mqtt::drive::Connect;
 use firmware::mqtt::serial::{Line, Serial, SerialStream};
 use static_cell::StaticCell;
 
+use crate::monitor::SharedLine;
 use crate::net::{Connection, Tcp};
 use crate::time::Uptime;
 use crate::uart::Uart;
@@ -21,11 +22,15 @@ pub enum Link {
     Serial(Serial<'static, Uart, Uptime>),
 }
 
+/// The line of this UART. Once.
+pub fn line(uart: Uart) -> SharedLine {
+    static LINE: StaticCell<RefCell<Line<Uart>>> = StaticCell::new();
+    LINE.init_with(|| RefCell::new(Line::new(uart)))
+}
+
 impl Link {
-    /// Over this UART; the first stream under a number drawn at random.
-    pub fn serial(uart: Uart, first: u16) -> Self {
-        static LINE: StaticCell<RefCell<Line<Uart>>> = StaticCell::new();
-        let line = LINE.init_with(|| RefCell::new(Line::new(uart)));
+    /// Over this line; the first stream under a number drawn at random.
+    pub const fn serial(line: SharedLine, first: u16) -> Self {
         Self::Serial(Serial::new(line, Uptime, first))
     }
 }

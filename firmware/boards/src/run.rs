@@ -18,9 +18,10 @@ use protocol::time::DeviceTime;
 use static_cell::StaticCell;
 
 use crate::chance::Chance;
+use crate::monitor::{Health, Watched};
 use crate::simulated::{CATALOGUE, Channels, RULES, SIGNALS};
 use crate::time::Uptime;
-use crate::{console, crash, image, layout, stack};
+use crate::{console, crash, image, layout, monitor};
 
 /// Longest frame in flash, sealed anew included.
 const FRAME: usize = 1024;
@@ -72,18 +73,19 @@ pub async fn run<F: NorFlash, C: Connect>(
         provision.device,
         image::hash(),
     ));
-    let source = Channels::default();
+    let source = Watched(Channels::default());
     let mut board = Board { flash, source, entropy: chance, connect, clock };
     let (mut due_ms, mut is_healthy) = (0, false);
     loop {
         drive::run(core, mqtt, &mut board, |now, core, flash| {
             tell_crash(&now, core, flash);
+            monitor::note(health(&provision, core));
             if !is_healthy && now.uptime_ms >= waits_ms.saturating_add(HEALTHY_MS) {
                 crash::with(Memory::healthy);
                 is_healthy = true;
             }
             if now.uptime_ms >= due_ms {
-                report(core);
+                console::line(format_args!("{}", health(&provision, core)));
                 due_ms = now.uptime_ms.saturating_add(REPORT_MS);
             }
             false
@@ -104,18 +106,19 @@ fn tell_crash<F: NorFlash>(now: &Now, core: &mut Core, flash: &mut F) {
     }
 }
 
-/// One line on how the device fares.
-fn report(core: &Core) {
+/// How the device fares.
+fn health(provision: &Provision, core: &Core) -> Health {
     let counters = core.counters();
-    let [critical, bulk, latest] = Lane::ALL.map(|lane| core.outstanding(lane));
-    let samples: u64 = counters.accepted.iter().map(|counts| counts.samples).sum();
-    console::line(format_args!(
-        "samples {samples}, frames sent {}, not acknowledged {critical} {bulk} {latest}, link up {}, flash errors {}, stack left {}",
-        counters.sent_frames,
-        counters.link_up,
-        counters.flash_errors,
-        stack::untouched(),
-    ));
+    Health {
+        device: provision.device,
+        boot: core.boot(),
+        image: image::hash(),
+        samples: counters.accepted.iter().map(|counts| counts.samples).sum(),
+        frames: counters.sent_frames,
+        waiting: Lane::ALL.map(|lane| core.outstanding(lane)),
+        link_up: counters.link_up,
+        flash_errors: counters.flash_errors,
+    }
 }
 
 /// Starts the core where it stays. Never part of what is called later: its frame holds the core as it

@@ -28,6 +28,8 @@ pub struct Line<U> {
     outgoing: [u8; encoded_len_max(PACKET_LEN_MAX)],
     outgoing_at: usize,
     outgoing_end: usize,
+    /// Somebody said so, since that was asked last.
+    is_listened_to: bool,
 }
 
 /// What is left of a line's readings.
@@ -48,7 +50,33 @@ impl<U: Read + Write> Line<U> {
             outgoing: [0; encoded_len_max(PACKET_LEN_MAX)],
             outgoing_at: 0,
             outgoing_end: 0,
+            is_listened_to: false,
         }
+    }
+
+    /// Whether somebody has asked for lines of log since this was asked last.
+    pub const fn was_asked(&mut self) -> bool {
+        core::mem::replace(&mut self.is_listened_to, false)
+    }
+
+    /// Says a line of log, the first [`PACKET_LEN_MAX`] - 1 bytes of it; whether the packet before it was
+    /// out of the way. [`Line::push`] sends it out, and whatever else moves the line.
+    pub fn log(&mut self, text: &str) -> bool {
+        let len = text.floor_char_boundary(PACKET_LEN_MAX - 1);
+        self.say(&Packet::Log(text.get(..len).unwrap_or_default()))
+    }
+
+    /// Lets what is to go out go, as far as the UART takes it.
+    pub fn push(&mut self, cx: &mut Context<'_>) -> Result<(), ErrorKind> {
+        self.poll_out(cx)
+    }
+
+    /// Hears what comes, where no stream does: of all of it only that somebody listens counts.
+    pub fn pull(&mut self, cx: &mut Context<'_>) -> Result<(), ErrorKind> {
+        while let Poll::Ready(heard) = self.poll_in(cx, None) {
+            heard?;
+        }
+        Ok(())
     }
 
     /// Writes a packet behind nothing else; whether the one before it was out of the way.
@@ -97,6 +125,7 @@ impl<U: Read + Write> Line<U> {
             // A garbled packet is missing: the next one shows it.
             let Some(packet) = payload.ok().and_then(Packet::read) else { continue };
             match (&mut stream, packet) {
+                (_, Packet::Listen) => self.is_listened_to = true,
                 (None, Packet::Accept(session)) => heard = Some(Heard::Accepted(session)),
                 (None, _) => {}
                 (Some(stream), packet) => match stream.receive(&packet) {

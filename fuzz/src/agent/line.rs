@@ -76,6 +76,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         Packet::Open(one),
         data(one, 0, b"hello"),
         Packet::Log("fine"),
+        Packet::Listen,
         data(one, 1, b"again"),
         data(one, 3, b"a gap"),
         Packet::Open(two),

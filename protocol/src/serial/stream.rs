@@ -5,6 +5,7 @@
 //! | kind (1) | session (2, LE) |                             opens, accepts, closes
 //! | kind (1) | session (2, LE) | number (1) | bytes (1..) |  carries
 //! | kind (1) | text in UTF-8 |                               says a line of log
+//! | kind (1) |                                               wants lines of log
 //! ```
 //!
 //! The device opens a stream under a number that it draws, and again until the host accepts it. Each
@@ -20,6 +21,9 @@ pub const CHUNK_LEN_MAX: usize = 256;
 const HEADER_LEN: usize = 4;
 /// The longest payload of a packet.
 pub const PACKET_LEN_MAX: usize = HEADER_LEN + CHUNK_LEN_MAX;
+
+/// For how long a device says lines of log after it was asked to, in milliseconds.
+pub const LISTEN_MS: u64 = 10_000;
 
 /// Which stream: drawn by the device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,6 +49,9 @@ pub enum Packet<'a> {
     Close(Session),
     /// Device to whoever listens: a line of log.
     Log(&'a str),
+    /// Host to device: somebody listens. To be said again within [`LISTEN_MS`] for as long as that is so:
+    /// a device says no line that nobody reads.
+    Listen,
 }
 
 mod kind {
@@ -53,6 +60,7 @@ mod kind {
     pub(super) const DATA: u8 = 3;
     pub(super) const CLOSE: u8 = 4;
     pub(super) const LOG: u8 = 5;
+    pub(super) const LISTEN: u8 = 6;
 }
 
 impl<'a> Packet<'a> {
@@ -61,6 +69,9 @@ impl<'a> Packet<'a> {
         let (kind, rest) = payload.split_first()?;
         if *kind == kind::LOG {
             return str::from_utf8(rest).ok().map(Self::Log);
+        }
+        if payload == [kind::LISTEN] {
+            return Some(Self::Listen);
         }
         let (session, rest) = rest.split_first_chunk::<2>()?;
         let session = Session(u16::from_le_bytes(*session));
@@ -89,6 +100,7 @@ impl<'a> Packet<'a> {
                 join(into, &of(kind::DATA, session), &[*number], bytes)
             }
             Self::Log(text) => join(into, &[kind::LOG], &[], text.as_bytes()),
+            Self::Listen => join(into, &[kind::LISTEN], &[], &[]),
         }
     }
 }
@@ -187,12 +199,14 @@ mod tests {
             ),
             (Packet::Close(SESSION), &[4, 0xef, 0xbe]),
             (Packet::Log("hi"), &[5, 104, 105]),
+            (Packet::Listen, &[6]),
         ];
         for (packet, bytes) in packets {
             assert_eq!(written(&packet, &mut room), bytes);
             assert_eq!(Packet::read(bytes), Some(packet));
             assert_eq!(packet.write(&mut room[..bytes.len() - 1]), None, "no room");
-            assert!(Packet::read(&bytes[..1]).is_none_or(|packet| packet == Packet::Log("")));
+            let short = [Some(Packet::Log("")), Some(Packet::Listen), None];
+            assert!(short.contains(&Packet::read(&bytes[..1])));
         }
     }
 

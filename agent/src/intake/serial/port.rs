@@ -24,7 +24,7 @@ pub enum Place {
 }
 
 /// An open one.
-pub(super) type Wire = Either<SerialStream, TcpStream>;
+pub(crate) type Wire = Either<SerialStream, TcpStream>;
 
 /// The text is neither an absolute path nor `tcp://HOST:PORT`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -57,7 +57,7 @@ impl fmt::Display for Place {
 
 impl Place {
     /// Opens it, for nobody else to open.
-    pub(super) async fn open(&self, baud: u32) -> io::Result<Wire> {
+    pub(crate) async fn open(&self, baud: u32) -> io::Result<Wire> {
         match self {
             Self::Path(path) => {
                 let path = path.to_str().ok_or(io::ErrorKind::InvalidFilename)?;
@@ -74,7 +74,7 @@ impl Place {
     }
 
     /// What an error means for whoever looks after the line.
-    pub(super) fn explained(&self, error: &io::Error) -> String {
+    pub(crate) fn explained(&self, error: &io::Error) -> String {
         let hint = match (self, error.kind()) {
             (Self::Path(_), io::ErrorKind::NotFound) => "; is it plugged in?",
             (Self::Path(_), io::ErrorKind::PermissionDenied) => {

@@ -5,7 +5,8 @@
 use core::fmt::Arguments;
 
 use boards::chance::Chance;
-use boards::link::Link;
+use boards::link::{self, Link};
+use boards::monitor::{self, SharedLine};
 use boards::nor::S25fl;
 use boards::sf2::mac::{self, Mac};
 use boards::sf2::spi::Spi;
@@ -50,6 +51,9 @@ fn main() -> ! {
         Err(error) => stop(format_args!("{error}")),
     };
     let mut chance = Chance::new(&provision.seed);
+    let line = link::line(uart::link());
+    unmask(Interrupt::Link);
+    let has_stream = matches!(provision.link, LinkChoice::Serial);
     let (connect, runner) = match provision.link {
         LinkChoice::Ethernet { addressing, agent, port } => {
             let Some(mac) = Mac::take(station_address(&provision.seed)) else {
@@ -61,9 +65,7 @@ fn main() -> ! {
         }
         LinkChoice::Serial => {
             let [first, second, ..] = chance.number().to_le_bytes();
-            let link = Link::serial(uart::link(), u16::from_le_bytes([first, second]));
-            unmask(Interrupt::Link);
-            (link, None)
+            (Link::serial(line, u16::from_le_bytes([first, second])), None)
         }
     };
     let parts = Parts { flash, connect, provision, chance, reset: None };
@@ -74,8 +76,9 @@ fn main() -> ! {
             spawner.spawn(network);
             spawner.spawn(cable);
         }
-        if let Ok(device) = device(parts) {
+        if let (Ok(device), Ok(monitored)) = (device(parts), monitored(line, has_stream)) {
             spawner.spawn(device);
+            spawner.spawn(monitored);
         }
     })
 }
@@ -94,6 +97,11 @@ async fn cable() -> ! {
 async fn device(parts: Parts<Nor, Link>) {
     let Err(error) = boards::run(parts).await;
     stop(format_args!("{error}"));
+}
+
+#[embassy_executor::task]
+async fn monitored(line: SharedLine, has_stream: bool) -> ! {
+    monitor::serve(line, has_stream).await
 }
 
 #[allow(unsafe_code, reason = "no critical section is begun that masks one")]

@@ -22,6 +22,7 @@ struct Wire {
     deaf: bool,
     opened: Vec<u16>,
     closed: Vec<u16>,
+    lines: Vec<std::string::String>,
     came: Vec<u8>,
 }
 
@@ -50,6 +51,7 @@ impl Wire {
                     }
                 }
                 Packet::Close(session) => self.closed.push(session.0),
+                Packet::Log(line) => self.lines.push(line.into()),
                 packet => {
                     if let Some(stream) = &mut self.stream
                         && let Received::Bytes(bytes) = stream.receive(&packet)
@@ -240,4 +242,52 @@ fn a_stream_that_the_other_side_closes_is_over() {
     assert_eq!(within(3, stream.read(&mut [0; 10])), None, "another one's");
     bench.wire.borrow_mut().say(&Packet::Close(Session(7)));
     assert_eq!(within(3, stream.read(&mut [0; 10])), Some(Ok(0)));
+}
+
+/// Lets the line move where no stream does.
+fn idle(bench: &Bench) {
+    let mut cx = Context::from_waker(Waker::noop());
+    for _ in 0..400 {
+        bench.line.borrow_mut().push(&mut cx).unwrap();
+        bench.line.borrow_mut().pull(&mut cx).unwrap();
+    }
+    bench.wire.borrow_mut().host();
+}
+
+#[test]
+fn who_listens_is_heard_with_a_stream_and_without() {
+    for has_stream in [false, true] {
+        let bench = Bench::new(5);
+        let mut serial = bench.serial();
+        let mut stream = has_stream.then(|| within(100, serial.connect()).unwrap().unwrap());
+        assert!(!bench.line.borrow_mut().was_asked());
+        bench.wire.borrow_mut().say(&Packet::Listen);
+        match &mut stream {
+            Some(stream) => assert_eq!(read(stream), b""),
+            None => idle(&bench),
+        }
+        assert!(bench.line.borrow_mut().was_asked());
+        assert!(!bench.line.borrow_mut().was_asked(), "that was said");
+
+        // The last character stands across the end of what a packet holds.
+        let long = "x".repeat(PACKET_LEN_MAX - 2) + "ä";
+        assert!(bench.line.borrow_mut().log(&long));
+        assert!(!bench.line.borrow_mut().log("the one before is not out of the way"));
+        match &mut stream {
+            Some(stream) => {
+                send(stream, b"bytes");
+                assert_eq!(read(stream), b"");
+            }
+            None => idle(&bench),
+        }
+        assert!(bench.line.borrow_mut().log("two"));
+        match &mut stream {
+            Some(stream) => send(stream, b" of it"),
+            None => idle(&bench),
+        }
+        bench.wire.borrow_mut().host();
+        let wire = bench.wire.borrow();
+        assert_eq!(wire.lines, [&long[..PACKET_LEN_MAX - 2], "two"]);
+        assert_eq!(wire.came, if has_stream { &b"bytes of it"[..] } else { b"" });
+    }
 }
