@@ -202,15 +202,28 @@ impl NorFlash for Flash {
     }
 }
 
-/// Where an image has the first function whose name has this in it, and its length in bytes.
-pub fn function(image: &Path, name: &str) -> Result<(u32, u32)> {
+/// Where an image has the first function whose name has this in it, and its code.
+pub fn function(image: &Path, name: &str) -> Result<(u32, Vec<u8>)> {
     let bytes = fs::read(image).with_context(|| format!("reading {}", image.display()))?;
     let file = object::File::parse(&*bytes).context("an image is an ELF file")?;
     let mut symbols = file.symbols().filter(|symbol| symbol.kind() == SymbolKind::Text);
     let found = symbols.find(|symbol| symbol.name().is_ok_and(|found| found.contains(name)));
     let found = found.with_context(|| format!("{} has no function {name}", image.display()))?;
     // The lowest bit says that it is Thumb code.
-    Ok((u32::try_from(found.address())? & !1, u32::try_from(found.size())?))
+    let at = found.address() & !1;
+    let code = file.section_by_name(".text").context("an image has code")?;
+    let code = code.data_range(at, found.size())?.context("a function is code")?;
+    Ok((u32::try_from(at)?, code.to_vec()))
+}
+
+/// Where the first call in a function returns to: behind BL (Armv7-M Architecture Reference Manual, A7.7.18).
+pub fn return_address(image: &Path, name: &str) -> Result<u32> {
+    let (at, code) = function(image, name)?;
+    let is_call =
+        |words: &[u8]| matches!(words, [_, a, _, b] if a >> 3 == 0x1E && b >> 4 & 0xD == 0xD);
+    let found = (at..).step_by(2).zip(code.windows(4).step_by(2)).find(|(_, words)| is_call(words));
+    let (call, _) = found.with_context(|| format!("{name} calls nothing"))?;
+    Ok((call + 4) | 1)
 }
 
 /// Where an image has a place of its source that a panic can name, and the file that it names.
@@ -294,7 +307,10 @@ impl Running {
             Some(Serial::Port(_)) => {
                 qemu.args(["-serial", "pty"]).stdout(fs::File::create(&printed)?);
             }
-            None => {}
+            // The board has a UART there, and QEMU none without this.
+            None => {
+                qemu.args(["-serial", "null"]);
+            }
         }
         let stub = console.with_extension("gdb");
         // That of the board before.

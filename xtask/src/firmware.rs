@@ -41,6 +41,9 @@ pub enum Firmware {
         /// The board's flash; made and provisioned if it is not there.
         #[arg(long)]
         flash: PathBuf,
+        /// Where on this machine the board's serial line is to be reached
+        #[arg(long, value_name = "ADDRESS")]
+        line: Option<SocketAddr>,
     },
 }
 
@@ -68,7 +71,9 @@ pub fn run(firmware: Firmware) -> Result<()> {
             Ok(())
         }
         Firmware::Size { json } => size(&build()?, json),
-        Firmware::Run { board, keys, agent, flash } => at_work(board.into(), &keys, agent, &flash),
+        Firmware::Run { board, keys, agent, flash, line } => {
+            at_work(board.into(), &keys, agent, &flash, line)
+        }
     }
 }
 
@@ -163,7 +168,14 @@ fn size(dir: &Path, as_json: bool) -> Result<()> {
     Ok(())
 }
 
-fn at_work(board: Board, keys: &Path, agent: SocketAddr, flash: &Path) -> Result<()> {
+fn at_work(
+    board: Board,
+    keys: &Path,
+    agent: SocketAddr,
+    flash: &Path,
+    line: Option<SocketAddr>,
+) -> Result<()> {
+    ensure!(line.is_none_or(|line| line.ip().is_loopback()), "a line is for this machine alone");
     ensure!(agent.ip().is_loopback(), "QEMU's network reaches this machine's loopback alone");
     let image = build()?.join(board.name());
     if !flash.exists() {
@@ -177,7 +189,12 @@ fn at_work(board: Board, keys: &Path, agent: SocketAddr, flash: &Path) -> Result
         board::write_flash(flash, &board::provision(line, board::ethernet(agent), seed)?)?;
         eprintln!("provisioned {}", flash.display());
     }
-    let status = board::qemu(board, &image, flash).arg("-serial").arg("stdio").status();
+    let line = line.map_or_else(
+        || "null".to_owned(),
+        |line| format!("tcp:{line},server=on,wait=off,nodelay=on"),
+    );
+    let mut qemu = board::qemu(board, &image, flash);
+    let status = qemu.args(["-serial", "stdio", "-serial", &line]).status();
     let status = status.context("starting QEMU")?;
     ensure!(status.success(), "QEMU ended ({status})");
     Ok(())

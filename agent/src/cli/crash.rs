@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 use protocol::DeviceId;
 use serde::{Deserialize, Serialize};
 
-use super::table::Table;
+use super::table::{Table, printable};
 use super::{query, upkeep, write_json};
 use crate::config::Config;
 use crate::query::{Format, Limits};
@@ -132,7 +132,8 @@ impl List {
                 write_json(out, &line)?;
             } else {
                 let time = time.unwrap_or_else(|| "-".to_owned());
-                table.row([device, time, data.boot.to_string(), image, data.reason]);
+                let reason = printable(&data.reason);
+                table.row([device, time, data.boot.to_string(), image, reason]);
             }
         }
         if !self.json {
@@ -221,7 +222,7 @@ impl Shown<'_> {
                 self.image
             )),
         }
-        line(format_args!("{}", self.reason));
+        line(format_args!("{}", printable(self.reason)));
         self.meaning.iter().for_each(|meaning| line(format_args!("  {meaning}")));
         for Place { at, address, calls } in &self.places {
             line(format_args!("  {at:<8} {address:#010x}"));

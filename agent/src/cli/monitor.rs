@@ -147,7 +147,7 @@ impl Monitor {
             }
             write_json(out, &object)?;
         } else {
-            writeln!(out, "{}  {line}", table::time(now_ms))?;
+            writeln!(out, "{}  {}", table::time(now_ms), table::printable(&line.to_string()))?;
         }
         // Whoever looks wants it now.
         out.flush()?;

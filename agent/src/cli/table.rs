@@ -40,6 +40,11 @@ impl<const COLUMNS: usize> Table<COLUMNS> {
     }
 }
 
+/// Text of a device's for a terminal: what would move its cursor does not.
+pub(super) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
 /// A time to the second, UTC: `2026-11-22T07:30:00Z`.
 pub(super) fn time(unix_ms: i64) -> String {
     let mut text = Vec::new();
@@ -52,6 +57,11 @@ pub(super) fn time(unix_ms: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_device_says_moves_no_cursor() {
+        assert_eq!(printable("\u{1b}[2Jä\n"), "\u{fffd}[2Jä\u{fffd}");
+    }
 
     #[test]
     fn columns_line_up() {

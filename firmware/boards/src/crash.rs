@@ -8,7 +8,9 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use cortex_m::peripheral::SCB;
 use cortex_m_rt::{ExceptionFrame, exception};
 use firmware::crash::Cause;
+use firmware::mqtt::drive::Clock;
 
+use crate::time::Uptime;
 use crate::{console, image, stack};
 
 pub use kept::with;
@@ -46,6 +48,19 @@ mod kept {
             // whoever has it cannot be interrupted, except by a fault, which never returns.
             work(unsafe { &mut *__crash.0.get() })
         })
+    }
+}
+
+/// Waits, after crashes in a row: to be called as soon as there is time, before anything that may crash again.
+pub fn hold_off() {
+    let (waits_ms, in_a_row) = with(|memory| (memory.wait_ms(), memory.crashes_in_a_row()));
+    if waits_ms == 0 {
+        return;
+    }
+    console::line(format_args!("{in_a_row} crashes in a row: starts in {waits_ms} ms"));
+    while Uptime.now().uptime_ms < waits_ms {
+        // The tick wakes it.
+        cortex_m::asm::wfi();
     }
 }
 

@@ -58,11 +58,6 @@ pub async fn run<F: NorFlash, C: Connect>(
     static MQTT: StaticCell<Mqtt<TX, RX>> = StaticCell::new();
     let Parts { mut flash, connect, provision, mut chance, reset } = parts;
     let clock = Uptime;
-    let (waits_ms, in_a_row) = crash::with(|memory| (memory.wait_ms(), memory.crashes_in_a_row()));
-    if waits_ms > 0 {
-        console::line(format_args!("{in_a_row} crashes in a row: starts in {waits_ms} ms"));
-        clock.sleep_until(clock.now().uptime_ms.saturating_add(waits_ms)).await;
-    }
     let reset = reset.unwrap_or_else(|| crash::with(|memory| memory.reset()));
     let core = start(&provision, reset, &clock.now(), &mut flash, &mut chance)?;
     crash::with(|memory| memory.begin(core.boot()));
@@ -74,13 +69,13 @@ pub async fn run<F: NorFlash, C: Connect>(
         image::hash(),
     ));
     let source = Watched(Channels::default());
+    let (begun_ms, mut due_ms, mut is_healthy) = (clock.now().uptime_ms, 0, false);
     let mut board = Board { flash, source, entropy: chance, connect, clock };
-    let (mut due_ms, mut is_healthy) = (0, false);
     loop {
         drive::run(core, mqtt, &mut board, |now, core, flash| {
             tell_crash(&now, core, flash);
             monitor::note(health(&provision, core));
-            if !is_healthy && now.uptime_ms >= waits_ms.saturating_add(HEALTHY_MS) {
+            if !is_healthy && now.uptime_ms >= begun_ms.saturating_add(HEALTHY_MS) {
                 crash::with(Memory::healthy);
                 is_healthy = true;
             }

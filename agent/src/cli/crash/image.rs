@@ -165,6 +165,7 @@ fn read(path: &Path) -> anyhow::Result<Read> {
 pub(super) fn places(image: Option<&Image>, registers: [u32; 3], stack: &[u8]) -> Vec<Place> {
     let [pc, lr, _] = registers;
     let place = |at: &str, address: u32, is_return: bool| {
+        let image = image.filter(|image| image.has(address & !1));
         let calls = image.map_or_else(Vec::new, |image| image.calls(address, is_return));
         Place { at: at.to_owned(), address, calls }
     };
@@ -174,7 +175,7 @@ pub(super) fn places(image: Option<&Image>, registers: [u32; 3], stack: &[u8]) -
     for (word, offset) in words {
         let Some(word) = word.first_chunk().map(|word| u32::from_le_bytes(*word)) else { continue };
         // The registers stand there once more, where an exception put them.
-        if is_return(word) && word != lr && image.is_some_and(|image| image.has(word & !1)) {
+        if is_return(word) && word != lr {
             places.push(place(&format!("sp+{offset}"), word, true));
         }
     }

@@ -11,7 +11,7 @@ use boards::nor::S25fl;
 use boards::sf2::mac::{self, Mac};
 use boards::sf2::spi::Spi;
 use boards::sf2::{CORE_HZ, uart};
-use boards::{Parts, console, executor, layout, net, time};
+use boards::{Parts, console, crash, executor, layout, net, time};
 use cortex_m::Peripherals;
 use cortex_m::interrupt::InterruptNumber;
 use cortex_m::peripheral::NVIC;
@@ -42,6 +42,7 @@ fn main() -> ! {
     console::begin(uart::put);
     let Some(mut core) = Peripherals::take() else { stop(format_args!("started twice")) };
     time::start(&mut core.SYST, CORE_HZ);
+    crash::hold_off();
     let mut flash = match Nor::open(Spi::new()) {
         Ok(flash) => flash,
         Err(error) => stop(format_args!("flash: {error}")),

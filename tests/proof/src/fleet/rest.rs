@@ -15,8 +15,9 @@ use super::world::World;
 
 /// Seconds that a world may take to come to rest.
 const REST_MAX_S: u64 = 4 * 3600;
-/// Seconds for which one of several devices of a name has the network to itself.
-const TURN_S: u64 = 300;
+/// Seconds for which one of several devices of a name has the network to itself: longer than a device waits
+/// until it dials again, and so short that between their heartbeats, of 600 s, all of three have been on.
+const TURN_S: u64 = 97;
 /// Seconds after which every device has found an agent again.
 const FOUND_S: u64 = 150;
 
