@@ -1,7 +1,7 @@
 //! The command line: what can be asked, and how the answer looks.
 //!
-//! Every command but `run`, `check`, `signals` and `monitor` works on a data directory whether an agent runs on it or
-//! not: see `reach`. Tables are for people; `--json` gives one object a line instead.
+//! Every command but `run`, `check`, `signals` and `monitor` works on a data directory whether an agent
+//! runs on it or not: see `reach`. Tables are for people; `--json` gives one object a line instead.
 
 use std::io::{self, BufWriter, StdoutLock, Write};
 use std::net::SocketAddr;
