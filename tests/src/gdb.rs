@@ -1,4 +1,5 @@
-//! What a debugger does to a board: its core stopped, its registers set. A crash is made that way, without a word about it in the image.
+//! What a debugger does to a board: its core stopped, its registers set. A crash is made that way, without
+//! a word about it in the image.
 //!
 //! The remote serial protocol (GDB's documentation, appendix E), as far as QEMU's stub needs it.
 

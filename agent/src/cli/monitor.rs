@@ -12,8 +12,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
-use super::{table, write_json};
-use crate::config::parse_duration;
+use super::{query, table, write_json};
 use crate::intake::serial::Place;
 
 mod line;
@@ -45,7 +44,7 @@ pub(super) struct Monitor {
           value_parser = clap::value_parser!(u32).range(300..=4_000_000))]
     baud: u32,
     /// Stop after this long [default: at Ctrl-C]
-    #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
+    #[arg(long = "for", value_name = "DURATION", value_parser = query::duration)]
     time: Option<Duration>,
     /// One JSON object a line
     #[arg(long)]
@@ -169,10 +168,6 @@ async fn at(time: Option<Instant>) {
         Some(time) => sleep_until(time).await,
         None => std::future::pending().await,
     }
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    parse_duration(text).ok_or_else(|| format!("`{text}` is no duration like 500ms, 60s or 5m"))
 }
 
 #[allow(clippy::disallowed_methods, reason = "a command: says when it heard")]

@@ -91,7 +91,7 @@ pub(super) struct QueryCommand {
     #[arg(long, conflicts_with = "format")]
     json: bool,
     /// Stop after this long; 0s for never
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = timeout)]
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
     timeout: Duration,
     /// Stop after so many rows; that there are more is a failure [default: all]
     #[arg(long, value_name = "N")]
@@ -221,7 +221,8 @@ fn long_help() -> String {
     format!("{TABLES}\n\nExamples:\n{examples}More in docs/queries.md.")
 }
 
-fn timeout(text: &str) -> Result<Duration, String> {
+/// A duration of the command line.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).ok_or_else(|| format!("`{text}` is no duration like 500ms, 60s or 5m"))
 }
 
