@@ -61,19 +61,23 @@ pub async fn run<F: NorFlash, C: Connect>(
     let reset = reset.unwrap_or_else(|| crash::with(|memory| memory.reset()));
     let core = start(&provision, reset, &clock.now(), &mut flash, &mut chance)?;
     crash::with(|memory| memory.begin(core.boot()));
+    // Before anything that may crash in its turn, and overwrite it.
+    tell_crash(&clock.now(), core, &mut flash);
     let mqtt = MQTT.init_with(|| Mqtt::new(provision.device, &provision.secret));
-    console::line(format_args!(
-        "boot {} of {}, image {:08x}, reset {reset:?}",
-        core.boot(),
-        provision.device,
-        image::hash(),
-    ));
     let source = Watched(Channels::default());
     let (begun_ms, mut due_ms, mut is_healthy) = (clock.now().uptime_ms, 0, false);
+    let mut begins = Some(reset);
     let mut board = Board { flash, source, entropy: chance, connect, clock };
     loop {
-        drive::run(core, mqtt, &mut board, |now, core, flash| {
-            tell_crash(&now, core, flash);
+        drive::run(core, mqtt, &mut board, |now, core, _| {
+            // Whoever reads it knows that this boot stands in flash: a poll was before it.
+            if let Some(reset) = begins.take() {
+                let (boot, image) = (core.boot(), image::hash());
+                let device = provision.device;
+                console::line(format_args!(
+                    "boot {boot} of {device}, image {image:08x}, reset {reset:?}"
+                ));
+            }
             monitor::note(health(&provision, core));
             if !is_healthy && now.uptime_ms >= begun_ms.saturating_add(HEALTHY_MS) {
                 crash::with(Memory::healthy);
@@ -89,7 +93,8 @@ pub async fn run<F: NorFlash, C: Connect>(
     }
 }
 
-/// Takes what a crash left into the store, if it left anything: from there it cannot be lost any more.
+/// Takes what a crash left into the store, if it left anything: from there it cannot be lost any more. What
+/// the store has no room for is told by a later boot.
 fn tell_crash<F: NorFlash>(now: &Now, core: &mut Core, flash: &mut F) {
     let is_taken = crash::with(|memory| {
         let crash = memory.untold(DeviceTime::default())?;
