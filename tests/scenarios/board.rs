@@ -19,6 +19,8 @@ const PATIENCE: Duration = Duration::from_mins(2);
 const SIGNALS: usize = 10;
 /// Bytes of a board's 64 KiB that stay unused: its budget is 56 KiB.
 const STACK_LEFT_MIN: u32 = 8 * 1024;
+/// What the sensor on a board's I2C bus measures.
+const TEMPERATURE: &str = "Milepost.Board.Temperature";
 /// How often the power goes.
 const CUTS: u64 = 4;
 
@@ -46,7 +48,11 @@ fn rows(sink: &Path) -> Rows {
         if document["type"] != "milepost.samples" || document["lane"] != "bulk" {
             continue;
         }
-        let data = document["data"].as_object().unwrap();
+        let mut data = document["data"].as_object().unwrap().clone();
+        // It is measured at times of its own.
+        if data.remove(TEMPERATURE).is_some() && data.is_empty() {
+            continue;
+        }
         assert_eq!(data.len(), SIGNALS, "{document}");
         let readings = data["Milepost.Simulated.Readings"].as_u64().unwrap();
         for channel in 1..SIGNALS as u64 {
@@ -77,6 +83,7 @@ enum Way {
 
 /// A board, its device, and the agent that it sends to.
 struct Bench {
+    board: Board,
     image: PathBuf,
     dir: TempDir,
     home: AgentHome,
@@ -85,19 +92,20 @@ struct Bench {
 
 impl Bench {
     /// None where there is no QEMU, or no image: `cargo xtask test` says why.
-    fn new(way: Way) -> Option<Self> {
-        Self::with(way, "")
+    fn new(board: Board, way: Way) -> Option<Self> {
+        Self::with(board, way, "")
     }
 
     /// With this in its agent's configuration, too.
-    fn with(way: Way, configured: &str) -> Option<Self> {
+    fn with(board: Board, way: Way, configured: &str) -> Option<Self> {
         let has_images = std::env::var_os(board::IMAGES).is_none_or(|dir| !dir.is_empty());
         if !board::has_qemu() || !has_images {
             assert!(std::env::var_os("CI").is_none(), "nothing may be skipped");
             eprintln!("skipped: the firmware on its boards");
             return None;
         }
-        let image = board::images().unwrap().remove(0);
+        let images = Board::ALL.into_iter().zip(board::images().unwrap());
+        let (_, image) = images.into_iter().find(|(of, _)| *of == board).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let port = match &way {
             Way::Ethernet => None,
@@ -116,7 +124,7 @@ impl Bench {
         };
         let key_line = std::fs::read_to_string(&keys).unwrap();
         let provision = board::provision(key_line.trim(), link, 1).unwrap();
-        let bench = Self { image, dir, home, way };
+        let bench = Self { board, image, dir, home, way };
         board::write_flash(&bench.flash(), &provision).unwrap();
         Some(bench)
     }
@@ -135,8 +143,7 @@ impl Bench {
             Way::Cable(line) => Some(Serial::Tcp(line.device)),
             Way::Port => Some(Serial::Port(self.dir.path().join("tty"))),
         };
-        Running::start(Board::EmcraftSf2, &self.image, &self.flash(), &self.console(), serial)
-            .unwrap()
+        Running::start(self.board, &self.image, &self.flash(), &self.console(), serial).unwrap()
     }
 
     fn rows(&self) -> Rows {
@@ -173,9 +180,22 @@ impl Bench {
     }
 }
 
+/// Does it with each board, at once.
+fn on_each_board(work: fn(Board)) {
+    std::thread::scope(|scope| {
+        for board in Board::ALL {
+            scope.spawn(move || work(board));
+        }
+    });
+}
+
 #[test]
 fn what_a_board_measured_arrives_once_however_often_its_power_goes() {
-    let Some(bench) = Bench::new(Way::Ethernet) else { return };
+    on_each_board(power_goes);
+}
+
+fn power_goes(board: Board) {
+    let Some(bench) = Bench::new(board, Way::Ethernet) else { return };
     let mut agent = bench.home.start().unwrap();
     for boot in 1..=CUTS + 1 {
         let running = bench.power_on();
@@ -186,15 +206,30 @@ fn what_a_board_measured_arrives_once_however_often_its_power_goes() {
             agent = bench.home.start().unwrap();
             bench.came(boot, 2);
         }
+        if board == Board::Lm3s6965evb && boot == CUTS {
+            warm_up(&bench, &running);
+        }
         running.kill().unwrap();
     }
     bench.verify();
     agent.kill().unwrap();
 }
 
+/// It gets warmer where the board is, and the agent hears of it.
+fn warm_up(bench: &Bench, running: &Running) {
+    running.monitor("qom-set /machine/peripheral/sensor temperature 21500").unwrap();
+    let is_warm = |document: &Value| document["data"][TEMPERATURE].as_f64() == Some(21.5);
+    let arrived = || Ok(documents(&bench.home.sink()).iter().any(is_warm));
+    until("21.5 degrees", PATIENCE, arrived).unwrap();
+}
+
 #[test]
 fn over_a_serial_line_everything_arrives_as_well_whatever_it_garbles() {
-    let Some(bench) = Bench::new(Way::Cable(Line::start().unwrap())) else { return };
+    on_each_board(line_garbles);
+}
+
+fn line_garbles(board: Board) {
+    let Some(bench) = Bench::new(board, Way::Cable(Line::start().unwrap())) else { return };
     let Way::Cable(line) = &bench.way else { return };
     let agent = bench.home.start().unwrap();
     let running = bench.power_on();
@@ -223,7 +258,7 @@ fn over_a_serial_line_everything_arrives_as_well_whatever_it_garbles() {
 
 #[test]
 fn a_port_of_this_machine_may_come_and_go() {
-    let Some(bench) = Bench::new(Way::Port) else { return };
+    let Some(bench) = Bench::new(Board::EmcraftSf2, Way::Port) else { return };
     // It is not healthy until the port is there.
     let agent = bench.home.spawn().unwrap();
     let is_missed = || {
@@ -253,19 +288,18 @@ fn monitored(home: &AgentHome, line: &Line) -> Vec<Value> {
 
 #[test]
 fn a_technician_at_the_line_sees_health_and_values_whichever_way_frames_go() {
-    let Some(bench) = Bench::new(Way::Cable(Line::start().unwrap())) else { return };
+    on_each_board(technician_looks);
+}
+
+fn technician_looks(board: Board) {
+    let Some(bench) = Bench::new(board, Way::Cable(Line::start().unwrap())) else { return };
     let Way::Cable(line) = &bench.way else { return };
-    let over_ethernet = Bench::new(Way::Ethernet).unwrap();
+    let over_ethernet = Bench::new(board, Way::Ethernet).unwrap();
     for (bench, line) in [(&bench, line), (&over_ethernet, &Line::start().unwrap())] {
         let serial = Some(Serial::Tcp(line.device));
-        let running = Running::start(
-            Board::EmcraftSf2,
-            &bench.image,
-            &bench.flash(),
-            &bench.console(),
-            serial,
-        )
-        .unwrap();
+        let running =
+            Running::start(bench.board, &bench.image, &bench.flash(), &bench.console(), serial)
+                .unwrap();
         until("a boot", PATIENCE, || Ok(bench.said().contains("boot 1 of"))).unwrap();
         let shown = monitored(&bench.home, line);
         let health: Vec<_> = shown.iter().filter(|line| line["kind"] == "health").collect();
@@ -295,18 +329,29 @@ fn a_technician_at_the_line_sees_health_and_values_whichever_way_frames_go() {
     }
 }
 
-/// Where nothing is on this board.
+/// Where nothing is on these boards.
 const NOWHERE: u32 = 0x9000_0000;
+/// CPSIE or CPSID, of all interrupts, and B to itself (Armv7-M Architecture Reference Manual, B5.2.1 and
+/// A7.7.12): where the core is stopped, they are off.
+const LOOP: [u8; 4] = [0x62, 0xB6, 0xFE, 0xE7];
+const MASKED_LOOP: [u8; 4] = [0x72, 0xB6, 0xFE, 0xE7];
+/// UDF (A7.7.194).
+const UNDEFINED: [u8; 2] = [0x00, 0xDE];
 
 #[test]
-fn a_panic_and_a_fault_are_told_and_shown_with_their_lines() {
+fn a_panic_a_fault_and_a_loop_without_an_end_are_told_and_shown_with_their_lines() {
+    on_each_board(crashes);
+}
+
+fn crashes(board: Board) {
     let store = "[[sink]]\nname = \"store\"\ntype = \"store\"\n";
-    let Some(bench) = Bench::with(Way::Ethernet, store) else { return };
+    let Some(bench) = Bench::with(board, Way::Ethernet, store) else { return };
     let agent = bench.home.start().unwrap();
     let running = bench.power_on();
     let boots = |boot: u32| {
         let said = format!("boot {boot} of board-1, image ");
-        until(&said, PATIENCE, || Ok(bench.said().contains(&said))).unwrap();
+        let is_said = until(&said, PATIENCE, || Ok(bench.said().contains(&said)));
+        is_said.unwrap_or_else(|error| panic!("{error}: {}", bench.said()));
     };
 
     // An index beyond its end: as the compiler calls it.
@@ -318,25 +363,47 @@ fn a_panic_and_a_fault_are_told_and_shown_with_their_lines() {
         core.set(register, value).unwrap();
     }
     core.go_on().unwrap();
-    // A copy to nowhere, twice, called from a function that has lines.
+    // A fault, twice, called from a function that has lines: a copy to nowhere, where QEMU's board notices it.
     let (copies, _) = board::function(&bench.image, "memcpy").unwrap();
     let caller = board::return_address(&bench.image, "reserve_for").unwrap();
-    for boot in 2..=3 {
-        boots(boot);
+    let unused = board::stack_end(&bench.image).unwrap();
+    let jump = |code: Option<&[u8]>| {
         let mut core = running.stop_core().unwrap();
-        for (register, value) in [(0, NOWHERE), (1, 0), (2, 64), (14, caller), (15, copies)] {
+        if let Some(code) = code {
+            core.write(unused, code).unwrap();
+        }
+        let to = if code.is_some() { unused } else { copies };
+        for (register, value) in [(0, NOWHERE), (1, 0), (2, 64), (14, caller), (15, to)] {
             core.set(register, value).unwrap();
         }
         core.go_on().unwrap();
+    };
+    let (fault, said): (_, &[&str]) = match board {
+        Board::EmcraftSf2 => (None, &["BFAR 0x90000000", "a wild pointer", "memcpy"]),
+        Board::Lm3s6965evb => (Some(&UNDEFINED[..]), &["CFSR 0x00010000", "undefined"]),
+    };
+    for boot in 2..=3 {
+        boots(boot);
+        jump(fault);
     }
     boots(4);
     assert!(bench.said().contains("3 crashes in a row: starts in 1000 ms"), "{}", bench.said());
+    // A loop without an end.
+    jump(Some(&LOOP));
+    boots(5);
+    let mut expected = vec!["power", "crash", "crash", "crash", "watchdog"];
+    if board == Board::Lm3s6965evb {
+        // Nothing comes any more, and the part's own watchdog bites: QEMU does not say that it was it.
+        jump(Some(&MASKED_LOOP));
+        boots(6);
+        expected.push("unknown");
+    }
 
     let listed = || {
         let listed = bench.home.call(&["crash", "list", "--json"])?;
         anyhow::Ok(String::from_utf8(listed.stdout)?)
     };
-    let are_listed = until("three crashes", PATIENCE, || Ok(listed()?.lines().count() == 3));
+    let are_listed = until("four crashes", PATIENCE, || Ok(listed()?.lines().count() == 4));
     are_listed.unwrap_or_else(|error| panic!("{error}: {:?}\n{}", listed(), bench.said()));
     let image = bench.image.display().to_string();
     let shown = |boot: &str, image: &str| {
@@ -349,18 +416,20 @@ fn a_panic_and_a_fault_are_told_and_shown_with_their_lines() {
     assert!(panicked.contains(reason) && panicked.contains(&format!("({file}:")), "{panicked}");
     assert!(panicked.contains("core::panicking"), "{panicked}");
     let faulted = shown("3", bench.image.parent().unwrap().to_str().unwrap());
-    assert!(faulted.contains("BFAR 0x90000000") && faulted.contains("a wild pointer"), "{faulted}");
-    assert!(faulted.contains("memcpy"), "{faulted}");
+    assert!(said.iter().all(|said| faulted.contains(said)), "{faulted}");
     let called_from = |line: &str| line.contains("reserve_for") && line.contains("ring.rs:");
     assert!(faulted.lines().any(called_from), "{faulted}");
+    let hung = shown("4", &image);
+    assert!(hung.contains("watchdog: the main loop did not come round in 20 s"), "{hung}");
+    assert!(hung.lines().any(called_from), "{hung}");
     // This sink may have less yet than the store.
     let resets = || -> Vec<Value> {
         let documents = documents(&bench.home.sink());
         let boots = documents.iter().filter(|document| document["type"] == "milepost.boot");
         boots.map(|document| document["data"]["reset"].clone()).collect()
     };
-    until("four boots", PATIENCE, || Ok(resets().len() == 4)).unwrap();
-    assert_eq!(resets(), ["power", "crash", "crash", "crash"], "{}", bench.said());
+    until("each boot", PATIENCE, || Ok(resets().len() == expected.len())).unwrap();
+    assert_eq!(resets(), expected, "{}", bench.said());
     running.kill().unwrap();
     bench.verify();
     agent.kill().unwrap();

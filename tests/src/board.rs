@@ -1,8 +1,10 @@
 //! The firmware's image on a board that QEMU models.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
 use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -35,16 +37,35 @@ pub const COMPILER: &str = "no compiler for the boards: rustup target add thumbv
 pub enum Board {
     /// Emcraft's `SmartFusion2` SOM starter kit.
     EmcraftSf2,
+    /// Texas Instruments' evaluation board for the Stellaris LM3S6965.
+    Lm3s6965evb,
 }
 
 impl Board {
     /// All of them.
-    pub const ALL: [Self; 1] = [Self::EmcraftSf2];
+    pub const ALL: [Self; 2] = [Self::EmcraftSf2, Self::Lm3s6965evb];
 
     /// What QEMU, and the image, call it.
     pub const fn name(self) -> &'static str {
         match self {
             Self::EmcraftSf2 => "emcraft-sf2",
+            Self::Lm3s6965evb => "lm3s6965evb",
+        }
+    }
+
+    /// What QEMU calls the way to the part that the store is on.
+    const fn interface(self) -> &'static str {
+        match self {
+            Self::EmcraftSf2 => "mtd",
+            Self::Lm3s6965evb => "sd",
+        }
+    }
+
+    /// What is plugged into the board, as QEMU is told it: a sensor, as the image expects it.
+    const fn devices(self) -> &'static [&'static str] {
+        match self {
+            Self::EmcraftSf2 => &[],
+            Self::Lm3s6965evb => &["tmp105,id=sensor,bus=i2c,address=0x48"],
         }
     }
 }
@@ -216,6 +237,14 @@ pub fn function(image: &Path, name: &str) -> Result<(u32, Vec<u8>)> {
     Ok((u32::try_from(at)?, code.to_vec()))
 }
 
+/// Where an image's stack ends: the last of its RAM that is used.
+pub fn stack_end(image: &Path) -> Result<u32> {
+    let bytes = fs::read(image).with_context(|| format!("reading {}", image.display()))?;
+    let file = object::File::parse(&*bytes).context("an image is an ELF file")?;
+    let end = file.symbol_by_name("_stack_end").context("an image has a stack")?;
+    Ok(u32::try_from(end.address())?)
+}
+
 /// Where the first call in a function returns to: behind BL (Armv7-M Architecture Reference Manual, A7.7.18).
 pub fn return_address(image: &Path, name: &str) -> Result<u32> {
     let (at, code) = function(image, name)?;
@@ -252,9 +281,13 @@ pub fn location(image: &Path) -> Result<(u32, String)> {
 /// QEMU with a board, an image and a flash; where its console goes is for the caller to say.
 pub fn qemu(board: Board, image: &Path, flash: &Path) -> Command {
     let mut qemu = Command::new(QEMU);
-    qemu.args(["-M", board.name(), "-display", "none", "-monitor", "none", "-nic", "user"]);
+    qemu.args(["-M", board.name(), "-display", "none", "-nic", "user,id=net"]);
     qemu.arg("-kernel").arg(image);
-    qemu.arg("-drive").arg(format!("if=mtd,format=raw,file={}", flash.display()));
+    let (interface, file) = (board.interface(), flash.display());
+    qemu.arg("-drive").arg(format!("if={interface},format=raw,file={file}"));
+    for device in board.devices() {
+        qemu.args(["-device", device]);
+    }
     qemu
 }
 
@@ -265,7 +298,7 @@ fn name_port(printed: &Path, name: &Path) -> Result<()> {
         let line = printed.lines().find_map(|line| line.split_once("redirected to "))?;
         Some(PathBuf::from(line.1.split(' ').next()?))
     };
-    until("QEMU's serial port", Duration::from_secs(30), || Ok(made().is_some()))?;
+    until("QEMU's serial port", PATIENCE, || Ok(made().is_some()))?;
     let port = made().context("no serial port")?;
     // That of the board before.
     fs::remove_file(name).ok();
@@ -280,6 +313,12 @@ pub enum Serial {
     /// At a port of this machine, which gets this name.
     Port(PathBuf),
 }
+
+/// What the sockets to QEMU's debugger stub and to its monitor are called, beside the console.
+const STUB: &str = "gdb";
+const MONITOR: &str = "monitor";
+/// How long QEMU may take to answer.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A board that runs.
 #[derive(Debug)]
@@ -312,10 +351,12 @@ impl Running {
                 qemu.args(["-serial", "null"]);
             }
         }
-        let stub = console.with_extension("gdb");
-        // That of the board before.
-        fs::remove_file(&stub).ok();
-        qemu.arg("-gdb").arg(format!("unix:{},server=on,wait=off", stub.display()));
+        for (option, extension) in [("-gdb", STUB), ("-monitor", MONITOR)] {
+            let socket = console.with_extension(extension);
+            // That of the board before.
+            fs::remove_file(&socket).ok();
+            qemu.arg(option).arg(format!("unix:{},server=on,wait=off", socket.display()));
+        }
         let log = console.with_extension("qemu.log");
         let process = Process::start(QEMU, &mut qemu, &log)?;
         if let Some(Serial::Port(name)) = serial {
@@ -326,7 +367,29 @@ impl Running {
 
     /// Stops its core.
     pub fn stop_core(&self) -> Result<Core> {
-        Core::stop(&self.console.with_extension("gdb"))
+        Core::stop(&self.console.with_extension(STUB))
+    }
+
+    /// Has QEMU's monitor do something.
+    pub fn monitor(&self, command: &str) -> Result<()> {
+        let socket = self.console.with_extension(MONITOR);
+        let mut monitor = UnixStream::connect(socket).context("connecting to QEMU's monitor")?;
+        monitor.set_read_timeout(Some(PATIENCE))?;
+        let mut heard = String::new();
+        // It asks for a command at first, and again when it has done this one.
+        for line in ["", command] {
+            if !line.is_empty() {
+                writeln!(monitor, "{line}")?;
+            }
+            heard.clear();
+            let mut byte = [0];
+            while !heard.ends_with("(qemu) ") {
+                monitor.read_exact(&mut byte).context("QEMU's monitor does not answer")?;
+                heard.push(char::from(byte[0]));
+            }
+        }
+        ensure!(!heard.contains("Error"), "{command}: {heard}");
+        Ok(())
     }
 
     /// What it has said so far.

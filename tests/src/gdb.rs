@@ -3,17 +3,25 @@
 //!
 //! The remote serial protocol (GDB's documentation, appendix E), as far as QEMU's stub needs it.
 
+use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::process::until;
 
 /// How long QEMU may take to listen, and to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The program status register's number, and in it that of the exception that is handled (Armv7-M
+/// Architecture Reference Manual, B1.4.2).
+const XPSR: u8 = 25;
+const EXCEPTION: u32 = 0x1FF;
+/// How often a core is stopped that handles one.
+const STOPS_MAX: usize = 100;
 
 /// A Cortex-M core, stopped for as long as this is there.
 #[derive(Debug)]
@@ -22,16 +30,24 @@ pub struct Core {
 }
 
 impl Core {
-    /// Stops the core of the board whose stub listens there.
+    /// Stops the core of the board whose stub listens there, at a moment at which it handles no interrupt.
     pub fn stop(socket: &Path) -> Result<Self> {
         until("QEMU's stub", PATIENCE, || Ok(UnixStream::connect(socket).is_ok()))?;
-        let stub = UnixStream::connect(socket).context("connecting to QEMU's stub")?;
-        stub.set_read_timeout(Some(PATIENCE))?;
-        let mut core = Self { stub };
-        // Until it was asked which registers there are, QEMU sets none.
-        core.ask("qXfer:features:read:target.xml:0,1")?;
-        ensure!(core.ask("?")?.starts_with('T'), "the core does not stop");
-        Ok(core)
+        for _ in 0..STOPS_MAX {
+            let stub = UnixStream::connect(socket).context("connecting to QEMU's stub")?;
+            stub.set_read_timeout(Some(PATIENCE))?;
+            let mut core = Self { stub };
+            // Until it was asked which registers there are, QEMU sets none.
+            core.ask("qXfer:features:read:target.xml:0,1")?;
+            ensure!(core.ask("?")?.starts_with('T'), "the core does not stop");
+            let status = core.ask(&format!("p{XPSR:x}"))?;
+            let status = u32::from_str_radix(&status, 16).context("the core's status")?;
+            if status.swap_bytes() & EXCEPTION == 0 {
+                return Ok(core);
+            }
+            core.go_on()?;
+        }
+        bail!("the core does nothing but handle interrupts")
     }
 
     /// Sets one of r0 to r15.
@@ -40,6 +56,17 @@ impl Core {
         let value = value.swap_bytes();
         let answer = self.ask(&format!("P{register:x}={value:08x}"))?;
         ensure!(answer == "OK", "r{register} cannot be set: {answer}");
+        Ok(())
+    }
+
+    /// Writes to memory.
+    pub fn write(&mut self, address: u32, bytes: &[u8]) -> Result<()> {
+        let mut asked = format!("M{address:x},{:x}:", bytes.len());
+        for byte in bytes {
+            write!(asked, "{byte:02x}")?;
+        }
+        let answer = self.ask(&asked)?;
+        ensure!(answer == "OK", "{address:#010x} cannot be written: {answer}");
         Ok(())
     }
 

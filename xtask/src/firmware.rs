@@ -51,12 +51,15 @@ pub enum Firmware {
 #[derive(Clone, Copy, ValueEnum)]
 pub enum BoardName {
     EmcraftSf2,
+    #[value(name = "lm3s6965evb")]
+    Lm3s6965evb,
 }
 
 impl From<BoardName> for Board {
     fn from(name: BoardName) -> Self {
         match name {
             BoardName::EmcraftSf2 => Self::EmcraftSf2,
+            BoardName::Lm3s6965evb => Self::Lm3s6965evb,
         }
     }
 }
@@ -194,7 +197,7 @@ fn at_work(
         |line| format!("tcp:{line},server=on,wait=off,nodelay=on"),
     );
     let mut qemu = board::qemu(board, &image, flash);
-    let status = qemu.args(["-serial", "stdio", "-serial", &line]).status();
+    let status = qemu.args(["-monitor", "none", "-serial", "stdio", "-serial", &line]).status();
     let status = status.context("starting QEMU")?;
     ensure!(status.success(), "QEMU ended ({status})");
     Ok(())

@@ -11,7 +11,7 @@ use firmware::crash::Cause;
 use firmware::mqtt::drive::Clock;
 
 use crate::time::Uptime;
-use crate::{console, image, stack};
+use crate::{console, image, stack, watchdog};
 
 pub use kept::with;
 
@@ -145,10 +145,21 @@ impl fmt::Display for Fault {
     }
 }
 
+/// Notes where the core was when an exception came.
+fn crashed_at(cause: Cause, frame: &ExceptionFrame, reason: Arguments<'_>) -> ! {
+    let registers = [frame.pc(), frame.lr(), frame.xpsr()];
+    crashed(cause, registers, core::ptr::from_ref(frame).addr(), reason)
+}
+
 #[allow(unsafe_code, reason = "the handlers' own signature")]
 #[exception]
 unsafe fn HardFault(frame: &ExceptionFrame) -> ! {
-    let registers = [frame.pc(), frame.lr(), frame.xpsr()];
-    let stack_at = core::ptr::from_ref(frame).addr();
-    crashed(Cause::Fault, registers, stack_at, format_args!("{}", Fault::read()))
+    crashed_at(Cause::Fault, frame, format_args!("{}", Fault::read()))
+}
+
+/// The main loop hangs, here.
+pub(crate) fn starved(frame: &ExceptionFrame) -> ! {
+    let limit_s = watchdog::LIMIT_MS / 1_000;
+    let reason = format_args!("watchdog: the main loop did not come round in {limit_s} s");
+    crashed_at(Cause::Watchdog, frame, reason)
 }

@@ -16,9 +16,9 @@ use firmware::mqtt::serial::Line;
 use firmware::ports::{Now, Reading, Source};
 use protocol::sample::Value;
 use protocol::serial::stream::{CHUNK_LEN_MAX, LISTEN_MS};
-use protocol::{DeviceId, SignalIndex};
+use protocol::{Catalogue, DeviceId, SignalIndex};
 
-use crate::simulated::{CATALOGUE, SIGNALS};
+use crate::run::SIGNALS_MAX;
 use crate::stack;
 use crate::time::Uptime;
 use crate::uart::Uart;
@@ -64,7 +64,7 @@ impl fmt::Display for Health {
 }
 
 static HEALTH: Mutex<Cell<Option<Health>>> = Mutex::new(Cell::new(None));
-static VALUES: Mutex<Cell<[Option<i64>; SIGNALS]>> = Mutex::new(Cell::new([None; SIGNALS]));
+static VALUES: Mutex<Cell<[Option<i64>; SIGNALS_MAX]>> = Mutex::new(Cell::new([None; SIGNALS_MAX]));
 
 /// Notes how the device fares.
 pub fn note(health: Health) {
@@ -112,7 +112,7 @@ impl<S: Source> Source for Watched<S> {
 }
 
 /// Says lines to who listens, for ever; `has_stream`: somebody else hears what comes.
-pub async fn serve(line: SharedLine, has_stream: bool) -> ! {
+pub async fn serve(line: SharedLine, has_stream: bool, catalogue: &Catalogue<'_>) -> ! {
     let mut until_ms = 0;
     loop {
         let now_ms = Uptime.now().uptime_ms;
@@ -121,19 +121,19 @@ pub async fn serve(line: SharedLine, has_stream: bool) -> ! {
             until_ms = now_ms.saturating_add(LISTEN_MS);
         }
         if now_ms < until_ms {
-            say_all(line, has_stream).await;
+            say_all(line, has_stream, catalogue).await;
         }
         Timer::after_millis(EVERY_MS).await;
     }
 }
 
-async fn say_all(line: SharedLine, has_stream: bool) {
+async fn say_all(line: SharedLine, has_stream: bool, catalogue: &Catalogue<'_>) {
     let (health, values) =
         critical_section::with(|cs| (HEALTH.borrow(cs).get(), VALUES.borrow(cs).get()));
     if let Some(health) = health {
         say(line, has_stream, format_args!("health {health}")).await;
     }
-    for (signal, value) in CATALOGUE.signals.iter().zip(values) {
+    for (signal, value) in catalogue.signals.iter().zip(values) {
         let Some(raw) = value else { continue };
         let (step, unit) = (signal.step, signal.unit);
         let (numerator, denominator, offset) = (step.numerator, step.denominator, step.offset);

@@ -4,25 +4,26 @@ use embedded_storage::nor_flash::NorFlash;
 use firmware::App;
 use firmware::app::{AppConfig, StartError, batches};
 use firmware::batch::{BatchConfig, Batches};
-use firmware::campaign::Campaign;
+use firmware::campaign::{Campaign, Rule};
 use firmware::crash::Memory;
 use firmware::mqtt::drive::{self, Board, Clock, Connect};
 use firmware::mqtt::{Mqtt, PACKET_OVERHEAD};
-use firmware::ports::Now;
+use firmware::ports::{Now, Source};
 use firmware::provision::Provision;
 use firmware::session::SessionConfig;
-use protocol::Lane;
 use protocol::health::{Crash, ResetReason};
 use protocol::record::Record;
 use protocol::time::DeviceTime;
+use protocol::{Catalogue, Lane};
 use static_cell::StaticCell;
 
 use crate::chance::Chance;
 use crate::monitor::{Health, Watched};
-use crate::simulated::{CATALOGUE, Channels, RULES, SIGNALS};
 use crate::time::Uptime;
-use crate::{console, crash, image, layout, monitor};
+use crate::{console, crash, image, layout, monitor, watchdog};
 
+/// Most signals that a board here has.
+pub const SIGNALS_MAX: usize = 11;
 /// Longest frame in flash, sealed anew included.
 const FRAME: usize = 1024;
 const TX: usize = FRAME + PACKET_OVERHEAD;
@@ -32,13 +33,20 @@ const REPORT_MS: u64 = 10_000;
 /// How long a run lasts, at least, that is not one of a row of crashes.
 const HEALTHY_MS: u64 = 60_000;
 
-type Core = App<'static, SIGNALS, FRAME, &'static mut Batches<'static, SIGNALS, FRAME>>;
+type Core = App<'static, SIGNALS_MAX, FRAME, &'static mut Batches<'static, SIGNALS_MAX, FRAME>>;
 
 /// What the main loop is given.
 #[derive(Debug)]
-pub struct Parts<F, C> {
+pub struct Parts<F, S, C> {
     /// The flash of [`layout`].
     pub flash: F,
+    /// What is measured.
+    pub source: S,
+    /// What that is.
+    pub catalogue: &'static Catalogue<'static>,
+    /// What is recorded of it. The source has something at least every few seconds: see
+    /// [`watchdog::LIMIT_MS`].
+    pub rules: &'static [Rule],
     /// The way to the agent.
     pub connect: C,
     /// What the device was told.
@@ -52,24 +60,27 @@ pub struct Parts<F, C> {
 /// Runs the device, for ever.
 ///
 /// Fails if the flash cannot be used, or the catalogue does not fit.
-pub async fn run<F: NorFlash, C: Connect>(
-    parts: Parts<F, C>,
+pub async fn run<F: NorFlash, S: Source, C: Connect>(
+    parts: Parts<F, S, C>,
 ) -> Result<core::convert::Infallible, StartError<F::Error>> {
     static MQTT: StaticCell<Mqtt<TX, RX>> = StaticCell::new();
-    let Parts { mut flash, connect, provision, mut chance, reset } = parts;
+    let Parts { mut flash, source, catalogue, rules, connect, provision, mut chance, reset } =
+        parts;
     let clock = Uptime;
     let reset = reset.unwrap_or_else(|| crash::with(|memory| memory.reset()));
-    let core = start(&provision, reset, &clock.now(), &mut flash, &mut chance)?;
+    let does = (catalogue, rules);
+    let core = start(&provision, does, reset, &clock.now(), &mut flash, &mut chance)?;
     crash::with(|memory| memory.begin(core.boot()));
     // Before anything that may crash in its turn, and overwrite it.
     tell_crash(&clock.now(), core, &mut flash);
     let mqtt = MQTT.init_with(|| Mqtt::new(provision.device, &provision.secret));
-    let source = Watched(Channels::default());
+    let source = Watched(source);
     let (begun_ms, mut due_ms, mut is_healthy) = (clock.now().uptime_ms, 0, false);
     let mut begins = Some(reset);
     let mut board = Board { flash, source, entropy: chance, connect, clock };
     loop {
         drive::run(core, mqtt, &mut board, |now, core, _| {
+            watchdog::feed(now.uptime_ms);
             // Whoever reads it knows that this boot stands in flash: a poll was before it.
             if let Some(reset) = begins.take() {
                 let (boot, image) = (core.boot(), image::hash());
@@ -126,6 +137,7 @@ fn health(provision: &Provision, core: &Core) -> Health {
 #[inline(never)]
 fn start<F: NorFlash>(
     provision: &Provision,
+    (catalogue, rules): (&'static Catalogue<'static>, &'static [Rule]),
     reset: ResetReason,
     now: &Now,
     flash: &mut F,
@@ -137,8 +149,8 @@ fn start<F: NorFlash>(
         secret: provision.secret.clone(),
         generation: provision.generation,
         registration: provision.registration,
-        catalogue: &CATALOGUE,
-        campaign: Campaign { id: 1, rules: &RULES },
+        catalogue,
+        campaign: Campaign { id: 1, rules },
         image: image::hash(),
         reset,
         layout: layout::app(),
@@ -151,7 +163,7 @@ fn start<F: NorFlash>(
 
 /// The batches where they stay. A function of its own, as [`start`] is.
 #[inline(never)]
-fn open_batches(config: &AppConfig<'static>) -> &'static mut Batches<'static, SIGNALS, FRAME> {
-    static BATCHES: StaticCell<Batches<'static, SIGNALS, FRAME>> = StaticCell::new();
+fn open_batches(config: &AppConfig<'static>) -> &'static mut Batches<'static, SIGNALS_MAX, FRAME> {
+    static BATCHES: StaticCell<Batches<'static, SIGNALS_MAX, FRAME>> = StaticCell::new();
     BATCHES.init_with(|| batches(config))
 }

@@ -3,19 +3,21 @@
 
 use firmware::campaign::{Rule, When};
 use firmware::ports::{Now, Reading, Source};
-use protocol::{Catalogue, Clock, Lane, Sample, Signal, SignalIndex, Step};
+use protocol::{Clock, Lane, Sample, Signal, SignalIndex, Step};
 
-/// Signals: how many readings there were in this boot, and nine channels.
-pub const SIGNALS: usize = 10;
+/// Signals: how many readings there were in this boot, and nine channels. Those of a board that measures more
+/// come behind them.
+pub const CHANNELS: usize = 10;
 /// Milliseconds between two readings of each.
 const PERIOD_MS: u32 = 1_000;
-const SIGNALS_U64: u64 = 10;
+const CHANNELS_U64: u64 = 10;
 
 const fn channel(path: &'static str) -> Signal<'static> {
     Signal { path, unit: "mV", step: Step::ONE, raw_min: 0, raw_max: 4095 }
 }
 
-static ALL: [Signal<'static>; SIGNALS] = [
+/// What they are.
+pub const SIGNALS: [Signal<'static>; CHANNELS] = [
     Signal {
         path: "Milepost.Simulated.Readings",
         unit: "",
@@ -34,11 +36,8 @@ static ALL: [Signal<'static>; SIGNALS] = [
     channel("Milepost.Simulated.Channel9"),
 ];
 
-/// What they are. A tick is a millisecond of uptime.
-pub static CATALOGUE: Catalogue<'static> = Catalogue::new(1, &ALL);
-
 /// All of them are recorded; and the first is kept as latest.
-pub static RULES: [Rule; SIGNALS + 1] = {
+pub const RULES: [Rule; CHANNELS + 1] = {
     const fn recorded(signal: u8) -> Rule {
         Rule { signal: SignalIndex(signal), lane: Some(Lane::Bulk), when: When::Offered }
     }
@@ -70,13 +69,13 @@ pub fn raw(channel: u64, row: u64) -> i64 {
     let half = 50 + 37 * channel;
     let phase = row % (2 * half);
     let slope = 3000 / half * phase.min(2 * half - phase);
-    let noise = (row * SIGNALS_U64 + channel).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 61;
+    let noise = (row * CHANNELS_U64 + channel).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 61;
     i64::try_from(500 + slope + noise).unwrap_or_default()
 }
 
 impl Channels {
     fn due_ms(&self) -> u64 {
-        (self.given / SIGNALS_U64).saturating_mul(u64::from(PERIOD_MS))
+        (self.given / CHANNELS_U64).saturating_mul(u64::from(PERIOD_MS))
     }
 }
 
@@ -86,7 +85,7 @@ impl Source for Channels {
         if now.uptime_ms < due_ms {
             return None;
         }
-        let (row, column) = (self.given / SIGNALS_U64, self.given % SIGNALS_U64);
+        let (row, column) = (self.given / CHANNELS_U64, self.given % CHANNELS_U64);
         let value = match column {
             0 => i64::try_from(self.given).ok()?,
             channel => raw(channel, row),

@@ -51,15 +51,16 @@ pub fn start(timer: &mut SYST, core_hz: u32) {
     timer.enable_counter();
 }
 
-/// To be called by the timer's interrupt.
-pub fn tick() {
+/// A millisecond went by: the timer's interrupt, in [`crate::watchdog`]. The time now.
+pub(crate) fn tick() -> u64 {
     critical_section::with(|cs| {
         let State { now, next, queue } = &mut *TICKS.state.borrow_ref_mut(cs);
         *now += 1;
         if *now >= *next {
             *next = queue.next_expiration(*now);
         }
-    });
+        *now
+    })
 }
 
 /// The app's clock: no board here has a calendar, so that the agent's time is the only one.

@@ -8,7 +8,7 @@ use core::task::Context;
 use embassy_net::driver::{Capabilities, Driver, HardwareAddress, LinkState, RxToken, TxToken};
 use embassy_sync::waitqueue::AtomicWaker;
 
-use super::Register;
+use crate::register::Register;
 
 const MAC: usize = 0x4004_1000;
 const CONFIG: Register = Register(MAC);

@@ -4,7 +4,7 @@ use core::convert::Infallible;
 
 use embedded_hal::spi::{ErrorType, Operation, SpiDevice};
 
-use super::Register;
+use crate::register::Register;
 
 const SPI0: usize = 0x4000_1000;
 const CONTROL: Register = Register(SPI0);

@@ -1,7 +1,7 @@
 //! MMUART: a 16550, its registers four bytes apart (UG0331, chapter 13). The first is the console, the
 //! second the link.
 
-use super::Register;
+use crate::register::Register;
 use crate::uart::{Queues, Uart};
 
 const CONSOLE: usize = 0x4000_0000;
