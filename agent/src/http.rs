@@ -15,8 +15,9 @@ use std::time::Duration;
 use axum::Json;
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::map_response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -157,6 +158,14 @@ fn router(snapshot: Arc<dyn Snapshot>, live: live::Live) -> Router {
         .with_state(snapshot)
         .merge(live.routes())
         .merge(page::routes())
+        .layer(map_response(last_of_its_connection))
+}
+
+/// A connection is for one request: hyper 1.12 never ends one on which many requests came at once, the last
+/// of them with a body that nobody reads, and what never ends keeps its permit.
+async fn last_of_its_connection(mut response: Response) -> Response {
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 async fn metrics(State(snapshot): State<Arc<dyn Snapshot>>) -> impl IntoResponse {
@@ -314,6 +323,22 @@ mod tests {
         let _silent = TcpStream::connect(address).await.unwrap();
         stop.cancel();
         serving.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_for_one_request() {
+        let http = Http::bind(ANY).await.unwrap();
+        let address = http.address();
+        let serving = http.serve(Arc::new(Parts::default()), CancellationToken::new());
+        let serving = tokio::spawn(serving);
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let requests = "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n".repeat(3);
+        stream.write_all(requests.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
+        assert!(answer.contains("connection: close"), "{answer}");
+        serving.abort();
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! The operators' HTTP port: bytes through the very server and router, over a pipe in memory.
 //!
-//! Whatever is asked, the server says something well formed or nothing, and is there for the next one.
+//! Whatever is asked, the server says something well formed or nothing, and is there for the next one; and of
+//! a connection that ended it keeps nothing.
 
 use std::cell::RefCell;
 use std::io;
@@ -24,6 +25,8 @@ use crate::input::{Input, pieces};
 pub const MEMORY_MAX: usize = 512 * 1024;
 /// What the pipe holds in each direction.
 const PIPE: usize = 64 * 1024;
+/// Live streams at once: they end with the word that they say next, which nobody hears any more.
+const STREAMS_MAX: usize = 16;
 /// Turns that a connection gets before it is given up: a live stream has no end.
 const TURNS_MAX: usize = 64;
 
@@ -142,6 +145,8 @@ pub fn run(bytes: &[u8]) {
             "answered with {}",
             answer[..answer.len().min(200)].escape_ascii()
         );
+        let connections = server.runtime.metrics().num_alive_tasks() - 1;
+        assert!(connections <= STREAMS_MAX, "{connections} connections that nobody has any more");
     });
 }
 

@@ -17,7 +17,7 @@ pub struct FleetArguments {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Go on until so many hours were driven, by all vehicles together; 400 are a vehicle-year.
-    #[arg(long, default_value_t = 400.0)]
+    #[arg(long, default_value_t = 400.0, value_parser = hours)]
     hours: f64,
     /// Only the world of this number.
     #[arg(long)]
@@ -28,12 +28,17 @@ pub struct FleetArguments {
     /// Plant a fault, to see it found.
     #[arg(long)]
     planted: Option<Planted>,
-    /// Write what happens, second by second, to this file.
+    /// Write what happens (faults, boots, links, starts and ends) to this file.
     #[arg(long)]
     trace: Option<PathBuf>,
     /// One JSON object.
     #[arg(long)]
     json: bool,
+}
+
+fn hours(text: &str) -> Result<f64, String> {
+    let hours: f64 = text.parse().map_err(|_| "a number of hours, like 400".to_owned())?;
+    if hours.is_finite() && hours > 0.0 { Ok(hours) } else { Err("more than 0 hours".to_owned()) }
 }
 
 /// Runs it; whether all held.

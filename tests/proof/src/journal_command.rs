@@ -1,9 +1,10 @@
 //! The proofs of the agent's journal, as commands.
 
 use std::fmt::Display;
+use std::num::NonZeroUsize;
 use std::time::Instant;
 
-use clap::Subcommand;
+use clap::{Subcommand, value_parser};
 use milepost_proof::journal::{Flips, Planted, Replay, prove, prove_calls, prove_flips};
 use serde_json::Value;
 
@@ -33,7 +34,7 @@ pub(crate) enum JournalProof {
     /// The agent's journal: every disk call fails, once and until it is put right.
     Calls {
         /// Only about so many calls of each history.
-        #[arg(long, default_value_t = u64::MAX)]
+        #[arg(long, default_value_t = u64::MAX, value_parser = value_parser!(u64).range(1..))]
         calls: u64,
         /// One JSON object.
         #[arg(long)]
@@ -42,14 +43,14 @@ pub(crate) enum JournalProof {
     /// The agent's journal: every single bit of one, turned over.
     Flips {
         /// MiB that it has.
-        #[arg(long, default_value_t = 1)]
-        mib: usize,
+        #[arg(long, default_value_t = NonZeroUsize::MIN)]
+        mib: NonZeroUsize,
         /// Only one in so many bits.
-        #[arg(long, default_value_t = 1)]
-        every: usize,
+        #[arg(long, default_value_t = NonZeroUsize::MIN)]
+        every: NonZeroUsize,
         /// One in so many bits of a small journal is followed by the forwarder, to a file.
-        #[arg(long, default_value_t = 1)]
-        forwarded_every: usize,
+        #[arg(long, default_value_t = NonZeroUsize::MIN)]
+        forwarded_every: NonZeroUsize,
         /// So many bits, drawn, are turned over in front of an open of the whole journal.
         #[arg(long, default_value_t = 10_000)]
         whole: u64,
@@ -88,7 +89,8 @@ impl JournalProof {
             }
             Self::Flips { mib, every, forwarded_every, whole, seed, json } => {
                 let mut said = clock;
-                let bytes = mib << 20;
+                let bytes = mib.get().saturating_mul(1 << 20);
+                let (every, forwarded_every) = (every.get(), forwarded_every.get());
                 let flips = Flips { bytes, every, forwarded_every, whole, seed };
                 let report = prove_flips(&flips, |so_far| {
                     said.now_and_then(|| format!("{} bits", so_far.total()));

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
@@ -68,10 +69,31 @@ enum Proof {
     },
 }
 
+/// What the last panic said, and where.
+static PANIC: Mutex<String> = Mutex::new(String::new());
+
 fn main() -> ExitCode {
-    // A panic under proof is a violation, and reported as one.
-    std::panic::set_hook(Box::new(|_| {}));
-    let holds = match Arguments::parse().proof {
+    let proof = Arguments::parse().proof;
+    // A panic under proof is a violation, and reported as one; any other is the harness's own.
+    std::panic::set_hook(Box::new(|panic| {
+        if let Ok(mut said) = PANIC.lock() {
+            *said = panic.to_string();
+        }
+    }));
+    match std::panic::catch_unwind(|| run(proof)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(_) => {
+            let said = PANIC.lock().map(|said| said.clone()).unwrap_or_default();
+            eprintln!("a fault of the harness itself: {said}");
+            ExitCode::from(101)
+        }
+    }
+}
+
+/// Whether it holds.
+fn run(proof: Proof) -> bool {
+    match proof {
         Proof::Device { states, seed, history, planted, json } => {
             device(&Replay { seed, states, history, planted }, json)
         }
@@ -80,8 +102,7 @@ fn main() -> ExitCode {
         Proof::Outage(arguments) => outage_command::run(arguments),
         Proof::OutageAgent => outage_command::agent(),
         Proof::Planted { seed, json } => find_planted(seed, json),
-    };
-    if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
 }
 
 #[allow(clippy::disallowed_methods, reason = "what a run takes is for its reader, not for a proof")]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use clap::Args;
+use clap::{Args, value_parser};
 use milepost_proof::outage::{Planted, Settings, prove, serve};
 
 /// What to run.
@@ -13,19 +13,19 @@ pub struct OutageArguments {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// How long all sinks are down, in virtual hours.
-    #[arg(long, default_value_t = 72)]
+    #[arg(long, default_value_t = 72, value_parser = value_parser!(u64).range(1..=8_760))]
     hours: u64,
     /// Devices, each with a frame of 200 bytes every ten minutes.
-    #[arg(long, default_value_t = 100_000)]
+    #[arg(long, default_value_t = 100_000, value_parser = value_parser!(u32).range(1..))]
     devices: u32,
     /// The journal's bound, in MiB.
-    #[arg(long, default_value_t = 2048)]
+    #[arg(long, default_value_t = 2048, value_parser = value_parser!(u64).range(1..=1_048_576))]
     journal_mib: u64,
     /// Sinks.
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 2, value_parser = value_parser!(u8).range(1..))]
     sinks: u8,
     /// Frames that a device keeps; then the oldest go.
-    #[arg(long, default_value_t = 48)]
+    #[arg(long, default_value_t = 48, value_parser = value_parser!(u64).range(1..))]
     kept_frames: u64,
     /// Where the agent's files are; what is there is removed. Not set: a new folder of the system's
     /// for what is temporary.
