@@ -64,7 +64,8 @@ impl Row {
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let found = if self.said.is_some() { "yes" } else { "NO" };
-        let said = self.said.as_deref().unwrap_or("nothing");
+        // Some of it is of many lines: `--json` has all of them.
+        let said = self.said.as_deref().unwrap_or("nothing").lines().next().unwrap_or_default();
         f.write_str(&line(self.harness, self.fault, found, &self.states.to_string(), said))
     }
 }
