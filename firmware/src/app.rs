@@ -260,6 +260,11 @@ where
         self.store(lane).map(|store| store.ring.next()).unwrap_or_default()
     }
 
+    /// What a lane's ring had taken before that number.
+    pub fn taken(&self, lane: Lane) -> Counts {
+        self.store(lane).map(|store| store.ring.before_next()).unwrap_or_default()
+    }
+
     /// The number of this boot, from 1.
     pub fn boot(&self) -> u32 {
         self.system.state().boot

@@ -20,8 +20,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Architecture Reference Manual, B1.4.2).
 const XPSR: u8 = 25;
 const EXCEPTION: u32 = 0x1FF;
-/// How often a core is stopped that handles one.
-const STOPS_MAX: usize = 100;
+/// How often a core is stopped that handles one, and how long it goes on in between.
+const STOPS_MAX: usize = 1_000;
+const A_MOMENT: Duration = Duration::from_millis(3);
+/// What stops a core that goes on.
+const INTERRUPT: u8 = 3;
 
 /// A Cortex-M core, stopped for as long as this is there.
 #[derive(Debug)]
@@ -33,19 +36,22 @@ impl Core {
     /// Stops the core of the board whose stub listens there, at a moment at which it handles no interrupt.
     pub fn stop(socket: &Path) -> Result<Self> {
         until("QEMU's stub", PATIENCE, || Ok(UnixStream::connect(socket).is_ok()))?;
+        let stub = UnixStream::connect(socket).context("connecting to QEMU's stub")?;
+        stub.set_read_timeout(Some(PATIENCE))?;
+        let mut core = Self { stub };
+        // Until it was asked which registers there are, QEMU sets none.
+        core.ask("qXfer:features:read:target.xml:0,1")?;
+        ensure!(core.ask("?")?.starts_with('T'), "the core does not stop");
         for _ in 0..STOPS_MAX {
-            let stub = UnixStream::connect(socket).context("connecting to QEMU's stub")?;
-            stub.set_read_timeout(Some(PATIENCE))?;
-            let mut core = Self { stub };
-            // Until it was asked which registers there are, QEMU sets none.
-            core.ask("qXfer:features:read:target.xml:0,1")?;
-            ensure!(core.ask("?")?.starts_with('T'), "the core does not stop");
             let status = core.ask(&format!("p{XPSR:x}"))?;
             let status = u32::from_str_radix(&status, 16).context("the core's status")?;
             if status.swap_bytes() & EXCEPTION == 0 {
                 return Ok(core);
             }
-            core.go_on()?;
+            core.say("c")?;
+            std::thread::sleep(A_MOMENT);
+            core.stub.write_all(&[INTERRUPT])?;
+            ensure!(core.hear()?.starts_with('T'), "the core does not stop again");
         }
         bail!("the core does nothing but handle interrupts")
     }
@@ -77,8 +83,16 @@ impl Core {
     }
 
     fn ask(&mut self, what: &str) -> Result<String> {
+        self.say(what)?;
+        self.hear()
+    }
+
+    fn say(&mut self, what: &str) -> Result<()> {
         let sum = what.bytes().fold(0_u8, u8::wrapping_add);
-        write!(self.stub, "${what}#{sum:02x}")?;
+        Ok(write!(self.stub, "${what}#{sum:02x}")?)
+    }
+
+    fn hear(&mut self) -> Result<String> {
         let mut byte = [0];
         // Acknowledgements of what was asked are passed over.
         while byte != *b"$" {

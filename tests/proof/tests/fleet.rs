@@ -53,6 +53,7 @@ fn expected(planted: Planted) -> &'static [&'static str] {
             &["more are said to be lost than are", "acknowledged by whom?"]
         }
         Planted::ForkNotNoticed => &["are missing, and no loss says so"],
+        Planted::EventForgotten | Planted::LostEventsUntold => &["events of ring"],
     }
 }
 

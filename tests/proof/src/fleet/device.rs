@@ -308,6 +308,11 @@ impl Device {
         self.core.as_ref().map_or(Seq::ZERO, |core| core.next_seq(lane).prev())
     }
 
+    /// Events that the critical lane's ring has taken, while it runs.
+    pub(super) fn events(&self) -> u64 {
+        self.core.as_ref().map_or(0, |core| core.taken(Lane::Critical).events)
+    }
+
     /// How it fares, for whoever finds it not at rest.
     pub(super) fn condition(&self) -> String {
         let id = self.id;

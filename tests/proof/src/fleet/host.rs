@@ -12,7 +12,7 @@ use agent::registry::{Entropy, EntropyError, Registry, WrappingKey};
 use agent::rings::Rings;
 use agent::state;
 use agent::storage::faulty::{Faulty, Leaves};
-use protocol::{DeviceId, Secret, keys};
+use protocol::{DeviceId, RingId, Secret, keys};
 
 use super::errands::Errands;
 use super::fault::Kind;
@@ -50,6 +50,8 @@ pub(super) struct Host {
     pub slots: Vec<Slot>,
     /// Sinks that were removed.
     pub retired: Vec<Slot>,
+    /// Per device, the critical lane's ring and the events that it had taken, when it had told this agent all.
+    pub told: Vec<Option<(RingId, u64)>>,
     /// What no sink has been given: what a new one begins with.
     pub blank: Truth,
     pub settings: Settings,
@@ -127,6 +129,7 @@ impl Host {
             kept: None,
             slots: Vec::new(),
             retired: Vec::new(),
+            told: Vec::new(),
             blank: Truth::default(),
             settings: Settings { journal_bytes, drops: 0 },
             errands: Errands::default(),
@@ -358,6 +361,9 @@ impl Host {
         let said = life.hear();
         errands.check(now_s, life, &said)?;
         life.keep_house(now_s, slots, *planted);
+        for slot in slots.iter().filter(|_| planted.is_some()) {
+            slot.model.upstream().truth.planted = *planted;
+        }
         let trusts = *planted == Some(Planted::StaleCursorTrusted);
         life.forward(now_s, slots, (settings.drops, trusts))?;
         Ok(said)

@@ -24,11 +24,15 @@ pub enum Planted {
     JournalForgotten,
     /// A device that is revoked is heard all the same.
     RevokedHeard,
+    /// One event in sixteen does not stand in the sink that took it.
+    EventForgotten,
+    /// A loss says of no events that they are lost.
+    LostEventsUntold,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::AckBeforeFsync,
         Self::ReleaseOnPuback,
         Self::WatermarkNotPersisted,
@@ -38,6 +42,8 @@ impl Planted {
         Self::StaleCursorTrusted,
         Self::JournalForgotten,
         Self::RevokedHeard,
+        Self::EventForgotten,
+        Self::LostEventsUntold,
     ];
 
     /// Its name on the command line.
@@ -52,6 +58,8 @@ impl Planted {
             Self::StaleCursorTrusted => "stale-cursor-trusted",
             Self::JournalForgotten => "journal-forgotten",
             Self::RevokedHeard => "revoked-heard",
+            Self::EventForgotten => "event-forgotten",
+            Self::LostEventsUntold => "lost-events-untold",
         }
     }
 }

@@ -27,6 +27,10 @@ pub(super) struct Tally {
     pub samples: u64,
     pub exact: u64,
     pub records: u64,
+    /// Rings of critical lanes, per sink: whose events were held to account to the last, and of which no
+    /// more came than there were.
+    pub rings_exact: u64,
+    pub rings_open: u64,
     pub faults: u64,
     /// Lives of agents, and of devices.
     pub lives: u64,
@@ -58,6 +62,8 @@ impl Tally {
         self.samples += truth.samples;
         self.exact += truth.exact;
         self.records += truth.records;
+        self.rings_exact += truth.rings_exact;
+        self.rings_open += truth.rings_open;
         self.loss_documents += truth.loss_documents;
         self.resealed += truth.resealed;
         self.lossy += u64::from(truth.loss_documents > 0);
@@ -82,6 +88,8 @@ impl Tally {
         self.samples += world.samples;
         self.exact += world.exact;
         self.records += world.records;
+        self.rings_exact += world.rings_exact;
+        self.rings_open += world.rings_open;
         self.faults += world.faults;
         self.lives += world.lives;
         self.boots += world.boots;
@@ -176,6 +184,9 @@ impl Report {
             "seconds": seconds,
             "samples_delivered": tally.samples,
             "samples_exact": tally.exact,
+            "records_delivered": tally.records,
+            "event_rings_exact": tally.rings_exact,
+            "event_rings_open": tally.rings_open,
             "faults": tally.faults,
             "frames_per_fault": share(frames, tally.faults),
             "agent_lives": tally.lives,

@@ -41,6 +41,14 @@ impl World {
                     return Err(self.unrest());
                 }
             }
+            // Later they say heartbeats that this agent does not hear.
+            let told = self
+                .devices
+                .iter()
+                .map(|device| device.ring(Lane::Critical).map(|ring| (ring, device.events())));
+            if let Some(host) = self.hosts.get_mut(agent) {
+                host.told = told.collect();
+            }
         }
         self.finish()
     }
@@ -127,11 +135,15 @@ impl World {
             let Some(life) = &host.life else { continue };
             for (slot, running) in host.slots.iter().zip(&life.sinks) {
                 let mut upstream = slot.model.upstream();
-                for device in self.devices.iter().filter(|device| !device.is_out) {
+                let told = self.devices.iter().zip(&host.told);
+                for (device, told) in told.filter(|(device, _)| !device.is_out) {
                     let (of, admitted) = (device.drive.of, device.drive.next);
                     upstream.truth.finish(of, Lane::Bulk, admitted);
                     let latest = admitted.div_ceil(SIGNALS as u64);
                     upstream.truth.finish(of, Lane::Latest, latest);
+                    if let Some((ring, events)) = *told {
+                        upstream.truth.finish_events(of, ring, events);
+                    }
                 }
                 upstream.truth.set_aside(running.set_aside(&life.tail));
                 upstream.truth.violation.take().map_or(Ok(()), Err)?;

@@ -6,6 +6,7 @@ use agent::privacy::{ClearedFrame, ClearedSample, Piece, RecordKind};
 use agent::value::{Amount, Exact};
 use protocol::{DeviceId, Lane, RingId, Seq};
 
+use super::planted::Planted;
 use super::source::{Lineage, SIGNALS, Said, place, scales_of};
 use super::stream::{Allowance, Coming, Credit, SealedAnew, Stream};
 use super::union::Gap;
@@ -64,6 +65,11 @@ pub(super) struct Truth {
     pub was_removed: bool,
     /// Per ring, the last frame and the place in it.
     last: HashMap<RingId, (Seq, u32)>,
+    /// Per ring, what came of the critical lane's events.
+    events: HashMap<RingId, Events>,
+    /// Rings whose events were held to account to the last, and those of which no more came than there were.
+    pub rings_exact: u64,
+    pub rings_open: u64,
     pub begins_late: bool,
     /// Another agent has these devices, or had: it may be said that it has what is not here.
     pub is_shared: bool,
@@ -85,6 +91,7 @@ pub(super) struct Truth {
     pub resealed: u64,
     pub reconciled: u64,
     pub violation: Option<Violation>,
+    pub planted: Option<Planted>,
     /// For the trace: every loss, as its document says it.
     pub told: Vec<String>,
 }
@@ -182,6 +189,10 @@ impl Truth {
             self.loss(from, document);
         } else if let Some(ordinal) = ordinal {
             self.in_order(from, ordinal);
+            let is_forgotten = self.planted == Some(Planted::EventForgotten);
+            if !is_forgotten || !self.records.is_multiple_of(16) {
+                self.events.entry(from.ring).or_default().delivered += 1;
+            }
         }
     }
 
@@ -265,7 +276,8 @@ impl Truth {
     fn loss(&mut self, from: From, document: &[u8]) {
         self.loss_documents += 1;
         let parsed = serde_json::from_slice::<serde_json::Value>(document).unwrap_or_default();
-        let Some(lost) = parsed.pointer("/data/samples").and_then(serde_json::Value::as_u64) else {
+        let count = |name| parsed.pointer(name).and_then(serde_json::Value::as_u64);
+        let Some((lost, events)) = count("/data/samples").zip(count("/data/events")) else {
             self.violate("I3", || format!("not a loss: {}", String::from_utf8_lossy(document)));
             return;
         };
@@ -289,6 +301,10 @@ impl Truth {
         let by = data.get("by").and_then(serde_json::Value::as_str).unwrap_or_default();
         let may_be_uncounted = self.was_restored || self.may_be_uncounted;
         let is_uncounted = may_be_uncounted && by == "agent" && lost == 0;
+        let of_ring = self.events.entry(ring).or_default();
+        let is_untold = self.planted == Some(Planted::LostEventsUntold);
+        of_ring.lost += if is_untold { 0 } else { events };
+        of_ring.is_uncounted |= is_uncounted && events == 0;
         if let Some(of) = self.lineages.get(&ring).copied() {
             let is_former = by == "agent" && self.current.get(&(of, lane.index())) != Some(&ring);
             let stream = self.stream(of, lane);
@@ -322,6 +338,28 @@ impl Truth {
         }
     }
 
+    /// I3: of the events that the critical lane's ring has taken each came, or is said to be lost. Every event
+    /// has a number of the ring's own counting, so that it makes no difference when the power went.
+    pub(super) fn finish_events(&mut self, of: Lineage, ring: RingId, taken: u64) {
+        let may_overstate = self.stream(of, Lane::Critical).may_overstate;
+        let Events { delivered, lost, is_uncounted } =
+            self.events.get(&ring).copied().unwrap_or_default();
+        // Nobody knows how many are gone before a sink began, nor of what is said by its numbers alone; and
+        // the ring of a device that was rolled back counts on from what an agent may have from before.
+        let is_open = is_uncounted || self.begins_late || may_overstate;
+        let holds = if is_open { delivered <= taken } else { delivered + lost == taken };
+        *(if is_open { &mut self.rings_open } else { &mut self.rings_exact }) += 1;
+        if !holds {
+            let name = of.vehicle;
+            self.violate("I3", || {
+                format!(
+                    "vehicle {name}, at the end: of {taken} events of ring {ring} {delivered} came, and \
+                     {lost} are said to be lost"
+                )
+            });
+        }
+    }
+
     /// I3: no more is missing for want of a catalogue than the ledger says was set aside.
     pub(super) fn set_aside(&mut self, said: u64) {
         let missing: u64 = self.streams.values().map(|stream| stream.aside).sum();
@@ -348,6 +386,15 @@ impl Truth {
         let what = format!("rules took out {least} to {most}, and {said} are said to be");
         Err(Violation::new("I3", what))
     }
+}
+
+/// Events of one ring.
+#[derive(Clone, Copy, Debug, Default)]
+struct Events {
+    delivered: u64,
+    lost: u64,
+    /// Something is said to be lost by its numbers alone.
+    is_uncounted: bool,
 }
 
 /// Losses of a ring of which no sample has come yet, so that it is not known which of two devices of a
