@@ -57,6 +57,8 @@ pub fn hold_off() {
     if waits_ms == 0 {
         return;
     }
+    // The longest wait is as long as a start may take.
+    watchdog::start_later(waits_ms);
     console::line(format_args!("{in_a_row} crashes in a row: starts in {waits_ms} ms"));
     while Uptime.now().uptime_ms < waits_ms {
         // The tick wakes it.

@@ -10,10 +10,11 @@ use firmware::provision::{self, LinkChoice, Provision};
 use crate::chance::Chance;
 use crate::link::Link;
 use crate::monitor::SharedLine;
-use crate::{console, layout, net};
+use crate::{console, layout, net, watchdog};
 
 /// Says why, and does nothing any more.
 pub fn stop(why: Arguments<'_>) -> ! {
+    watchdog::stopped();
     console::line(format_args!("stopped: {why}"));
     loop {
         cortex_m::asm::wfi();

@@ -24,7 +24,22 @@ static HARDWARE: Mutex<Cell<Option<Feed>>> = Mutex::new(Cell::new(None));
 
 /// The main loop came round.
 pub fn feed(now_ms: u64) {
-    critical_section::with(|cs| UNTIL_MS.borrow(cs).set(now_ms.saturating_add(LIMIT_MS)));
+    expect(now_ms.saturating_add(LIMIT_MS));
+}
+
+/// The start waits for so long before it does anything.
+pub fn start_later(waits_ms: u64) {
+    expect(waits_ms.saturating_add(START_LIMIT_MS));
+}
+
+/// The main loop will never come round: the board does nothing any more, and has said why.
+pub fn stopped() {
+    expect(u64::MAX);
+}
+
+/// The main loop has to come round by then.
+fn expect(until_ms: u64) {
+    critical_section::with(|cs| UNTIL_MS.borrow(cs).set(until_ms));
 }
 
 /// This feeds the part's own watchdog, which runs.
