@@ -33,6 +33,7 @@ pub fn run() -> Result<()> {
     instructions()?;
     fuzz()?;
     crate::prove::reduced()?;
+    crate::mutants::landing()?;
     torture(&Torture { kills: 20, seed: 1, data: None, keep: false, json: false })?;
     crate::load::reduced()
 }

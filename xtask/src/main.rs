@@ -81,17 +81,13 @@ enum Chore {
         #[command(subcommand)]
         load: load::Load,
     },
-    /// Try every state that a fault can leave behind.
-    #[command(args_conflicts_with_subcommands = true, arg_required_else_help = true)]
+    /// Try every state that a fault can leave behind: `prove --help` lists the proofs, and
+    /// `prove --planted` has each find the faults that are planted for it.
+    #[command(disable_help_flag = true)]
     Prove {
-        /// The same as `prove planted`: every planted fault, and which harness found it.
-        #[arg(long)]
-        planted: bool,
-        /// What milepost-prove takes: --seed, --json.
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true, requires = "planted")]
+        /// What milepost-prove takes: a proof and its options; --help.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
-        #[command(subcommand)]
-        proof: Option<Proof>,
     },
     /// The boards' images: build them, measure them, run one.
     Firmware {
@@ -112,9 +108,9 @@ enum Chore {
         json: bool,
     },
     /// Try mutants of the pure stages: whether a test notices. Resumes where it stopped.
+    #[command(disable_help_flag = true)]
     Mutants {
-        /// What milepost-mutants takes: --area, --package, --file, --shard, --in-diff, --seconds,
-        /// --jobs, --fresh, --known, --json.
+        /// What milepost-mutants takes: `mutants --help` lists it.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
@@ -146,52 +142,6 @@ enum Chore {
     },
     /// What CI runs: formatting, lints, licences, docs, tests, fuzzing, torture, loads.
     Ci,
-}
-
-#[derive(Subcommand)]
-enum Proof {
-    /// The device's store: every flash operation x torn word x second cut in what follows.
-    Device {
-        /// What milepost-prove takes: --states, --seed, --history, --planted, --json.
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        options: Vec<String>,
-    },
-    /// The agent's journal: every state that a crash can leave of small histories.
-    Journal {
-        /// What milepost-prove takes: --states, --seed, --history, --planted, --json.
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        options: Vec<String>,
-    },
-    /// The agent's journal: every disk call fails, once and until it is put right.
-    Calls {
-        /// What milepost-prove takes: --calls, --json.
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        options: Vec<String>,
-    },
-    /// The agent's journal: every single bit of one, turned over.
-    Flips {
-        /// What milepost-prove takes: --mib, --every, --forwarded-every, --whole, --seed, --json.
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        options: Vec<String>,
-    },
-    /// The whole system in one process and in virtual time, under faults of all kinds.
-    Fleet {
-        /// What milepost-prove takes: --seed, --hours, --world, --without, --planted, --trace, --json.
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        options: Vec<String>,
-    },
-    /// All sinks down for 72 virtual hours behind 100,000 devices: the agent's memory, and every number.
-    Outage {
-        /// What milepost-prove takes: --hours, --devices, --journal-mib, --planted, --json.
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        options: Vec<String>,
-    },
-    /// Every planted fault, and which harness found it.
-    Planted {
-        /// What milepost-prove takes: --seed, --json.
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        options: Vec<String>,
-    },
 }
 
 #[derive(Subcommand)]
@@ -276,20 +226,7 @@ fn run(chore: Chore) -> Result<()> {
             torture::run(&torture::Torture { kills, seed, data, keep, json })
         }
         Chore::Load { load } => load::run(&load),
-        Chore::Prove { proof: Some(Proof::Device { options }), .. } => {
-            prove::run("device", &options)
-        }
-        Chore::Prove { proof: Some(Proof::Journal { options }), .. } => {
-            prove::run("journal", &options)
-        }
-        Chore::Prove { proof: Some(Proof::Calls { options }), .. } => prove::run("calls", &options),
-        Chore::Prove { proof: Some(Proof::Flips { options }), .. } => prove::run("flips", &options),
-        Chore::Prove { proof: Some(Proof::Fleet { options }), .. } => prove::run("fleet", &options),
-        Chore::Prove { proof: Some(Proof::Outage { options }), .. } => {
-            prove::run("outage", &options)
-        }
-        Chore::Prove { proof: Some(Proof::Planted { options }), .. }
-        | Chore::Prove { options, .. } => prove::run("planted", &options),
+        Chore::Prove { options } => prove::run(&options),
         Chore::Replay { data, way, json } => {
             let ways = if way.is_empty() { replay::Way::value_variants().to_vec() } else { way };
             replay::run(&replay::Replay { data, ways, json })

@@ -15,7 +15,13 @@ const REDUCED: [(&str, &[&str]); 6] = [
     ("outage", &["--hours", "2", "--devices", "500", "--journal-mib", "1", "--json"]),
 ];
 
-pub fn run(proof: &str, options: &[String]) -> Result<()> {
+/// Runs the proof that is asked for, with its options; without one, what can be asked for is said.
+pub fn run(options: &[String]) -> Result<()> {
+    let (proof, options) = match options.split_first() {
+        Some((first, rest)) if first == "--planted" => ("planted", rest),
+        Some((first, rest)) => (first.as_str(), rest),
+        None => ("--help", options),
+    };
     let mut run = milepost_prove(&["--release"], proof);
     step(&format!("proof: {proof}"), run.args(options))
 }

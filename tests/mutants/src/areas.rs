@@ -79,6 +79,11 @@ impl Area {
     }
 }
 
+/// Whether a file is mutated: it is of an area, and not of its tests.
+pub fn is_mutated(file: &str) -> bool {
+    Area::of(file).is_some() && !file.contains("/tests")
+}
+
 /// The packages that have areas, each once, in the order of the flow.
 pub fn packages() -> Vec<&'static str> {
     let mut packages = Vec::new();

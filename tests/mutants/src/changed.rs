@@ -67,6 +67,11 @@ fn lines(hunk: &str) -> Option<Range<usize>> {
 }
 
 impl Changed {
+    /// The files that have any.
+    pub fn files(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
     /// Whether a mutant changes one of these lines.
     pub fn has(&self, mutant: &Mutant) -> bool {
         let lines = self.0.get(&mutant.name.file);

@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::areas::{AREAS, Area};
+use crate::areas::{self, AREAS, Area};
 
 /// What is done to a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
@@ -119,8 +119,8 @@ impl Mutant {
 /// All mutants of all areas, in the order of the sources. A list is kept in `target` until a source
 /// changes.
 pub fn list(root: &Path, target: &Path) -> Result<Vec<Mutant>> {
-    let mutated = |file: &str| Area::of(file).is_some() && !file.contains("/tests");
-    let known = target.join(format!("mutants/list-{}.json", crate::tree::hash_of(root, mutated)?));
+    let hash = crate::tree::hash_of(root, areas::is_mutated)?;
+    let known = target.join(format!("mutants/list-{hash}.json"));
     if let Ok(text) = std::fs::read(&known) {
         return parsed(root, &text);
     }

@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::Parser;
 use milepost_mutants::areas::{self, AREAS};
 use milepost_mutants::build::Binary;
+use milepost_mutants::changed::Changed;
 use milepost_mutants::list::{Mutant, Name};
 use milepost_mutants::memory::Memory;
 use milepost_mutants::reach::{self, Test};
@@ -23,8 +24,11 @@ use milepost_mutants::{alone::Alone, changed, justified, list, settle};
 const PROGRESS: Duration = Duration::from_secs(10);
 
 /// Tries mutants of the pure stages: whether a test notices.
+///
+/// Exit code 0: each of those asked for is noticed or has a reason in tests/mutants.toml; 1: one is not, or it
+/// failed; 3: all that were tried are, and some were not tried.
 #[derive(Parser)]
-#[command(name = "milepost-mutants")]
+#[command(name = "milepost-mutants", bin_name = "cargo xtask mutants")]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 struct Arguments {
     /// Only this package's.
@@ -69,10 +73,14 @@ fn share(text: &str) -> Result<(usize, usize), String> {
     if (1..=n).contains(&k) { Ok((k - 1, n)) } else { Err("k is one of 1 to n".into()) }
 }
 
+/// What was tried holds, and some were not tried.
+const NOT_ALL: u8 = 3;
+
 fn main() -> ExitCode {
     match run(&Arguments::parse()) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+        Ok(Verdict::Holds) => ExitCode::SUCCESS,
+        Ok(Verdict::Fails) => ExitCode::FAILURE,
+        Ok(Verdict::NotAll) => ExitCode::from(NOT_ALL),
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
@@ -80,13 +88,36 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: &Arguments) -> Result<bool> {
+/// What comes out.
+enum Verdict {
+    /// Every one was noticed, or has a reason.
+    Holds,
+    /// One survived, or a reason is for none.
+    Fails,
+    /// All that were tried hold, and there are others.
+    NotAll,
+}
+
+fn run(arguments: &Arguments) -> Result<Verdict> {
+    arguments.check()?;
     let root = world::binaries::root();
+    let revision = arguments.revision(&root)?;
+    let changed = revision.as_ref().map(|revision| changed::since(&root, revision)).transpose()?;
+    if let (Some(revision), Some(changed)) = (&revision, &changed) {
+        eprintln!("== mutants of what changed since {revision}");
+        if !changed.files().any(areas::is_mutated) {
+            eprintln!("   nothing that is mutated");
+            return Ok(Verdict::Holds);
+        }
+    } else if arguments.landing {
+        eprintln!("== no commit before this one is known: nothing to compare with, no mutants");
+        return Ok(Verdict::NotAll);
+    }
     let target =
         std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     let all = list::list(&root, &target)?;
     let reasons = justified::read(&root)?;
-    let chosen = choose(arguments, &root, &all)?;
+    let chosen = choose(arguments, changed.as_ref(), &all);
     let mut memory = Memory::open(&root, &target, &all, arguments.fresh)?;
     if !arguments.known {
         let course = Course { arguments, root: &root, target: &target, all: &all };
@@ -103,26 +134,42 @@ fn run(arguments: &Arguments) -> Result<bool> {
             chosen.len()
         );
     }
-    Ok(report.holds())
+    Ok(match (report.holds(), report.left()) {
+        (false, _) => Verdict::Fails,
+        (true, 0) => Verdict::Holds,
+        (true, _) => Verdict::NotAll,
+    })
+}
+
+impl Arguments {
+    /// Whether there is what is asked for.
+    fn check(&self) -> Result<()> {
+        let areas = AREAS.map(|area| area.name);
+        if let Some(area) = self.area.as_ref().filter(|area| !areas.contains(&area.as_str())) {
+            bail!("there is no area {area}; there are {}", areas.join(", "));
+        }
+        let packages = areas::packages();
+        if let Some(package) = self.package.as_ref().filter(|of| !packages.contains(&of.as_str())) {
+            bail!("nothing of package {package} is mutated; of these is: {}", packages.join(", "));
+        }
+        if let Some(file) = self.file.iter().find(|file| !areas::is_mutated(file)) {
+            bail!("{file} is in no area; a file is named from the root, like protocol/src/ack.rs");
+        }
+        Ok(())
+    }
+
+    /// What to compare with, if only changed lines are asked for.
+    fn revision(&self, root: &Path) -> Result<Option<String>> {
+        if self.landing { changed::base(root) } else { Ok(self.in_diff.clone()) }
+    }
 }
 
 /// The mutants asked for.
-fn choose<'a>(arguments: &Arguments, root: &Path, all: &'a [Mutant]) -> Result<Vec<&'a Mutant>> {
-    let mut revision = arguments.in_diff.clone();
-    if arguments.landing {
-        revision = changed::base(root)?;
-        let Some(base) = &revision else {
-            eprintln!("== no commit before this one is known: nothing to compare with, no mutants");
-            return Ok(Vec::new());
-        };
-        eprintln!("== mutants of what changed since {base}");
-    }
-    let changed = revision.map(|revision| changed::since(root, &revision)).transpose()?;
-    if let Some(area) = &arguments.area
-        && !AREAS.iter().any(|known| known.name == area)
-    {
-        bail!("there is no area {area}");
-    }
+fn choose<'a>(
+    arguments: &Arguments,
+    changed: Option<&Changed>,
+    all: &'a [Mutant],
+) -> Vec<&'a Mutant> {
     let chosen = all.iter().filter(|mutant| {
         let area = mutant.area();
         arguments.area.as_ref().is_none_or(|name| area.is_some_and(|area| area.name == name))
@@ -131,10 +178,10 @@ fn choose<'a>(arguments: &Arguments, root: &Path, all: &'a [Mutant]) -> Result<V
                 .as_ref()
                 .is_none_or(|name| area.is_some_and(|area| area.package == name))
             && (arguments.file.is_empty() || arguments.file.contains(&mutant.name.file))
-            && changed.as_ref().is_none_or(|changed| changed.has(mutant))
+            && changed.is_none_or(|changed| changed.has(mutant))
     });
     let (k, n) = arguments.shard.unwrap_or((0, 1));
-    Ok(chosen.skip(k).step_by(n).collect())
+    chosen.skip(k).step_by(n).collect()
 }
 
 /// A run over one package after the other.
