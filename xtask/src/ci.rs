@@ -34,7 +34,7 @@ pub fn run() -> Result<()> {
     fuzz()?;
     crate::prove::reduced()?;
     crate::mutants::landing()?;
-    torture(&Torture { kills: 20, seed: 1, data: None, keep: false, json: false })?;
+    torture(&Torture { kills: 20, seed: 1, data: None, keep: false, json: false, planted: true })?;
     crate::load::reduced()
 }
 

@@ -75,6 +75,9 @@ enum Chore {
         /// One JSON object at the end; how it goes is said on standard error.
         #[arg(long)]
         json: bool,
+        /// At the end, plant faults in what the file sink has: each has to be found.
+        #[arg(long)]
+        planted: bool,
     },
     /// Real processes, more clients than anybody wants, hours, gibibytes: a figure for each.
     Load {
@@ -222,8 +225,8 @@ fn run(chore: Chore) -> Result<()> {
             test::run(all || std::env::var_os("CI").is_some_and(|ci| ci == "true"))
         }
         Chore::Bench { bench } => measure(bench),
-        Chore::Torture { kills, seed, data, keep, json } => {
-            torture::run(&torture::Torture { kills, seed, data, keep, json })
+        Chore::Torture { kills, seed, data, keep, json, planted } => {
+            torture::run(&torture::Torture { kills, seed, data, keep, json, planted })
         }
         Chore::Load { load } => load::run(&load),
         Chore::Prove { options } => prove::run(&options),

@@ -9,7 +9,6 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -22,8 +21,14 @@ use world::mosquitto::{self, Mosquitto};
 use world::process::{Process, now};
 use world::proxy::Proxy;
 
-/// The small disk's size, for one round of the drives.
-const DISK_MIB: u32 = 192;
+mod disk;
+mod planted;
+
+use disk::SmallDisk;
+use planted::Planted;
+
+/// The agent's directory, in a run's.
+const AGENT: &str = "agent";
 /// What a kill takes, with all that is done besides, in seconds; rounded up.
 const SECONDS_PER_KILL: u32 = 2;
 /// About how long the drives are, in seconds.
@@ -38,6 +43,8 @@ pub struct Torture {
     pub keep: bool,
     /// One JSON object at the end.
     pub json: bool,
+    /// At the end, alter what is in the file sink: it has to be found.
+    pub planted: bool,
 }
 
 /// What happened.
@@ -62,12 +69,19 @@ pub fn run(torture: &Torture) -> Result<()> {
     let data = data.context("no recordings: give --data PATH or set MILEPOST_DATA")?;
     let binaries = Binaries::build(false)?;
     let dir = root().join(format!("target/torture-{}", torture.seed));
+    SmallDisk::unmount_stale(&dir.join(AGENT))?;
     if dir.exists() {
         fs::remove_dir_all(&dir)?;
     }
     say(torture, &format!("torture: {} kills, seed {}", torture.kills, torture.seed));
     let begun = now();
-    let (tally, verified) = Run::begin(&binaries, &dir, &data, torture)?.go(torture)?;
+    let run = Run::begin(&binaries, &dir, &data, torture)?;
+    let ended = run.go(torture);
+    run.disk.map_or(Ok(()), |disk| disk.end(ended.is_err() || torture.keep))?;
+    let (tally, verified) = ended.with_context(|| {
+        let (kills, seed, dir) = (torture.kills, torture.seed, dir.display());
+        format!("everything is in {dir}; again: cargo xtask torture --kills {kills} --seed {seed}")
+    })?;
     let Tally { agent, devices, broker, links, disk } = tally;
     let (kills, seconds) = (tally.kills(), begun.elapsed().as_secs());
     say(
@@ -140,7 +154,7 @@ struct Running {
 impl Run {
     fn begin(binaries: &Binaries, dir: &Path, data: &Path, torture: &Torture) -> Result<Self> {
         let broker = Broker::new(dir)?;
-        let disk = SmallDisk::mount(&dir.join("agent"))?;
+        let disk = SmallDisk::mount(&dir.join(AGENT))?;
         // Small segments and files, so that rolling, pruning and rotating happen under fire too.
         let mut extra = String::from(
             "[[sink]]\nname = \"store\"\ntype = \"store\"\non_full = \"block\"\n\n\
@@ -262,7 +276,7 @@ impl Run {
         fs::write(&file, serde_json::to_vec(&ledger)?)?;
         say(torture, &String::from_utf8_lossy(&self.home.call(&["ledger"])?.stdout));
         if ledger.get("balanced") != Some(&Value::Bool(true)) {
-            bail!("the ledger does not balance; everything is in {}", self.dir.display());
+            bail!("the ledger does not balance");
         }
         let mut verified = serde_json::Map::new();
         for (name, sink) in [("file", self.home.sink()), ("store", PathBuf::from("store"))] {
@@ -273,18 +287,37 @@ impl Run {
             );
             if !verdict.status.success() {
                 bail!(
-                    "sink {name} differs from what the vehicles admitted\n{}\neverything is in {}",
-                    String::from_utf8_lossy(&verdict.stderr),
-                    self.dir.display()
+                    "sink {name} differs from what the vehicles admitted\n{}",
+                    String::from_utf8_lossy(&verdict.stderr)
                 );
             }
             let said: Value = serde_json::from_slice(&verdict.stdout)?;
             verified.insert(name.to_owned(), said.get("samples").cloned().unwrap_or_default());
         }
+        if torture.planted {
+            self.find_planted(torture, &file)?;
+        }
         if let Some(agent) = running.agent.take() {
             agent.stop(Duration::from_secs(30))?;
         }
         Ok(Value::Object(verified))
+    }
+
+    /// Each fault planted in the file sink has to be found by the same oracle.
+    fn find_planted(&self, torture: &Torture, ledger: &Path) -> Result<()> {
+        for planted in Planted::ALL {
+            let undo = planted.plant(&self.home.sink())?;
+            let verdict =
+                self.fleet.verify_sink(&self.home, ("file", &self.home.sink()), ledger)?;
+            let said: Value = serde_json::from_slice(&verdict.stdout)?;
+            let first = said.get("first_difference").filter(|first| !first.is_null());
+            let Some(first) = first.filter(|_| !verdict.status.success()) else {
+                bail!("the planted fault was not found: {}", planted.name());
+            };
+            say(torture, &format!("planted {}, found: {first}", planted.name()));
+            undo.undo()?;
+        }
+        Ok(())
     }
 
     /// Starts the devices, by one way or the other.
@@ -312,50 +345,6 @@ impl Broker {
         let devices = Proxy::start(mosquitto.address)?;
         let agent = Proxy::start(mosquitto.address)?;
         Ok(Some(Self { mosquitto, devices, agent }))
-    }
-}
-
-/// A small file system of its own for the agent's directory, unmounted at the end.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    /// None, said aloud, where nothing may be mounted; under CI that is an error.
-    fn mount(at: &Path) -> Result<Option<Self>> {
-        fs::create_dir_all(at)?;
-        let size = format!("size={DISK_MIB}m");
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", &size, "milepost-torture"]).arg(at).stderr(Stdio::null());
-        if mount.status().is_ok_and(|status| status.success()) {
-            return Ok(Some(Self(at.to_owned())));
-        }
-        if std::env::var_os("CI").is_some() {
-            bail!("CI must be able to mount a small tmpfs");
-        }
-        eprintln!("left out: full disks: no permission to mount a small tmpfs");
-        Ok(None)
-    }
-
-    /// Takes all the room there is, to the last block.
-    fn fill(&self) -> Result<()> {
-        let ballast = format!("of={}", self.0.join("ballast").display());
-        let mut dd = Command::new("dd");
-        dd.args(["if=/dev/zero", "bs=4096", &ballast]).stderr(Stdio::null());
-        // It ends when there is no room.
-        dd.status().context("filling the disk")?;
-        Ok(())
-    }
-
-    fn free(&self) -> Result<()> {
-        match fs::remove_file(self.0.join("ballast")) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
-            _ => Ok(()),
-        }
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        drop(Command::new("umount").arg("--lazy").arg(&self.0).status());
     }
 }
 

@@ -28,7 +28,8 @@ pub struct FleetArguments {
     /// Plant a fault, to see it found.
     #[arg(long)]
     planted: Option<Planted>,
-    /// Write what happens (faults, boots, links, starts and ends) to this file.
+    /// Write what happens to this file: faults, starts and ends, what devices are told, every frame that
+    /// comes to a sink.
     #[arg(long)]
     trace: Option<PathBuf>,
     /// One JSON object.

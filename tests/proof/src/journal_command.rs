@@ -25,7 +25,7 @@ pub(crate) enum JournalProof {
         #[arg(long)]
         history: Option<u64>,
         /// Plant a fault, to see it found.
-        #[arg(long)]
+        #[arg(long, value_parser = |name: &str| Planted::among(&Planted::JOURNAL, name))]
         planted: Option<Planted>,
         /// One JSON object.
         #[arg(long)]
@@ -36,6 +36,9 @@ pub(crate) enum JournalProof {
         /// Only about so many calls of each history.
         #[arg(long, default_value_t = u64::MAX, value_parser = value_parser!(u64).range(1..))]
         calls: u64,
+        /// Plant a fault, to see it found.
+        #[arg(long, value_parser = |name: &str| Planted::among(&Planted::CALLS, name))]
+        planted: Option<Planted>,
         /// One JSON object.
         #[arg(long)]
         json: bool,
@@ -57,6 +60,9 @@ pub(crate) enum JournalProof {
         /// What is drawn.
         #[arg(long, default_value_t = 1)]
         seed: u64,
+        /// Plant a fault, to see it found.
+        #[arg(long, value_parser = |name: &str| Planted::among(&Planted::FLIPS, name))]
+        planted: Option<Planted>,
         /// One JSON object.
         #[arg(long)]
         json: bool,
@@ -79,19 +85,19 @@ impl JournalProof {
                 clock.say(&report, json.then_some(|seconds| report.to_json(seconds)));
                 report.found.is_none()
             }
-            Self::Calls { calls, json } => {
+            Self::Calls { calls, planted, json } => {
                 let mut said = clock;
-                let report = prove_calls(calls, |so_far| {
+                let report = prove_calls(calls, planted, |so_far| {
                     said.now_and_then(|| format!("{} runs", so_far.runs));
                 });
                 clock.say(&report, json.then_some(|seconds| report.to_json(seconds)));
                 report.found.is_none()
             }
-            Self::Flips { mib, every, forwarded_every, whole, seed, json } => {
+            Self::Flips { mib, every, forwarded_every, whole, seed, planted, json } => {
                 let mut said = clock;
                 let bytes = mib.get().saturating_mul(1 << 20);
                 let (every, forwarded_every) = (every.get(), forwarded_every.get());
-                let flips = Flips { bytes, every, forwarded_every, whole, seed };
+                let flips = Flips { bytes, every, forwarded_every, whole, seed, planted };
                 let report = prove_flips(&flips, |so_far| {
                     said.now_and_then(|| format!("{} bits", so_far.total()));
                 });

@@ -27,8 +27,8 @@ pub struct OutageArguments {
     /// Frames that a device keeps; then the oldest go.
     #[arg(long, default_value_t = 48, value_parser = value_parser!(u64).range(1..))]
     kept_frames: u64,
-    /// Where the agent's files are; what is there is removed. Not set: a new folder of the system's
-    /// for what is temporary.
+    /// Where the agent's files are: an empty directory or none; it is removed afterwards. Not set: a new
+    /// one among the system's temporary files.
     #[arg(long)]
     dir: Option<PathBuf>,
     /// Plant a fault, to see it found.

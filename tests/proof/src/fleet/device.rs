@@ -12,7 +12,7 @@ use protocol::ack::Ack;
 use protocol::event::{Attributes, Event};
 use protocol::health::ResetReason;
 use protocol::record::Record;
-use protocol::{DeviceId, Lane, RingId, Seq, SignalIndex};
+use protocol::{Clock, DeviceId, Lane, RingId, Seq, SignalIndex};
 
 use super::network::Wire;
 use super::plan::FRAME_S;
@@ -85,6 +85,9 @@ pub(super) struct Device {
     pub image: u32,
     /// No network until then.
     pub offline_until_s: u64,
+    /// Its own wall clock, if it has one: what that says at the world's beginning, in milliseconds since
+    /// 1970, and its worth. It runs on without power.
+    pub clock: Option<(i64, Clock)>,
     core: Option<Box<Core>>,
     booted_s: u64,
     off_until_s: u64,
@@ -94,6 +97,14 @@ pub(super) struct Device {
     pub dropped_frames: u64,
     pub forks: u64,
     pub flash_errors: u64,
+}
+
+/// One device in three has no wall clock, one in three a clock that nobody has checked, and the third one that
+/// follows a reference; some begin in 1970.
+fn clock(chance: &mut Chance) -> Option<(i64, Clock)> {
+    let worth = chance.pick(&[None, Some(Clock::Rtc), Some(Clock::Reference)]).flatten()?;
+    let at_ms = if chance.one_in(4) { 0 } else { 1_700_000_000_000 };
+    Some((at_ms + i64::try_from(chance.below(100_000_000)).unwrap_or(0), worth))
 }
 
 #[derive(Clone, Debug)]
@@ -127,6 +138,7 @@ impl Device {
             is_renewed: false,
             image: 0,
             offline_until_s: 0,
+            clock: clock(&mut Chance::new(seed, 2)),
             core: None,
             booted_s: 0,
             off_until_s: 0,
@@ -217,7 +229,7 @@ impl Device {
             heartbeat_ms: 600_000,
         };
         self.drive.start(self.image);
-        let now = Now::default();
+        let now = Now { uptime_ms: 0, ..self.now(now_s) };
         match Core::start(config, &now, &mut self.flash, &mut self.entropy) {
             Ok(core) => {
                 self.core = Some(Box::new(core));
@@ -229,8 +241,17 @@ impl Device {
         }
     }
 
+    /// Its wall clock leaps.
+    pub(super) fn leap(&mut self, by_s: i64) {
+        if let Some((at_ms, _)) = &mut self.clock {
+            *at_ms = at_ms.saturating_add(by_s.saturating_mul(1000));
+        }
+    }
+
     fn now(&self, now_s: u64) -> Now {
-        Now { uptime_ms: 1000 * now_s.saturating_sub(self.booted_s), wall: None }
+        let since_ms = i64::try_from(1000 * now_s).unwrap_or(0);
+        let wall = self.clock.map(|(at_ms, worth)| (at_ms.saturating_add(since_ms), worth));
+        Now { uptime_ms: 1000 * now_s.saturating_sub(self.booted_s), wall }
     }
 
     /// Does all that there is to do in this second; false if the power went meanwhile.

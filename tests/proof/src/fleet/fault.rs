@@ -46,6 +46,8 @@ pub(super) enum Fault {
     RestoreDisk { agent: usize, down_s: u64 },
     /// A host's clock leaps.
     Clock { agent: usize, by_s: i64 },
+    /// A device's wall clock leaps.
+    DeviceClock { device: usize, by_s: i64 },
     /// A broker forgets what it has queued for an agent, and who is connected.
     BrokerForgets { agent: usize },
     /// An agent's configuration changes; what cannot change while it runs does so over a restart.

@@ -8,10 +8,12 @@ use protocol::{CatalogueId, DeviceId, FrameTag, JournalInstance, keys};
 use super::broker::{garble, happens};
 use super::device::Device;
 use super::host::{Arriving, Said};
-use super::network::Message;
+use super::network::{Message, Weather};
 use super::planted::Planted;
 use super::world::World;
 
+/// What a broker remembers of what agents said, at most.
+const SAID_MAX: usize = 64;
 /// Messages on the agent's side that it has not taken, at most.
 const INBOX_MAX: usize = 256;
 
@@ -145,14 +147,17 @@ impl World {
     }
 
     fn send_down(&mut self, at: usize, mut message: Message) {
-        let (weather, chance) = (&self.weather, &mut self.chance);
-        let Some(device) = self.devices.get_mut(at).filter(|device| device.wire.is_up) else {
-            return;
-        };
-        if device.wire.is_silent() || happens(chance, weather.lose) {
+        let device = self.devices.get(at);
+        let is_listening =
+            device.is_some_and(|device| device.wire.is_up && !device.wire.is_silent());
+        if !is_listening || happens(&mut self.chance, self.weather.lose) {
             return;
         }
-        if message.channel == Channel::Ack {
+        self.do_mischief(at, &message);
+        let (weather, chance) = (&self.weather, &mut self.chance);
+        let Some(device) = self.devices.get_mut(at) else { return };
+        let said = Ack::peek(&message.payload).ok().filter(|_| message.channel == Channel::Ack);
+        if said.is_some() {
             device.hears(&message.payload);
         }
         if happens(chance, weather.garble) {
@@ -165,6 +170,29 @@ impl World {
         let times = if happens(chance, weather.twice) { 2 } else { 1 };
         for _ in 0..times {
             device.wire.downlink.push_back((self.now_s + late, message.clone()));
+        }
+        if let Some(Ack { lane, durable, .. }) = said {
+            self.note(|| format!("device {at} is told that {lane} is held up to {}", durable.0));
+        }
+    }
+
+    /// A broker says something old besides, whoever it was for, or what it has to say to another one, too.
+    fn do_mischief(&mut self, at: usize, message: &Message) {
+        let Weather { is_broker: true, replay, misplace, .. } = self.weather else { return };
+        let (chance, now_s) = (&mut self.chance, self.now_s);
+        let other = happens(chance, misplace).then(|| chance.index(self.devices.len()));
+        let old = happens(chance, replay).then(|| chance.index(self.said.len()));
+        let old = old.and_then(|old| self.said.get(old)).map(|old| (at, old.clone()));
+        let other = other.map(|other| (other, message.clone()));
+        for (to, message) in old.into_iter().chain(other) {
+            if let Some(device) = self.devices.get_mut(to).filter(|device| device.wire.is_up) {
+                device.wire.downlink.push_back((now_s, message));
+            }
+        }
+        if self.said.len() < SAID_MAX {
+            self.said.push(message.clone());
+        } else if let Some(old) = self.said.get_mut(chance.index(SAID_MAX)) {
+            *old = message.clone();
         }
     }
 

@@ -18,9 +18,9 @@ pub(super) struct Weather {
     pub late: u64,
     /// Bits flipped on the way.
     pub garble: u64,
-    /// Delivered as if another device had sent it.
+    /// Delivered as if another device had sent it, or to another one.
     pub misplace: u64,
-    /// An old message comes again.
+    /// An old message comes again, whoever it was for.
     pub replay: u64,
     /// The connection ends.
     pub cut: u64,

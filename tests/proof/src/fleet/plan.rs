@@ -225,8 +225,14 @@ fn draw_fault_of_agent(
             let change = draw_change(chance, kind, sink);
             Fault::Configure { agent, change, down_s: 1 + chance.below(20) }
         }
-        _ if chance.one_in(2) => Fault::Clock { agent, by_s: leap(chance) },
-        _ => Fault::BrokerForgets { agent },
+        _ => match chance.below(4) {
+            0 => Fault::Clock { agent, by_s: leap(chance) },
+            1 => {
+                let device = chance.index(size.vehicles);
+                Fault::DeviceClock { device, by_s: leap(chance) }
+            }
+            _ => Fault::BrokerForgets { agent },
+        },
     };
     faults.push((at, fault));
 }

@@ -1,10 +1,12 @@
 //! What was tried, and what was found.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde_json::{Value, json};
 
 use super::device::Device;
+use super::stream::Held;
 use super::truth::{Truth, Violation};
 
 /// What a world came to.
@@ -31,6 +33,8 @@ pub(super) struct Tally {
     /// more came than there were.
     pub rings_exact: u64,
     pub rings_open: u64,
+    /// Streams of samples, per sink, by how far they are held to account.
+    pub held_to: BTreeMap<Held, u64>,
     pub faults: u64,
     /// Lives of agents, and of devices.
     pub lives: u64,
@@ -64,6 +68,7 @@ impl Tally {
         self.records += truth.records;
         self.rings_exact += truth.rings_exact;
         self.rings_open += truth.rings_open;
+        truth.held().for_each(|held| *self.held_to.entry(held).or_default() += 1);
         self.loss_documents += truth.loss_documents;
         self.resealed += truth.resealed;
         self.lossy += u64::from(truth.loss_documents > 0);
@@ -90,6 +95,9 @@ impl Tally {
         self.records += world.records;
         self.rings_exact += world.rings_exact;
         self.rings_open += world.rings_open;
+        for (held, streams) in &world.held_to {
+            *self.held_to.entry(*held).or_default() += streams;
+        }
         self.faults += world.faults;
         self.lives += world.lives;
         self.boots += world.boots;
@@ -171,6 +179,18 @@ impl Report {
         ]
     }
 
+    /// Of all streams of samples, so far as sinks have them, the share that is held to account so far.
+    fn held(&self, held: Held) -> f64 {
+        let all = self.tally.held_to.values().sum();
+        share(self.tally.held_to.get(&held).copied().unwrap_or(0), all)
+    }
+
+    /// The share of the streams of samples of which each one came or is said to be lost, without an
+    /// exception.
+    pub fn held_exactly(&self) -> f64 {
+        self.held(Held::Exactly)
+    }
+
     /// For a machine; with the time that it took.
     pub fn to_json(&self, seconds: f64) -> Value {
         let Tally { worlds, devices, .. } = self.tally;
@@ -187,6 +207,8 @@ impl Report {
             "records_delivered": tally.records,
             "event_rings_exact": tally.rings_exact,
             "event_rings_open": tally.rings_open,
+            "streams": tally.held_to.values().sum::<u64>(),
+            "share_streams_held": Held::ALL.map(|held| (held.name(), self.held(held))).into_iter().collect::<BTreeMap<_, _>>(),
             "faults": tally.faults,
             "frames_per_fault": share(frames, tally.faults),
             "agent_lives": tally.lives,
@@ -244,6 +266,11 @@ impl fmt::Display for Report {
             percent(tally.lossy, tally.worlds),
             percent(tally.reconciled, tally.worlds),
             percent(tally.held, tally.worlds)
+        )?;
+        writeln!(
+            f,
+            "  {:.0} % of the streams of samples held to account to the last one",
+            100.0 * self.held_exactly()
         )?;
         write!(f, "  trace {:016x}; ", self.digest)?;
         match &self.found {

@@ -54,8 +54,10 @@ pub(super) struct Stream {
     pub aside: u64,
     /// Where the first of them is missing.
     pub aside_at: Option<(u64, u64)>,
-    /// Something is said to be lost, by its numbers alone: nobody knows how many samples that were.
-    pub is_uncounted: bool,
+    /// Something is said to be lost, by its numbers alone: nobody knows how many samples that were. It
+    /// excuses one gap.
+    is_uncounted: bool,
+    was_uncounted: bool,
     /// Signals that the rules took out when the last sample came.
     drops: u16,
     /// Samples that the rules must have taken out, and how many of these may be missing otherwise.
@@ -102,7 +104,76 @@ pub(super) struct Coming {
     pub may_owe: bool,
 }
 
+/// How far a stream is held to account.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Held {
+    /// To the sample: each came, or is said to be lost.
+    Exactly,
+    /// Its end is not known: its device was shut out, or the sink was removed.
+    WithoutEnd,
+    /// Anything of it may be missing: its device has a double, or two histories.
+    WithAnythingMissing,
+    /// Of what is said to be lost it may have come all the same: its device was rolled back, formatted or
+    /// added again.
+    AtMost,
+    /// Some of it may wait for a catalogue; so much at most as the ledger says.
+    WithSomeAside,
+    /// Something was said to be lost by its numbers alone.
+    Uncounted,
+    /// From where its sink began, in a journal that was pruned.
+    Late,
+    /// Its agent was restored from an old copy, which may say less of what is missing.
+    Restored,
+}
+
+impl Held {
+    pub(super) const ALL: [Self; 8] = [
+        Self::Exactly,
+        Self::WithoutEnd,
+        Self::WithAnythingMissing,
+        Self::AtMost,
+        Self::WithSomeAside,
+        Self::Uncounted,
+        Self::Late,
+        Self::Restored,
+    ];
+
+    /// Its name in reports.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Exactly => "exactly",
+            Self::WithoutEnd => "without_end",
+            Self::WithAnythingMissing => "with_anything_missing",
+            Self::AtMost => "at_most",
+            Self::WithSomeAside => "with_some_aside",
+            Self::Uncounted => "uncounted",
+            Self::Late => "late",
+            Self::Restored => "restored",
+        }
+    }
+}
+
 impl Stream {
+    /// How far it is held to account: the first exception that there is.
+    pub(super) fn held(&self) -> Held {
+        let is_any = |allowance: &Allowance| allowance.to == u64::MAX;
+        match self {
+            Self { has_ended: false, .. } => Held::WithoutEnd,
+            _ if self.allowed.iter().any(is_any) => Held::WithAnythingMissing,
+            Self { may_overstate: true, .. } => Held::AtMost,
+            Self { may_be_aside: true, .. } => Held::WithSomeAside,
+            Self { was_uncounted: true, .. } => Held::Uncounted,
+            Self { begins_late: true, .. } => Held::Late,
+            Self { may_reach_back: true, .. } => Held::Restored,
+            _ => Held::Exactly,
+        }
+    }
+
+    /// Something of it is said to be lost by its numbers alone.
+    pub(super) const fn is_uncounted(&mut self) {
+        (self.is_uncounted, self.was_uncounted) = (true, true);
+    }
+
     /// I2, I3: it comes after all others, and what is missing before it is accounted for.
     pub(super) fn deliver(&mut self, coming: Coming) -> Result<(), (&'static str, String)> {
         let Coming { at, drops, .. } = coming;

@@ -56,6 +56,11 @@ impl World {
                     device.wire.silent_until_s = now_s + for_s;
                 }
             }
+            Fault::DeviceClock { device, by_s } => {
+                if let Some(device) = self.devices.get_mut(device) {
+                    device.leap(by_s);
+                }
+            }
             Fault::Update { device, image } => self.update(device, image),
             Fault::Order { device, order } => self.obey(device, order),
             _ => self.strike_agent(fault),

@@ -8,7 +8,7 @@ use protocol::{DeviceId, Lane, RingId, Seq};
 
 use super::planted::Planted;
 use super::source::{Lineage, SIGNALS, Said, place, scales_of};
-use super::stream::{Allowance, Coming, Credit, SealedAnew, Stream};
+use super::stream::{Allowance, Coming, Credit, Held, SealedAnew, Stream};
 use super::union::Gap;
 
 /// A promise that was not kept: which invariant, and how.
@@ -92,7 +92,7 @@ pub(super) struct Truth {
     pub reconciled: u64,
     pub violation: Option<Violation>,
     pub planted: Option<Planted>,
-    /// For the trace: every loss, as its document says it.
+    /// For the trace: every frame, and what a loss says.
     pub told: Vec<String>,
 }
 
@@ -147,6 +147,13 @@ impl Truth {
         )
     }
 
+    /// How far each stream of samples is held to account.
+    pub(super) fn held(&self) -> impl Iterator<Item = Held> {
+        let of_samples =
+            self.streams.iter().filter(|((_, lane), _)| *lane != Lane::Critical.index());
+        of_samples.map(|(_, stream)| stream.held())
+    }
+
     /// What is missing of one.
     pub(super) fn gaps(&self, of: Lineage, lane: Lane) -> Option<&[Gap]> {
         Some(&self.streams.get(&(of, lane.index()))?.gaps)
@@ -188,12 +195,20 @@ impl Truth {
         if let Some(document) = loss {
             self.loss(from, document);
         } else if let Some(ordinal) = ordinal {
-            self.in_order(from, ordinal);
+            if !self.in_order(from, ordinal) {
+                self.comes(from);
+            }
             let is_forgotten = self.planted == Some(Planted::EventForgotten);
             if !is_forgotten || !self.records.is_multiple_of(16) {
                 self.events.entry(from.ring).or_default().delivered += 1;
             }
         }
+    }
+
+    /// For the trace: a frame.
+    fn comes(&mut self, from: From) {
+        let From { device, ring, seq, lane, .. } = from;
+        self.told.push(format!("{device}/{ring}/{} ({lane})", seq.0));
     }
 
     /// I2: each number of a ring once, and in order. Whether it is of the frame before it.
@@ -215,6 +230,9 @@ impl Truth {
         for sample in samples {
             if std::mem::take(&mut is_first) {
                 is_same_frame = self.in_order(from, sample.ordinal);
+                if !is_same_frame {
+                    self.comes(from);
+                }
             }
             ordinal = sample.ordinal;
             let at = (sample.second, sample.signal);
@@ -292,7 +310,7 @@ impl Truth {
             self.violate("I3", || format!("{device}/{ring}/{}: its agent was to wait", seq.0));
         }
         self.elsewhere_documents += u64::from(is_elsewhere);
-        self.told.push(format!("{device}/{ring}/{} ({lane}): {data}", seq.0));
+        self.told.push(format!("{device}/{ring}/{} ({lane}), a loss: {data}", seq.0));
         let credit = if is_elsewhere {
             Credit { elsewhere: lost, other: 0 }
         } else {
@@ -308,7 +326,9 @@ impl Truth {
         if let Some(of) = self.lineages.get(&ring).copied() {
             let is_former = by == "agent" && self.current.get(&(of, lane.index())) != Some(&ring);
             let stream = self.stream(of, lane);
-            stream.is_uncounted |= is_uncounted;
+            if is_uncounted {
+                stream.is_uncounted();
+            }
             stream.say(credit, is_former);
             if is_uncounted && is_former {
                 stream.forgive();

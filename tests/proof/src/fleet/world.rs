@@ -10,7 +10,7 @@ use super::broker::Broker;
 use super::device::{Device, OPEN_MAX};
 use super::fault::{Fault, Kind, Order};
 use super::host::{Dice, Host};
-use super::network::Weather;
+use super::network::{Message, Weather};
 use super::plan::Plan;
 use super::planted::Planted;
 use super::report::{Outcome, Tally};
@@ -38,6 +38,8 @@ pub(super) struct World {
     pub(super) trips: Vec<Trip>,
     pub(super) chance: Chance,
     pub(super) packet: u16,
+    /// What a broker remembers of what agents said, to whichever device.
+    pub(super) said: Vec<Message>,
     /// What ends by itself: when, and what then.
     pub(super) ends: Vec<(u64, End)>,
     /// The one agent that devices reach.
@@ -125,6 +127,7 @@ impl World {
             trips,
             chance,
             packet: 0,
+            said: Vec::new(),
             ends: Vec::new(),
             only: None,
             was_restored: false,
@@ -200,10 +203,13 @@ impl World {
         }
         self.hand_out();
         let (mut told, mut violation) = (Vec::new(), None);
-        for host in &self.hosts {
+        for (agent, host) in self.hosts.iter().enumerate() {
+            let mut sink = 0;
             host.each_upstream(|upstream| {
-                told.append(&mut upstream.truth.told);
+                let said = upstream.truth.told.drain(..);
+                told.extend(said.map(|said| format!("sink {sink} of agent {agent} has {said}")));
                 violation = violation.take().or_else(|| upstream.truth.violation.take());
+                sink += 1;
             });
         }
         for told in told {

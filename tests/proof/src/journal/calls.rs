@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::disk::{CallKind, Failing};
 use super::history::{Act, History};
+use super::planted::Planted;
 use super::states::Prover;
 use super::truth::{Violation, must};
 use super::world::World;
@@ -74,7 +75,11 @@ impl fmt::Display for CallsReport {
 }
 
 /// Lets every call of the histories fail, up to so many of each.
-pub fn prove_calls(calls_max: u64, mut progress: impl FnMut(&CallsReport)) -> CallsReport {
+pub fn prove_calls(
+    calls_max: u64,
+    planted: Option<Planted>,
+    mut progress: impl FnMut(&CallsReport),
+) -> CallsReport {
     let mut report = CallsReport::default();
     for history in histories() {
         report.histories += 1;
@@ -91,7 +96,8 @@ pub fn prove_calls(calls_max: u64, mut progress: impl FnMut(&CallsReport)) -> Ca
             for (failing, more) in FAILINGS.into_iter().flat_map(|one| [(one, 0), (one, u64::MAX)])
             {
                 report.runs += 1;
-                if let Err(Violation(violation)) = run(&history, nth, failing, more, &mut report) {
+                let strike = Strike { nth, failing, more, planted };
+                if let Err(Violation(violation)) = run(&history, strike, &mut report) {
                     let how = if more == 0 { "once" } else { "until it is put right" };
                     let number = history.number;
                     report.found = Some(format!(
@@ -115,14 +121,18 @@ fn plain(history: &History) -> Result<u64, Violation> {
     Ok(world.disk.calls())
 }
 
-fn run(
-    history: &History,
+/// Which call fails, how, how many more, and what is planted besides.
+#[derive(Clone, Copy, Debug)]
+struct Strike {
     nth: u64,
     failing: Failing,
     more: u64,
-    report: &mut CallsReport,
-) -> Result<(), Violation> {
-    let mut world = World::new(history, None);
+    planted: Option<Planted>,
+}
+
+fn run(history: &History, strike: Strike, report: &mut CallsReport) -> Result<(), Violation> {
+    let Strike { nth, failing, more, planted } = strike;
+    let mut world = World::new(history, planted);
     world.disk.fail(nth, more, failing);
     world.failing = Some(failing);
     let mut prover = Prover::seeking(None);

@@ -337,6 +337,7 @@ impl File for Handle {
             inode.change(Change::Write { at, bytes: bytes.into() });
             state.changed(CallKind::Write, &self.path);
         }
+        failing = failing.filter(|_| state.planted != Some(Planted::WriteFailureHidden));
         failing.map_or(Ok(()), |failing| Err(failing.error()))
     }
 
@@ -370,6 +371,7 @@ impl File for Handle {
             inode.settle(failing.is_none());
             state.changed(CallKind::Sync, &self.path);
         }
+        let failing = failing.filter(|_| state.planted != Some(Planted::SyncFailureHidden));
         failing.map_or(Ok(()), |failing| Err(failing.error()))
     }
 }

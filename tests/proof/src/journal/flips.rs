@@ -25,6 +25,7 @@ use serde_json::{Value, json};
 
 use super::flipped::Flipped;
 use super::forwarded::Forwarded;
+use super::planted::Planted;
 use super::truth::Violation;
 use crate::chance::Chance;
 
@@ -41,6 +42,20 @@ pub struct Flips {
     pub whole: u64,
     /// What is drawn.
     pub seed: u64,
+    /// Plant a fault, to see it found.
+    pub planted: Option<Planted>,
+}
+
+impl Flips {
+    /// Enough to find what is planted.
+    pub const SMALL: Self = Self {
+        bytes: 40 << 10,
+        every: 1009,
+        forwarded_every: 101,
+        whole: 20,
+        seed: 1,
+        planted: None,
+    };
 }
 
 /// What was tried.
@@ -149,7 +164,7 @@ fn run(
     }
     let small = Forwarded::write()?;
     for bit in (0..small.bits()).step_by(flips.forwarded_every.max(1)) {
-        report.forwarded_lost += small.flip(bit)?;
+        report.forwarded_lost += small.flip(bit, flips.planted)?;
         report.forwarded += 1;
     }
     progress(report);

@@ -115,3 +115,54 @@ fn files(sink: &Path) -> Result<Vec<PathBuf>> {
     files.sort();
     Ok(files)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a sink has of two frames of device 3, document by document.
+    fn documents() -> Vec<Value> {
+        let shape = Shape::SMALL;
+        let of = |seq: u64, second: u64| {
+            let values = paths().zip(shape.second(3, seq - FIRST_SEQ, second));
+            let data: serde_json::Map<String, Value> =
+                values.map(|(path, value)| (path.to_owned(), value.into())).collect();
+            let id = format!("{}/ring/{seq}/{second}", milepost_proof::light::name(3).unwrap());
+            json!({ "id": id, "type": "milepost.samples", "data": data })
+        };
+        let ticks = u64::from(shape.ticks);
+        let frames = FIRST_SEQ..FIRST_SEQ + 2;
+        frames
+            .flat_map(|seq| (0..ticks).map(move |second| (seq, second)))
+            .map(|(seq, second)| of(seq, second))
+            .collect()
+    }
+
+    fn said(documents: &[Value]) -> Result<()> {
+        let mut seen =
+            Seen { shape: Shape::SMALL, next: vec![(FIRST_SEQ, 0); 4], documents: 0, samples: 0 };
+        documents.iter().try_for_each(|document| seen.take(document))?;
+        let next = seen.next.get(3).copied();
+        ensure!(next == Some((FIRST_SEQ + 2, 0)), "{next:?} is next");
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_lost_doubled_swapped_or_changed_is_found() {
+        said(&documents()).unwrap();
+        type Planted = fn(&mut Vec<Value>);
+        let planted: [Planted; 6] = [
+            |documents| drop(documents.remove(5)),
+            |documents| drop(documents.pop()),
+            |documents| documents.insert(5, documents[5].clone()),
+            |documents| documents.swap(5, 6),
+            |documents| documents[5]["data"] = documents[6]["data"].clone(),
+            |documents| documents[5]["type"] = "milepost.loss".into(),
+        ];
+        for (number, plant) in planted.into_iter().enumerate() {
+            let mut documents = documents();
+            plant(&mut documents);
+            assert!(said(&documents).is_err(), "fault {number} is not found");
+        }
+    }
+}

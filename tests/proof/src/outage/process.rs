@@ -1,6 +1,7 @@
 //! The agent's process: started by the other, and asked through a pipe.
 
 use std::io::{self, BufReader, BufWriter};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
@@ -13,15 +14,19 @@ pub(super) const SUBCOMMAND: &str = "outage-agent";
 /// Is the agent, until the other end of the pipe is gone.
 pub fn serve() -> io::Result<()> {
     let (mut from, mut to) = (BufReader::new(io::stdin()), BufWriter::new(io::stdout()));
-    let mut host: Option<Host> = None;
+    let (mut host, mut dir): (Option<Host>, Option<PathBuf>) = (None, None);
     loop {
         let ask = match receive(&mut from) {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                // Whoever asked was interrupted, or it would have put an end to this process.
+                drop(host);
+                return dir.map_or(Ok(()), std::fs::remove_dir_all);
+            }
             ask => ask?,
         };
         let answer = match (ask, &mut host) {
             (Ask::Begin(begin), _) => Host::begin(&begin).map(|(begun, secrets)| {
-                host = Some(begun);
+                (host, dir) = (Some(begun), Some(begin.dir.clone()));
                 Answer::Begun(secrets)
             }),
             (Ask::Turn(turn), Some(host)) => host.turn(turn).map(Answer::Turned),
@@ -50,6 +55,8 @@ impl AgentProcess {
     pub(super) fn start() -> io::Result<Self> {
         let mut command = Command::new(program()?);
         command.arg(SUBCOMMAND).stdin(Stdio::piped()).stdout(Stdio::piped());
+        // Out of the terminal's reach: it cleans up when this one is interrupted.
+        command.process_group(0);
         let mut child = command.spawn()?;
         let pipes = child.stdin.take().zip(child.stdout.take());
         let (to, from) = pipes.ok_or_else(|| io::Error::other("no pipes"))?;

@@ -28,7 +28,7 @@ pub struct Settings {
     pub sinks: u8,
     /// Frames that a device keeps.
     pub kept_frames: u64,
-    /// Where the agent's files are; removed before and after.
+    /// Where the agent's files are: empty, or not there; removed afterwards.
     pub dir: PathBuf,
     /// Plant a fault, to see it found.
     pub planted: Option<Planted>,
@@ -51,13 +51,15 @@ const REST_ROUNDS_MAX: u64 = 2000;
 /// Runs it. `so_far` is called at every virtual hour, and at what is worth a word.
 pub fn prove(settings: &Settings, mut so_far: impl FnMut(&Moment)) -> Report {
     let mut report = Report::new(settings.planted);
-    let outcome = clean(&settings.dir)
-        .and_then(|()| Outage::begin(settings, &mut report, &mut so_far))
-        .and_then(|mut outage| {
-            let lived = outage.live();
-            outage.note();
-            lived
-        });
+    if let Err(found) = is_vacant(&settings.dir) {
+        report.found = Some(found);
+        return report;
+    }
+    let outcome = Outage::begin(settings, &mut report, &mut so_far).and_then(|mut outage| {
+        let lived = outage.live();
+        outage.note();
+        lived
+    });
     report.found = outcome.err();
     if let Err(error) = clean(&settings.dir) {
         report.found.get_or_insert(error);
@@ -77,6 +79,12 @@ pub fn find_planted(seed: u64, row: &mut dyn FnMut(Row)) {
         let said = report.found.filter(|_| states > 0);
         row(Row { harness: "outage", fault: fault.name(), states, said });
     }
+}
+
+/// Whatever stands there is somebody's.
+fn is_vacant(dir: &Path) -> Result<(), String> {
+    let found = std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some());
+    if found { Err(format!("{} is not empty", dir.display())) } else { Ok(()) }
 }
 
 fn clean(dir: &Path) -> Result<(), String> {
