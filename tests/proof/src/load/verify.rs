@@ -149,8 +149,8 @@ mod tests {
 
     #[test]
     fn what_is_lost_doubled_swapped_or_changed_is_found() {
-        said(&documents()).unwrap();
         type Planted = fn(&mut Vec<Value>);
+        said(&documents()).unwrap();
         let planted: [Planted; 6] = [
             |documents| drop(documents.remove(5)),
             |documents| drop(documents.pop()),
