@@ -240,9 +240,11 @@ fn forward(disk: &Disk, planted: Option<Planted>) -> Result<u64, Violation> {
     }
     forwarder.end(None);
     let ledger = forwarder.status().ledger(&journal.ends());
-    must(ledger.balanced() && ledger.buffered.is_zero(), || ledger.table())?;
+    let is_whole = ledger.balanced() && ledger.buffered.is_zero();
+    must(is_whole, || format!("the ledger does not balance:\n{}", ledger.table()))?;
     let lost = check(&out, planted)?;
-    must(ledger.lost == Counts { samples: 0, events: lost }, || ledger.table())?;
+    let is_said = ledger.lost == Counts { samples: 0, events: lost };
+    must(is_said, || format!("{lost} are missing, and the ledger says:\n{}", ledger.table()))?;
     Ok(lost)
 }
 
