@@ -7,13 +7,15 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use clap::{Subcommand, ValueEnum};
 use object::{Object as _, ObjectSection as _, SectionFlags, SectionKind, elf};
-use serde_json::json;
+use serde_json::{Value, json};
 use world::board::{self, Board};
 
-use crate::needs;
+use crate::{needs, prove};
 
 /// Bytes of code, constants and initial values that an image may have: DESIGN's budget.
 const FLASH_MAX: u64 = 160 * 1024;
+/// The flash of the store, whose wear is said.
+const STORE: &str = "S25FL128S";
 /// Bytes of RAM that a board has.
 const RAM: u64 = 64 * 1024;
 
@@ -21,9 +23,10 @@ const RAM: u64 = 64 * 1024;
 pub enum Firmware {
     /// Build the images of all boards.
     Build,
-    /// What each image takes of flash and RAM; fails if one is over its budget.
+    /// What each image takes of flash and RAM, and how long the flash of the store lasts; fails if an
+    /// image is over its budget.
     Size {
-        /// One JSON object per board.
+        /// One JSON object per board, and one of the flash's wear.
         #[arg(long)]
         json: bool,
     },
@@ -166,6 +169,23 @@ fn size(dir: &Path, as_json: bool) -> Result<()> {
         if size.flash() > FLASH_MAX {
             over.push(format!("{} takes {} KiB of flash", board.name(), kib(size.flash())));
         }
+    }
+    let mut wear = prove::wear()?;
+    if as_json {
+        if let Some(wear) = wear.as_object_mut() {
+            wear.insert("flash".to_owned(), STORE.into());
+        }
+        println!("{wear}");
+    } else {
+        let years = wear.get("life_years").and_then(Value::as_f64).context("no life")?;
+        let of = |name: &str| wear.get(name).map(Value::to_string).unwrap_or_default();
+        println!(
+            "{STORE}: {years:.0} years at 10 signals a second, day and night, a boot a day, and {} erases a \
+             sector; in {} days the busiest sectors were erased {}",
+            of("endurance_erases"),
+            of("days"),
+            of("sector_erases_most"),
+        );
     }
     ensure!(over.is_empty(), "{}; {} KiB are the budget", over.join(", "), kib(FLASH_MAX));
     Ok(())

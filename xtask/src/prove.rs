@@ -1,6 +1,8 @@
 //! `cargo xtask prove`: builds the proofs as they are fast, and runs one.
 
-use anyhow::Result;
+use std::process::Stdio;
+
+use anyhow::{Context as _, Result, ensure};
 
 use crate::test::{cargo, step};
 
@@ -33,6 +35,14 @@ pub fn reduced() -> Result<()> {
         step(&format!("proof: {proof}, reduced"), run.args(options))?;
     }
     Ok(())
+}
+
+/// How fast a board's flash wears out: the measurement's object.
+pub fn wear() -> Result<serde_json::Value> {
+    let mut run = milepost_prove(&[], "wear");
+    let output = run.arg("--json").stderr(Stdio::inherit()).output().context("starting wear")?;
+    ensure!(output.status.success(), "wear failed ({})", output.status);
+    Ok(serde_json::from_slice(&output.stdout)?)
 }
 
 fn milepost_prove(profile: &[&str], proof: &str) -> std::process::Command {

@@ -12,3 +12,4 @@ pub mod journal;
 pub mod light;
 pub mod outage;
 pub mod table;
+pub mod wear;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use clap::{Parser, Subcommand};
 use milepost_proof::device::{Planted, Replay, prove};
 use milepost_proof::table::{self, Row};
+use milepost_proof::wear::wear;
 
 mod fleet_command;
 mod journal_command;
@@ -58,6 +59,18 @@ enum Proof {
     /// The agent's process of an outage.
     #[command(hide = true)]
     OutageAgent,
+    /// How fast a board's flash wears out, and so how long it lasts: a measurement.
+    Wear {
+        /// Days that the device measures, each of them one boot.
+        #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3_650))]
+        days: u32,
+        /// What is drawn.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// One JSON object.
+        #[arg(long)]
+        json: bool,
+    },
     /// Every planted fault, of every harness that should find it: whether it does, and what it says.
     Planted {
         /// What is drawn.
@@ -101,6 +114,7 @@ fn run(proof: Proof) -> bool {
         Proof::Fleet(arguments) => fleet_command::run(arguments),
         Proof::Outage(arguments) => outage_command::run(arguments),
         Proof::OutageAgent => outage_command::agent(),
+        Proof::Wear { days, seed, json } => worn(days, seed, json),
         Proof::Planted { seed, json } => find_planted(seed, json),
     }
 }
@@ -122,6 +136,18 @@ fn device(replay: &Replay, json: bool) -> bool {
         println!("{report}\n  {seconds:.1} s");
     }
     report.found.is_none()
+}
+
+fn worn(days: u32, seed: u64, json: bool) -> bool {
+    match wear(days, seed) {
+        Ok(wear) if json => println!("{}", wear.to_json()),
+        Ok(wear) => println!("{wear}"),
+        Err(error) => {
+            eprintln!("error: {error}");
+            return false;
+        }
+    }
+    true
 }
 
 fn find_planted(seed: u64, json: bool) -> bool {
