@@ -1,7 +1,6 @@
 //! The firmware's image, run by QEMU, against a real agent: what it measured arrives, each reading once,
 //! whenever the power goes.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,63 +12,20 @@ use world::binaries::Binaries;
 use world::board::{self, Board, Running, Serial};
 use world::line::Line;
 use world::process::until;
+use world::rows::{self, Rows, SIGNALS, TEMPERATURE, raw};
 
 const PATIENCE: Duration = Duration::from_mins(2);
-/// Signals of a row: the counter of readings, and nine channels.
-const SIGNALS: usize = 10;
 /// Bytes of a board's 64 KiB that stay unused: its budget is 56 KiB.
 const STACK_LEFT_MIN: u32 = 8 * 1024;
-/// What the sensor on a board's I2C bus measures.
-const TEMPERATURE: &str = "Milepost.Board.Temperature";
 /// How often the power goes.
 const CUTS: u64 = 4;
 
-/// By boot, the counters of the rows that came.
-type Rows = BTreeMap<u64, Vec<u64>>;
+/// What a board's device is called.
+const DEVICE: &str = "board-1";
 
-/// The documents that a file sink has written so far.
+/// The documents that a file sink has written so far of it.
 fn documents(sink: &Path) -> Vec<Value> {
-    let Ok(dir) = std::fs::read_dir(sink) else { return Vec::new() };
-    let mut files: Vec<_> = dir.map(|entry| entry.unwrap().path()).collect();
-    files.retain(|file| file.extension().is_some_and(|extension| extension == "ndjson"));
-    files.sort();
-    let texts = files.iter().map(|file| std::fs::read_to_string(file).unwrap());
-    // The last line may be half written.
-    let parsed = |text: String| {
-        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect::<Vec<_>>()
-    };
-    texts.flat_map(parsed).collect()
-}
-
-/// The rows in the bulk lane; each has all its signals, with the very values that the board makes.
-fn rows(sink: &Path) -> Rows {
-    let mut rows = Rows::new();
-    for document in documents(sink) {
-        if document["type"] != "milepost.samples" || document["lane"] != "bulk" {
-            continue;
-        }
-        let mut data = document["data"].as_object().unwrap().clone();
-        // It is measured at times of its own.
-        if data.remove(TEMPERATURE).is_some() && data.is_empty() {
-            continue;
-        }
-        assert_eq!(data.len(), SIGNALS, "{document}");
-        let readings = data["Milepost.Simulated.Readings"].as_u64().unwrap();
-        for channel in 1..SIGNALS as u64 {
-            let path = format!("Milepost.Simulated.Channel{channel}");
-            assert_eq!(data[&path].as_u64(), Some(raw(channel, readings / 10)), "{document}");
-        }
-        rows.entry(document["boot"].as_u64().unwrap()).or_default().push(readings);
-    }
-    rows
-}
-
-/// What a channel shows in a row: as `firmware/boards/src/simulated.rs` has it.
-fn raw(channel: u64, row: u64) -> u64 {
-    let half = 50 + 37 * channel;
-    let phase = row % (2 * half);
-    let noise = (row * 10 + channel).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 61;
-    500 + 3000 / half * phase.min(2 * half - phase) + noise
+    rows::documents(sink, DEVICE).unwrap()
 }
 
 /// The way from the board to the agent.
@@ -117,7 +73,7 @@ impl Bench {
         let binaries = Binaries::build(false).unwrap();
         let home = AgentHome::new(&binaries, dir.path(), &configured).unwrap();
         let keys = dir.path().join("keys");
-        home.add_devices("board-1\n", &keys).unwrap();
+        home.add_devices(&format!("{DEVICE}\n"), &keys).unwrap();
         let link = match &way {
             Way::Ethernet => board::ethernet(home.listen),
             Way::Cable(_) | Way::Port => LinkChoice::Serial,
@@ -147,13 +103,13 @@ impl Bench {
     }
 
     fn rows(&self) -> Rows {
-        rows(&self.home.sink())
+        Rows::read(&self.home.sink(), DEVICE).unwrap()
     }
 
     /// Waits until so many rows of a boot came.
     fn came(&self, boot: u64, wanted: usize) {
         let what = format!("{wanted} rows of boot {boot}");
-        let has_come = || Ok(self.rows().get(&boot).is_some_and(|rows| rows.len() >= wanted));
+        let has_come = || Ok(self.rows().of(boot) >= wanted);
         let arrived = until(&what, PATIENCE, has_come);
         assert!(arrived.is_ok(), "{arrived:?}; {}", self.said());
     }
@@ -170,10 +126,8 @@ impl Bench {
             said.lines().filter_map(|line| line.rsplit_once("stack_left_bytes=")?.1.parse().ok());
         let left = left.min();
         assert!(left >= Some(STACK_LEFT_MIN), "{left:?} bytes; {said}");
-        for (boot, rows) in self.rows() {
-            let expected: Vec<u64> = (0..rows.len() as u64).map(|row| 10 * row).collect();
-            assert_eq!(rows, expected, "boot {boot}; {said}");
-        }
+        let verdict = self.rows().verify();
+        assert!(verdict.is_ok(), "{verdict:?}; {said}");
         let ledger = self.home.call(&["ledger", "--json"]).unwrap();
         let ledger: Value = serde_json::from_slice(&ledger.stdout).unwrap();
         assert!(ledger.to_string().contains("\"balanced\":true"), "{ledger}");
@@ -241,7 +195,7 @@ fn line_garbles(board: Board) {
     let opened = streams().unwrap();
     line.garble();
     until("another stream", PATIENCE, || Ok(streams()? > opened)).unwrap();
-    let rows = || bench.rows().get(&2).map_or(0, Vec::len);
+    let rows = || bench.rows().of(2);
     bench.came(2, rows() + 1);
     let plugged_in = line.plugged_in();
     line.unplug();
@@ -305,7 +259,7 @@ fn technician_looks(board: Board) {
         let health: Vec<_> = shown.iter().filter(|line| line["kind"] == "health").collect();
         assert!(health.len() >= 2, "{shown:?}");
         let last = &health.last().unwrap()["health"];
-        assert_eq!((&last["device"], &last["boot"]), (&"board-1".into(), &1.into()), "{last}");
+        assert_eq!((&last["device"], &last["boot"]), (&DEVICE.into(), &1.into()), "{last}");
         assert!(last["samples"].as_u64() > health[0]["health"]["samples"].as_u64(), "{shown:?}");
         // Each signal; a row's channels belong to its readings.
         let values = |path: &str| {

@@ -26,6 +26,8 @@ pub struct Fleet {
     verify_flag: Option<&'static str>,
     /// `--rounds`, for `replay` and `verify`.
     rounds: Option<u32>,
+    /// Other devices are with the agent, too.
+    has_others: bool,
 }
 
 impl Fleet {
@@ -50,6 +52,7 @@ impl Fleet {
             verb: "replay",
             verify_flag: None,
             rounds: None,
+            has_others: false,
         })
     }
 
@@ -74,6 +77,7 @@ impl Fleet {
             named_by: 2,
             verify_flag: Some("--synthetic"),
             rounds: None,
+            has_others: false,
         })
     }
 
@@ -94,6 +98,7 @@ impl Fleet {
             named_by: 1,
             verify_flag: None,
             rounds: None,
+            has_others: false,
         })
     }
 
@@ -102,6 +107,13 @@ impl Fleet {
     pub fn reading(mut self, words: &[&str]) -> Self {
         self.what.extend(words.iter().map(|word| (*word).to_owned()));
         self.named_by = self.what.len();
+        self
+    }
+
+    /// The same, beside other devices.
+    #[must_use]
+    pub const fn beside_others(mut self) -> Self {
+        self.has_others = true;
         self
     }
 
@@ -153,6 +165,9 @@ impl Fleet {
         command.args(self.verify_flag).arg("--sink").arg(sink).arg("--json");
         if state {
             command.arg("--state").arg(self.state());
+        }
+        if self.has_others {
+            command.arg("--others");
         }
         if let Some(ledger) = ledger {
             command.args(["--ledger-sink", "file", "--ledger"]).arg(ledger);

@@ -5,6 +5,7 @@
 
 pub mod binaries;
 pub mod board;
+pub mod rows;
 pub mod gdb;
 pub mod line;
 pub mod process;

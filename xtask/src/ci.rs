@@ -8,6 +8,7 @@ use world::binaries::root;
 use world::board::{self, has_target};
 
 use crate::bench::wire::image;
+use crate::demo::{self, Demo};
 use crate::firmware::{self, Firmware};
 use crate::fuzz::{self, Fuzz, Limit};
 use crate::needs;
@@ -31,6 +32,7 @@ pub fn run() -> Result<()> {
     test(true)?;
     boards()?;
     instructions()?;
+    demo()?;
     fuzz()?;
     crate::prove::reduced()?;
     crate::mutants::landing()?;
@@ -65,6 +67,13 @@ fn instructions() -> Result<()> {
     step("lints of the image", cargo().args(lints).args(["--", "-D", "warnings"]))?;
     let count = ["test", "--workspace", "--test", "cortex_m"];
     step("instructions", cargo().args(count).env("MILEPOST_CORTEX_M", image()?))
+}
+
+/// The demo, a real image among the simulated vehicles.
+fn demo() -> Result<()> {
+    eprintln!("== demo");
+    let stop_after = Some(Duration::from_secs(10));
+    demo::run(&Demo { stop_after, headless: true, vehicles: 25, seed: 1, qemu: true })
 }
 
 /// Ten seconds of every target, and every planted fault.

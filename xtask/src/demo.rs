@@ -9,12 +9,16 @@ use world::binaries::{Binaries, root};
 use world::fleet::Fleet;
 use world::process::{Process, now};
 
+mod board;
+
 /// What to show.
 pub struct Demo {
     pub stop_after: Option<Duration>,
     pub headless: bool,
     pub vehicles: u32,
     pub seed: u64,
+    /// One board more, under QEMU.
+    pub qemu: bool,
 }
 
 pub fn run(demo: &Demo) -> Result<()> {
@@ -27,15 +31,25 @@ pub fn run(demo: &Demo) -> Result<()> {
     let home = AgentHome::new(&binaries, &dir, "")?;
     // Without an end of its own it drives for a week, or until Ctrl-C.
     let length = demo.stop_after.unwrap_or(Duration::from_hours(24 * 7));
-    let fleet = Fleet::synthetic(&binaries, &dir.join("fleet"), demo.vehicles, demo.seed, length)?;
+    let mut fleet =
+        Fleet::synthetic(&binaries, &dir.join("fleet"), demo.vehicles, demo.seed, length)?;
     home.add_devices(&fleet.names()?, &fleet.keys())?;
     let agent = home.start()?;
+    let board = if demo.qemu {
+        fleet = fleet.beside_others();
+        Some(board::start(&home, &dir, demo.seed)?)
+    } else {
+        None
+    };
     println!(
         "agent:   devices at mqtt://{}, health and metrics at http://{}",
         home.listen, home.http
     );
     println!("page:    http://{}/", home.http);
     println!("fleet:   {} simulated vehicles, seed {}", demo.vehicles, demo.seed);
+    if let Some(board) = &board {
+        println!("board:   {board}");
+    }
     println!("sink:    {}", home.sink().display());
     let summary = dir.join("fleet.json");
     let mut vehicles = fleet.start(&home.listen.to_string(), &[], &summary)?;
@@ -50,7 +64,11 @@ pub fn run(demo: &Demo) -> Result<()> {
     if !status.success() {
         bail!("the fleet ended with {status}; see {}", fleet.log().display());
     }
+    board.map_or(Ok(()), |board| board.end(&home))?;
     home.wait_delivered(Duration::from_mins(1))?;
+    if demo.qemu {
+        board::verify(&home)?;
+    }
     settle(&home, &fleet, &dir)?;
     let status = agent.stop(Duration::from_secs(30))?;
     if !status.success() {

@@ -46,6 +46,9 @@ enum Chore {
         /// What the fleet does is drawn from this.
         #[arg(long, default_value_t = 1)]
         seed: u64,
+        /// One of the fleet is a board under QEMU, running the real image.
+        #[arg(long)]
+        qemu: bool,
     },
     /// The one test command: everything that can be tested here.
     Test {
@@ -218,8 +221,8 @@ fn main() -> ExitCode {
 
 fn run(chore: Chore) -> Result<()> {
     match chore {
-        Chore::Demo { stop_after, headless, vehicles, seed } => {
-            demo::run(&demo::Demo { stop_after, headless, vehicles, seed })
+        Chore::Demo { stop_after, headless, vehicles, seed, qemu } => {
+            demo::run(&demo::Demo { stop_after, headless, vehicles, seed, qemu })
         }
         Chore::Test { all } => {
             test::run(all || std::env::var_os("CI").is_some_and(|ci| ci == "true"))

@@ -299,6 +299,9 @@ pub struct VerifyArgs {
     /// As with `run`.
     #[command(flatten)]
     pub made_from: MadeFrom,
+    /// Other devices are with the agent, too: count their documents, and compare nothing of them but their sum with the ledger
+    #[arg(long)]
+    pub others: bool,
     /// Compare with this ledger too, as `milepost ledger --json` prints it
     #[arg(long, value_name = "FILE")]
     pub ledger: Option<PathBuf>,

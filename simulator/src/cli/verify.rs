@@ -29,6 +29,9 @@ pub(super) fn verify(args: &VerifyArgs) -> anyhow::Result<u8> {
         return Ok(DIFFERENCES);
     }
     let mut oracle = Oracle::new(vehicles, |device| admitted.get(device).copied());
+    if args.others {
+        oracle = oracle.beside_others();
+    }
     read_sink(args, &mut oracle)?;
     let mut verdict = oracle.finish();
     if let Some(ledger) = &ledger {

@@ -58,6 +58,38 @@ pub struct Summary {
     pub found: Found,
 }
 
+impl Found {
+    /// Takes what a loss document states.
+    fn take_loss(&mut self, document: &Document<'_>) -> Option<Counts> {
+        #[derive(Deserialize)]
+        struct Loss {
+            samples: u64,
+            events: u64,
+            reason: String,
+        }
+        let loss: Loss = serde_json::from_str(document.data).ok()?;
+        let counts = Counts { samples: loss.samples, events: loss.events };
+        *self.losses.entry(loss.reason).or_default() += counts;
+        Some(counts)
+    }
+
+    /// Takes a document of a device of which nothing is expected, as a ledger counts it.
+    pub(super) fn take_any(&mut self, document: &Document<'_>) -> Option<()> {
+        match document.kind {
+            "loss" => self.take_loss(document).map(drop),
+            "samples" => {
+                self.delivered.samples += u64::try_from(document.values()?.len()).ok()?;
+                Some(())
+            }
+            kind => {
+                self.delivered.events += 1;
+                self.own_records += u64::from(kind != "event");
+                Some(())
+            }
+        }
+    }
+}
+
 impl DeviceCheck {
     /// Expects what the vehicle's source says, no more than `admitted` readings.
     pub fn new(vehicle: Vehicle, admitted: u64) -> Self {
@@ -199,15 +231,7 @@ impl DeviceCheck {
     }
 
     fn read_loss(&mut self, document: &Document<'_>) -> Option<()> {
-        #[derive(Deserialize)]
-        struct Loss {
-            samples: u64,
-            events: u64,
-            reason: String,
-        }
-        let loss: Loss = serde_json::from_str(document.data).ok()?;
-        let counts = Counts { samples: loss.samples, events: loss.events };
-        *self.found.losses.entry(loss.reason).or_default() += counts;
+        let counts = self.found.take_loss(document)?;
         let of_lane = if document.lane == Lane::Critical { counts.events } else { counts.samples };
         self.tracks.get_mut(document.lane.index())?.lose(of_lane);
         Some(())

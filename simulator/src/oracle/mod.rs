@@ -23,7 +23,7 @@ use std::collections::HashMap;
 use protocol::DeviceId;
 
 use crate::vehicle::Vehicle;
-use device::DeviceCheck;
+use device::{DeviceCheck, Found};
 use document::Document;
 use fault::{Context, FaultKind, Faults};
 pub use verdict::Verdict;
@@ -38,6 +38,8 @@ pub struct Oracle {
     documents: u64,
     malformed: u64,
     foreign: u64,
+    /// What stands in documents of other devices, if there may be any.
+    others: Option<Found>,
     faults: Faults,
 }
 
@@ -60,8 +62,15 @@ impl Oracle {
             documents: 0,
             malformed: 0,
             foreign: 0,
+            others: None,
             faults: Faults::default(),
         }
+    }
+
+    /// Other devices may be with the agent: their documents are counted, and held against nothing but a ledger.
+    #[must_use]
+    pub fn beside_others(self) -> Self {
+        Self { others: Some(Found::default()), ..self }
     }
 
     /// Takes the next line of the sink, without its end.
@@ -86,9 +95,12 @@ impl Oracle {
             }
             _ => {
                 self.foreign += 1;
-                self.faults.note(FaultKind::Foreign, &context, || {
-                    "no vehicle of the fleet has this name".to_owned()
-                });
+                let others = self.others.as_mut();
+                if others.is_none_or(|others| others.take_any(&document).is_none()) {
+                    self.faults.note(FaultKind::Foreign, &context, || {
+                        "no vehicle of the fleet has this name".to_owned()
+                    });
+                }
             }
         }
     }
@@ -108,6 +120,9 @@ impl Oracle {
             let end = Context { file: usize::MAX, id: &name, ..Context::default() };
             let summary = check.finish(&end, &mut self.faults);
             verdict.add(name, &summary, self.faults.count() > before);
+        }
+        if let Some(others) = &self.others {
+            verdict.add_found(others);
         }
         verdict.set_faults(&self.faults);
         verdict

@@ -75,7 +75,10 @@ impl Sink {
     }
 
     fn verdict(&self, vehicle: Vehicle, admitted: Option<u64>) -> Verdict {
-        let mut oracle = Oracle::new(vec![vehicle], |_| admitted);
+        self.verdict_by(Oracle::new(vec![vehicle], |_| admitted))
+    }
+
+    fn verdict_by(&self, mut oracle: Oracle) -> Verdict {
         for (line, number) in self.lines.iter().zip(1..) {
             oracle.read(0, "sink.ndjson", number, line.as_bytes());
         }
@@ -84,6 +87,10 @@ impl Sink {
 
     fn of_taxis(&self) -> Verdict {
         self.verdict(taxi(), None)
+    }
+
+    fn of_taxis_and_others(&self) -> Verdict {
+        self.verdict_by(Oracle::new(vec![taxi()], |_| None).beside_others())
     }
 }
 
@@ -378,6 +385,28 @@ fn lines_that_are_no_documents_and_foreign_devices_are_found() {
     assert_eq!(verdict.foreign, 1);
     assert!(verdict.to_string().contains("1 difference(s)\nfirst: "), "{verdict}");
     assert_eq!(verdict.first_difference.unwrap().kind, FaultKind::Foreign);
+}
+
+#[test]
+fn other_devices_may_be_there_and_their_documents_count_as_a_ledger_counts_them() {
+    let mut sink = Sink::of_taxi();
+    let alone = sink.of_taxis().found;
+    let other = |seq: u64, kind, lane, data| {
+        line_of("other", &format!("{RING}/{seq}/0"), kind, lane, 0, 1, data)
+    };
+    sink.lines.push(other(1, "samples", Lane::Bulk, r#"{"a":1,"b":2}"#));
+    sink.lines.push(other(2, "event", Lane::Critical, r#"{"actor":"x"}"#));
+    sink.lines.push(other(3, "boot", Lane::Critical, "{}"));
+    let loss = r#"{"samples":5,"events":0,"reason":"full"}"#;
+    sink.lines.push(other(4, "loss", Lane::Bulk, loss));
+    let verdict = sink.of_taxis_and_others();
+    assert!(verdict.is_clean(), "{verdict}");
+    assert_eq!(verdict.foreign, 4);
+    let found = (verdict.found.samples - alone.samples, verdict.found.events - alone.events);
+    assert_eq!((found, verdict.losses["full"].samples), ((2, 2), 5));
+    // What cannot be counted is no document.
+    sink.lines.push(other(5, "loss", Lane::Bulk, "{}"));
+    assert_eq!(sink.of_taxis_and_others().differences, 1);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::device::Summary;
+use super::device::{Found, Summary};
 use super::fault::{Fault, FaultKind, Faults};
 use super::track::Tally;
 
@@ -72,18 +72,23 @@ impl Verdict {
     pub(super) fn add(&mut self, device: String, summary: &Summary, differs_at_end: bool) {
         self.samples += summary.samples;
         self.events += summary.events;
-        self.own_records += summary.found.own_records;
         self.identity += summary.found.identity;
-        self.found.samples += summary.found.delivered.samples;
-        self.found.events += summary.found.delivered.events;
-        for (reason, counts) in &summary.found.losses {
-            let stated = self.losses.entry(reason.clone()).or_default();
-            stated.samples += counts.samples;
-            stated.events += counts.events;
-        }
+        self.add_found(&summary.found);
         let differs = summary.found.faults > 0 || differs_at_end;
         if differs && self.differing_devices.len() < NAMED_MAX {
             self.differing_devices.push(device);
+        }
+    }
+
+    /// Adds what stands in documents.
+    pub(super) fn add_found(&mut self, found: &Found) {
+        self.own_records += found.own_records;
+        self.found.samples += found.delivered.samples;
+        self.found.events += found.delivered.events;
+        for (reason, counts) in &found.losses {
+            let stated = self.losses.entry(reason.clone()).or_default();
+            stated.samples += counts.samples;
+            stated.events += counts.events;
         }
     }
 
