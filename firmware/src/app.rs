@@ -21,7 +21,7 @@ use protocol::{Catalogue, CatalogueId, Clock, Counts, DeviceTime, Lane, RingId, 
 
 use crate::batch::{BatchConfig, Batches, Closed, NoRoom, RecordBatch};
 use crate::campaign::Schedule;
-use crate::ports::{Deadline, Entropy, Link, Now, Ports, Reading, Source};
+use crate::ports::{Deadline, Entropy, Link, Now, Ports, Reading, Source, Vitals};
 use crate::ring::RingError;
 use crate::session::Session;
 use crate::thinning::Thinner;
@@ -68,6 +68,7 @@ pub struct App<'a, const SIGNALS: usize, const FRAME: usize, B = Batches<'a, SIG
     agent_clock_ms: Option<i64>,
     catalogue_wanted: bool,
     heartbeat_due_ms: u64,
+    vitals: Vitals,
     counters: Counters,
 }
 
@@ -162,6 +163,7 @@ where
             agent_clock_ms: None,
             catalogue_wanted: false,
             heartbeat_due_ms: now.uptime_ms,
+            vitals: Vitals::default(),
             counters: Counters::default(),
         });
         app.say_boot(now, config.reset, before.clean || before.boot == 0);
@@ -213,6 +215,11 @@ where
     pub fn stop<F: NorFlash>(&mut self, now: Now, flash: &mut F) {
         self.flush(now, flash);
         self.mark_clean(true, flash);
+    }
+
+    /// What the next heartbeats say of the board.
+    pub const fn note(&mut self, vitals: Vitals) {
+        self.vitals = vitals;
     }
 
     /// Takes an event, a line of log or a crash, to be stored at the next poll.

@@ -13,6 +13,15 @@ pub struct Now {
     pub wall: Option<(i64, Clock)>,
 }
 
+/// What only the board can measure of itself, for the heartbeat.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Vitals {
+    /// Least stack left since the boot, in bytes; 0 where it is not measured.
+    pub stack_free: u32,
+    /// Supply voltage in millivolts; 0 where it is not measured.
+    pub supply_mv: u32,
+}
+
 /// When a poll is next needed at the latest, in uptime milliseconds. Earlier does no harm.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Deadline(pub u64);

@@ -126,6 +126,13 @@ impl Bench {
             said.lines().filter_map(|line| line.rsplit_once("stack_left_bytes=")?.1.parse().ok());
         let left = left.min();
         assert!(left >= Some(STACK_LEFT_MIN), "{left:?} bytes; {said}");
+        let beats: Vec<Value> = documents(&self.home.sink())
+            .into_iter()
+            .filter(|document| document["type"] == "milepost.health")
+            .collect();
+        let free = |beat: &Value| beat["data"]["stack_free"].as_u64();
+        let is_within = |beat: &Value| free(beat) >= Some(u64::from(STACK_LEFT_MIN));
+        assert!(!beats.is_empty() && beats.iter().all(is_within), "{beats:?}");
         let verdict = self.rows().verify();
         assert!(verdict.is_ok(), "{verdict:?}; {said}");
         let ledger = self.home.call(&["ledger", "--json"]).unwrap();

@@ -8,7 +8,7 @@ use firmware::campaign::{Campaign, Rule};
 use firmware::crash::Memory;
 use firmware::mqtt::drive::{self, Board, Clock, Connect};
 use firmware::mqtt::{Mqtt, PACKET_OVERHEAD};
-use firmware::ports::{Now, Source};
+use firmware::ports::{Now, Source, Vitals};
 use firmware::provision::Provision;
 use firmware::session::SessionConfig;
 use protocol::health::{Crash, ResetReason};
@@ -20,7 +20,7 @@ use static_cell::StaticCell;
 use crate::chance::Chance;
 use crate::monitor::{Health, Watched};
 use crate::time::Uptime;
-use crate::{console, crash, image, layout, monitor, watchdog};
+use crate::{console, crash, image, layout, monitor, stack, watchdog};
 
 /// Most signals that a board here has.
 pub const SIGNALS_MAX: usize = 11;
@@ -73,6 +73,7 @@ pub async fn run<F: NorFlash, S: Source, C: Connect>(
     crash::with(|memory| memory.begin(core.boot()));
     // Before anything that may crash in its turn, and overwrite it.
     tell_crash(&clock.now(), core, &mut flash);
+    core.note(vitals());
     let mqtt = MQTT.init_with(|| Mqtt::new(provision.device, &provision.secret));
     let source = Watched(source);
     let (begun_ms, mut due_ms, mut is_healthy) = (clock.now().uptime_ms, 0, false);
@@ -96,6 +97,7 @@ pub async fn run<F: NorFlash, S: Source, C: Connect>(
             }
             if now.uptime_ms >= due_ms {
                 console::line(format_args!("{}", health(&provision, core)));
+                core.note(vitals());
                 due_ms = now.uptime_ms.saturating_add(REPORT_MS);
             }
             false
@@ -115,6 +117,12 @@ fn tell_crash<F: NorFlash>(now: &Now, core: &mut Core, flash: &mut F) {
         core.flush(*now, flash);
         crash::with(Memory::told);
     }
+}
+
+/// What the board measures of itself. Looks at much of the stack: now and then.
+fn vitals() -> Vitals {
+    let stack_free = u32::try_from(stack::untouched()).unwrap_or(u32::MAX);
+    Vitals { stack_free, supply_mv: 0 }
 }
 
 /// How the device fares.

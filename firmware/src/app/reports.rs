@@ -50,8 +50,8 @@ where
             link_up: self.counters.link_up,
             rejected: self.counters.rejected,
             refused: self.counters.refused,
-            stack_free: 0,
-            supply_mv: 0,
+            stack_free: self.vitals.stack_free,
+            supply_mv: self.vitals.supply_mv,
         };
         self.say(&Record::Heartbeat(heartbeat));
     }

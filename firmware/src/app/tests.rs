@@ -594,6 +594,25 @@ fn events_are_stored_with_the_next_poll() {
 }
 
 #[test]
+fn a_heartbeat_says_what_the_board_measured_of_itself_last() {
+    let mut world = World::new(91);
+    world.settle();
+    for stack_free in [9_000, 8_000] {
+        world.app.note(crate::ports::Vitals { stack_free, supply_mv: 12_400 });
+        world.step(60_000);
+        world.settle();
+    }
+    let of = |record: &&std::string::String| record.starts_with("Heartbeat(");
+    let beats: Vec<_> = world.agent.records.iter().filter(of).collect();
+    let said = |stack: u32, supply: u32| {
+        beats
+            .iter()
+            .any(|beat| beat.contains(&std::format!("stack_free: {stack}, supply_mv: {supply}")))
+    };
+    assert!(said(0, 0) && said(9_000, 12_400) && said(8_000, 12_400), "{beats:?}");
+}
+
+#[test]
 fn the_core_fits_its_memory() {
     let len = size_of::<super::App<'_, 10, 1024>>();
     assert!(len <= 12 * 1024, "{len} bytes");
