@@ -51,6 +51,9 @@ pub struct Provision {
     pub link: LinkChoice,
     /// Seconds between two heartbeats; 0 for none.
     pub heartbeat_s: u16,
+    /// Milliseconds between two readings of each simulated channel, on a board that has such; 0 for a
+    /// second.
+    pub simulated_ms: u16,
 }
 
 /// The way to an agent. Append only.
@@ -85,7 +88,7 @@ pub enum Addressing {
     },
 }
 
-/// As it is stored.
+/// As it is stored; what was added since stands behind it, and need not.
 #[derive(Serialize, Deserialize)]
 struct Stored {
     device: DeviceId,
@@ -192,12 +195,12 @@ fn read_record<F: NorFlash>(
 }
 
 fn encode(number: u32, provision: &Provision) -> Option<[u8; RECORD_LEN]> {
-    let Provision { device, generation, registration, seed, link, heartbeat_s, .. } = *provision;
-    let secret = *provision.secret.expose();
+    let Provision { device, generation, registration, seed, link, .. } = *provision;
+    let (secret, heartbeat_s) = (*provision.secret.expose(), provision.heartbeat_s);
     let stored = Stored { device, secret, generation, registration, seed, link, heartbeat_s };
     let mut bytes = [0xff; RECORD_LEN];
     let (header, content) = bytes.split_first_chunk_mut::<HEADER_LEN>()?;
-    let len = postcard::to_slice(&stored, content).ok()?.len();
+    let len = postcard::to_slice(&(stored, provision.simulated_ms), content).ok()?.len();
     let len_bytes = u16::try_from(len).ok()?.to_le_bytes();
     let checksum = checksum(number, len_bytes, content.get(..len)?);
     let parts = [&MAGIC[..], &number.to_le_bytes(), &len_bytes, &[0; 2], &checksum];
@@ -219,10 +222,20 @@ fn decode(bytes: &[u8; RECORD_LEN]) -> Option<(u32, Provision)> {
     if !is_whole {
         return None;
     }
-    let stored: Stored = postcard::from_bytes(content).ok()?;
+    let (stored, added): (Stored, _) = postcard::take_from_bytes(content).ok()?;
+    let simulated_ms = if added.is_empty() { 0 } else { postcard::from_bytes(added).ok()? };
     let Stored { device, generation, registration, seed, link, heartbeat_s, .. } = stored;
     let secret = Secret::new(stored.secret);
-    let provision = Provision { device, secret, generation, registration, seed, link, heartbeat_s };
+    let provision = Provision {
+        device,
+        secret,
+        generation,
+        registration,
+        seed,
+        link,
+        heartbeat_s,
+        simulated_ms,
+    };
     link.is_valid().then_some((number, provision))
 }
 
@@ -258,6 +271,7 @@ mod tests {
             seed: [3; 32],
             link: LinkChoice::Ethernet { addressing, agent: [10, 0, 2, 2], port: 1883 },
             heartbeat_s,
+            simulated_ms: 20,
         }
     }
 
@@ -324,6 +338,22 @@ mod tests {
         }
         write(&mut flash, &AREA, &with(LinkChoice::Serial)).unwrap();
         assert_eq!(read(&mut flash, &AREA).unwrap().link, LinkChoice::Serial);
+    }
+
+    #[test]
+    fn a_record_from_before_there_were_simulated_channels_is_read() {
+        let Provision { device, generation, registration, seed, link, heartbeat_s, .. } =
+            provision(7);
+        let secret = [7; 32];
+        let stored = Stored { device, secret, generation, registration, seed, link, heartbeat_s };
+        let mut bytes = encode(3, &provision(7)).unwrap();
+        let len = postcard::to_slice(&stored, &mut bytes[HEADER_LEN..]).unwrap().len();
+        let len_bytes = u16::try_from(len).unwrap().to_le_bytes();
+        let sum = checksum(3, len_bytes, &bytes[HEADER_LEN..][..len]);
+        bytes[8..10].copy_from_slice(&len_bytes);
+        bytes[CHECKSUM_AT..HEADER_LEN].copy_from_slice(&sum);
+        let (number, read) = decode(&bytes).unwrap();
+        assert_eq!((number, read.heartbeat_s, read.simulated_ms), (3, 7, 0));
     }
 
     #[test]

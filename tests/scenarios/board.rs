@@ -10,15 +10,20 @@ use tempfile::TempDir;
 use world::agent::AgentHome;
 use world::binaries::Binaries;
 use world::board::{self, Board, Running, Serial};
+use world::chance::Chance;
 use world::line::Line;
-use world::process::until;
+use world::mosquitto::{self, Mosquitto};
+use world::process::{Process, until};
+use world::proxy::Proxy;
 use world::rows::{self, Rows, SIGNALS, TEMPERATURE, raw};
 
 const PATIENCE: Duration = Duration::from_mins(2);
 /// Bytes of a board's 64 KiB that stay unused: its budget is 56 KiB.
 const STACK_LEFT_MIN: u32 = 8 * 1024;
-/// How often the power goes.
-const CUTS: u64 = 4;
+/// How often the power goes, and the link before that.
+const CUTS: u64 = 20;
+/// Milliseconds between two readings of a channel where there is to be load: 500 samples a second.
+const LOAD_MS: u16 = 20;
 
 /// What a board's device is called.
 const DEVICE: &str = "board-1";
@@ -31,6 +36,10 @@ fn documents(sink: &Path) -> Vec<Value> {
 /// The way from the board to the agent.
 enum Way {
     Ethernet,
+    /// The same, by a link that a test can cut, and with load.
+    Link,
+    /// So, to a broker.
+    Broker,
     /// A serial line, through a cable that a test can have its way with.
     Cable(Line),
     /// A serial port of this machine.
@@ -44,6 +53,8 @@ struct Bench {
     dir: TempDir,
     home: AgentHome,
     way: Way,
+    link: Option<Proxy>,
+    mosquitto: Option<Mosquitto>,
 }
 
 impl Bench {
@@ -55,32 +66,51 @@ impl Bench {
     /// With this in its agent's configuration, too.
     fn with(board: Board, way: Way, configured: &str) -> Option<Self> {
         let has_images = std::env::var_os(board::IMAGES).is_none_or(|dir| !dir.is_empty());
-        if !board::has_qemu() || !has_images {
+        let has_broker = !matches!(way, Way::Broker) || mosquitto::installed().is_some();
+        if !board::has_qemu() || !has_images || !has_broker {
             assert!(std::env::var_os("CI").is_none(), "nothing may be skipped");
-            eprintln!("skipped: the firmware on its boards");
+            eprintln!(
+                "skipped: the firmware on its boards (QEMU, an image, or mosquitto is missing)"
+            );
             return None;
         }
         let images = Board::ALL.into_iter().zip(board::images().unwrap());
         let (_, image) = images.into_iter().find(|(of, _)| *of == board).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let port = match &way {
-            Way::Ethernet => None,
+            Way::Ethernet | Way::Link | Way::Broker => None,
             Way::Cable(line) => Some(format!("tcp://{}", line.host)),
             Way::Port => Some(dir.path().join("tty").display().to_string()),
         };
         let serial = port.map(|port| format!("[[serial]]\nname = \"bay\"\nport = \"{port}\"\n"));
-        let configured = format!("{}{configured}", serial.unwrap_or_default());
+        let mosquitto = matches!(way, Way::Broker).then(|| {
+            Mosquitto::open(&dir.path().join("broker"), "max_packet_size 9216\n").unwrap()
+        });
+        let broker = mosquitto.as_ref().map(|broker| {
+            format!("[[broker]]\nname = \"plant\"\nurl = \"mqtt://{}\"\n", broker.address)
+        });
+        let besides = [serial, broker].into_iter().flatten().collect::<String>();
+        let configured = format!("{besides}{configured}");
         let binaries = Binaries::build(false).unwrap();
         let home = AgentHome::new(&binaries, dir.path(), &configured).unwrap();
         let keys = dir.path().join("keys");
         home.add_devices(&format!("{DEVICE}\n"), &keys).unwrap();
         let link = match &way {
-            Way::Ethernet => board::ethernet(home.listen),
-            Way::Cable(_) | Way::Port => LinkChoice::Serial,
+            Way::Link => Some(Proxy::start(home.listen).unwrap()),
+            Way::Broker => mosquitto.as_ref().map(|broker| Proxy::start(broker.address).unwrap()),
+            _ => None,
+        };
+        let choice = match (&way, &link) {
+            (Way::Cable(_) | Way::Port, _) => LinkChoice::Serial,
+            (_, Some(link)) => board::ethernet(link.address()),
+            _ => board::ethernet(home.listen),
         };
         let key_line = std::fs::read_to_string(&keys).unwrap();
-        let provision = board::provision(key_line.trim(), link, 1).unwrap();
-        let bench = Self { board, image, dir, home, way };
+        let mut provision = board::provision(key_line.trim(), choice, 1).unwrap();
+        if link.is_some() {
+            provision.simulated_ms = LOAD_MS;
+        }
+        let bench = Self { board, image, dir, home, way, link, mosquitto };
         board::write_flash(&bench.flash(), &provision).unwrap();
         Some(bench)
     }
@@ -95,7 +125,7 @@ impl Bench {
 
     fn power_on(&self) -> Running {
         let serial = match &self.way {
-            Way::Ethernet => None,
+            Way::Ethernet | Way::Link | Way::Broker => None,
             Way::Cable(line) => Some(Serial::Tcp(line.device)),
             Way::Port => Some(Serial::Port(self.dir.path().join("tty"))),
         };
@@ -107,7 +137,7 @@ impl Bench {
     }
 
     /// Waits until so many rows of a boot came.
-    fn came(&self, boot: u64, wanted: usize) {
+    fn came(&self, boot: u64, wanted: u64) {
         let what = format!("{wanted} rows of boot {boot}");
         let has_come = || Ok(self.rows().of(boot) >= wanted);
         let arrived = until(&what, PATIENCE, has_come);
@@ -133,8 +163,8 @@ impl Bench {
         let free = |beat: &Value| beat["data"]["stack_free"].as_u64();
         let is_within = |beat: &Value| free(beat) >= Some(u64::from(STACK_LEFT_MIN));
         assert!(!beats.is_empty() && beats.iter().all(is_within), "{beats:?}");
-        let verdict = self.rows().verify();
-        assert!(verdict.is_ok(), "{verdict:?}; {said}");
+        let rows = Rows::read(&self.home.sink(), DEVICE);
+        assert!(rows.is_ok(), "{rows:?}; {said}");
         let ledger = self.home.call(&["ledger", "--json"]).unwrap();
         let ledger: Value = serde_json::from_slice(&ledger.stdout).unwrap();
         assert!(ledger.to_string().contains("\"balanced\":true"), "{ledger}");
@@ -151,29 +181,45 @@ fn on_each_board(work: fn(Board)) {
 }
 
 #[test]
-fn what_a_board_measured_arrives_once_however_often_its_power_goes() {
-    on_each_board(power_goes);
+fn what_a_board_measured_arrives_once_however_often_its_power_and_its_link_go() {
+    on_each_board(|board| power_goes(board, Way::Link));
 }
 
-fn power_goes(board: Board) {
-    let Some(bench) = Bench::new(board, Way::Ethernet) else { return };
+#[test]
+fn behind_a_broker_as_well() {
+    on_each_board(|board| power_goes(board, Way::Broker));
+}
+
+fn power_goes(board: Board, way: Way) {
+    let Some(bench) = Bench::new(board, way) else { return };
+    let broker = bench.mosquitto.as_ref().map(|broker| broker.start().unwrap());
     let mut agent = bench.home.start().unwrap();
+    let mut chance = Chance::new(board as u64);
     for boot in 1..=CUTS + 1 {
         let running = bench.power_on();
         bench.came(boot, 1);
-        if boot == 2 {
+        let link = bench.link.as_ref().unwrap();
+        link.cut();
+        std::thread::sleep(Duration::from_millis(chance.within(0..1500)));
+        link.mend();
+        if boot.is_multiple_of(8) {
             // The agent goes as well: what was not acknowledged comes again.
             agent.kill().unwrap();
             agent = bench.home.start().unwrap();
-            bench.came(boot, 2);
+        }
+        // Now and then it has connected again before its power goes.
+        if boot.is_multiple_of(4) {
+            bench.came(boot, bench.rows().of(boot) + 1);
         }
         if board == Board::Lm3s6965evb && boot == CUTS {
             warm_up(&bench, &running);
         }
+        std::thread::sleep(Duration::from_millis(chance.within(0..500)));
         running.kill().unwrap();
     }
     bench.verify();
     agent.kill().unwrap();
+    broker.map_or(Ok(()), Process::kill).unwrap();
 }
 
 /// It gets warmer where the board is, and the agent hears of it.
@@ -275,7 +321,7 @@ fn technician_looks(board: Board) {
         };
         let readings = values("Milepost.Simulated.Readings");
         assert!(readings.is_sorted() && readings.first() < readings.last(), "{readings:?}");
-        for channel in 1..SIGNALS as u64 {
+        for channel in 1..SIGNALS {
             let shown = values(&format!("Milepost.Simulated.Channel{channel}"));
             let rows = 0..=readings.last().unwrap() / 10 + 1;
             let made: Vec<u64> = rows.map(|row| raw(channel, row)).collect();

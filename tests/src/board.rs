@@ -152,7 +152,16 @@ pub fn provision(key_line: &str, link: LinkChoice, seed: u64) -> Result<Provisio
         );
     }
     let (secret, seed) = (Secret::new(secret), bytes);
-    Ok(Provision { device, secret, generation, registration, seed, link, heartbeat_s: 30 })
+    Ok(Provision {
+        device,
+        secret,
+        generation,
+        registration,
+        seed,
+        link,
+        heartbeat_s: 30,
+        simulated_ms: 0,
+    })
 }
 
 fn from_hex(text: &str) -> Option<[u8; 32]> {

@@ -8,8 +8,8 @@ use protocol::{Clock, Lane, Sample, Signal, SignalIndex, Step};
 /// Signals: how many readings there were in this boot, and nine channels. Those of a board that measures more
 /// come behind them.
 pub const CHANNELS: usize = 10;
-/// Milliseconds between two readings of each.
-const PERIOD_MS: u32 = 1_000;
+/// Milliseconds between two readings of each, if nothing else is provisioned.
+const PERIOD_MS: u16 = 1_000;
 const CHANNELS_U64: u64 = 10;
 
 const fn channel(path: &'static str) -> Signal<'static> {
@@ -57,10 +57,11 @@ pub const RULES: [Rule; CHANNELS + 1] = {
 };
 
 /// The channels at work.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Channels {
     /// Readings so far.
     given: u64,
+    period_ms: u16,
 }
 
 /// What a channel shows in its `row`th reading: a triangle, of another length each, and its last
@@ -74,8 +75,13 @@ pub fn raw(channel: u64, row: u64) -> i64 {
 }
 
 impl Channels {
+    /// With so many milliseconds between two readings of each; 0 for a second.
+    pub const fn new(period_ms: u16) -> Self {
+        Self { given: 0, period_ms: if period_ms == 0 { PERIOD_MS } else { period_ms } }
+    }
+
     fn due_ms(&self) -> u64 {
-        (self.given / CHANNELS_U64).saturating_mul(u64::from(PERIOD_MS))
+        (self.given / CHANNELS_U64).saturating_mul(u64::from(self.period_ms))
     }
 }
 

@@ -39,7 +39,8 @@ fn main() -> ! {
         interrupt::unmask(MAC);
         Mac::take(address)
     });
-    let (source, catalogue, rules) = (Channels::default(), &CATALOGUE, &RULES);
+    let source = Channels::new(provision.simulated_ms);
+    let (catalogue, rules) = (&CATALOGUE, &RULES);
     let parts = Parts { flash, source, catalogue, rules, connect, provision, chance, reset: None };
     run_tasks(parts, runner, line)
 }

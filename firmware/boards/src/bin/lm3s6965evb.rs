@@ -108,7 +108,7 @@ fn main() -> ! {
     if sensor.is_none() {
         console::line(format_args!("no TMP105 answers: no temperature"));
     }
-    let source = Sensors { channels: Channels::default(), sensor };
+    let source = Sensors { channels: Channels::new(provision.simulated_ms), sensor };
     let (catalogue, rules, reset) = (&CATALOGUE, &DOES, lm3s::reset());
     let parts = Parts { flash, source, catalogue, rules, connect, provision, chance, reset };
     run_tasks(parts, runner, line)
