@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::dedup::Watermark;
 use crate::forward::{HeldRing, RingSource};
-use crate::journal::JournalCursor;
+use crate::journal::{JournalCursor, Positions};
 use crate::state::{self, State, StateError};
 
 const RINGS: TableDefinition<[u8; 16], &[u8]> = TableDefinition::new("rings");
@@ -131,10 +131,7 @@ impl Rings {
 
     /// Up to where in the journal the table is complete.
     pub fn checkpoint(&self) -> Result<Option<JournalCursor>, RingsError> {
-        let read = self.database.begin_read()?;
-        let table = read.open_table(CHECKPOINT)?;
-        let Some(row) = table.get(())? else { return Ok(None) };
-        postcard::from_bytes(row.value()).map(Some).map_err(|_| RingsError::Row)
+        saved(&self.database)
     }
 
     /// Forgets all rings: the journal is not the one that they were told by. What devices still have
@@ -307,6 +304,19 @@ impl RingSource for RingTable {
     fn each(&self, take: &mut dyn FnMut(HeldRing)) -> io::Result<()> {
         self.rows(take).map_err(io::Error::other)
     }
+
+    fn known_to(&self) -> io::Result<Positions> {
+        let cursor = saved(&self.0).map_err(io::Error::other)?;
+        Ok(cursor.map_or(Positions::ZERO, |cursor| cursor.positions))
+    }
+}
+
+/// Up to where in the journal the table is complete.
+fn saved(database: &State) -> Result<Option<JournalCursor>, RingsError> {
+    let read = database.begin_read()?;
+    let table = read.open_table(CHECKPOINT)?;
+    let Some(row) = table.get(())? else { return Ok(None) };
+    postcard::from_bytes(row.value()).map(Some).map_err(|_| RingsError::Row)
 }
 
 fn decode(bytes: &[u8]) -> Result<Ring, RingsError> {

@@ -31,6 +31,9 @@ pub trait RingSource: Send + std::fmt::Debug {
     /// Every ring, not further than it is durable in the journal, and at least as far as the journal
     /// was ever pruned.
     fn each(&self, take: &mut dyn FnMut(HeldRing)) -> io::Result<()>;
+
+    /// Up to where in the journal [`Self::each`] knows all rings.
+    fn known_to(&self) -> io::Result<Positions>;
 }
 
 /// What is to be named.
@@ -38,6 +41,8 @@ pub trait RingSource: Send + std::fmt::Debug {
 pub struct Ended {
     /// Lanes in which something is missing.
     lanes: [bool; 3],
+    /// Up to where in the journal the rings have to be known: what is missing may be the last of all.
+    wanted: Option<Positions>,
     /// Rings that are further than was read; and how far the journal was then.
     behind: Option<(Vec<HeldRing>, Positions)>,
 }
@@ -45,7 +50,7 @@ pub struct Ended {
 impl Ended {
     /// Something may be missing in these lanes.
     pub const fn new(lanes: [bool; 3]) -> Self {
-        Self { lanes, behind: None }
+        Self { lanes, wanted: None, behind: None }
     }
 
     /// Whether nothing is to be named any more.
@@ -56,7 +61,7 @@ impl Ended {
     /// Something more is missing.
     pub fn hole(&mut self, lane: Lane) {
         *lane_mut(&mut self.lanes, lane) = true;
-        self.behind = None;
+        (self.wanted, self.behind) = (None, None);
     }
 }
 
@@ -70,7 +75,8 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
         }
         let (mut behind, until) = match self.ended.behind.take() {
             Some(known) => known,
-            None => self.rings_behind()?,
+            None if self.are_rings_known()? => self.rings_behind()?,
+            None => return Ok(()),
         };
         if !until.within(&self.positions) {
             // Some of them go on in what came meanwhile.
@@ -85,8 +91,16 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
             }
             self.name(&held)?;
         }
-        self.ended.lanes = [false; 3];
+        (self.ended.lanes, self.ended.wanted) = ([false; 3], None);
         Ok(())
+    }
+
+    /// Whether the table has what stood in the journal when all of that was read: until then a ring may be
+    /// further than it says.
+    fn are_rings_known(&mut self) -> Result<bool, Held> {
+        let wanted = *self.ended.wanted.get_or_insert_with(|| self.tail.ends().positions);
+        let known = self.parts.rings.known_to().map_err(|error| unread(&error))?;
+        Ok(wanted.within(&known))
     }
 
     fn rings_behind(&self) -> Result<(Vec<HeldRing>, Positions), Held> {
@@ -97,7 +111,7 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
                 behind.push(held);
             }
         });
-        read.map_err(|error| Held::Storage(format!("the table of rings: {error}")))?;
+        read.map_err(|error| unread(&error))?;
         // Taken afterwards: what it says of each ring stands before this in the journal, or is gone.
         Ok((behind, self.tail.ends().positions))
     }
@@ -119,6 +133,10 @@ impl<O: OpenFrame, C: CatalogueSource> Stage<O, C> {
         self.parts.continuity.reach(ring, state);
         Ok(())
     }
+}
+
+fn unread(error: &io::Error) -> Held {
+    Held::Storage(format!("the table of rings: {error}"))
 }
 
 /// What is missing of a ring of which nothing more stands in the journal, if something is.

@@ -1,14 +1,15 @@
 //! When the table of rings is asked, and for what.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 
 use protocol::Lane;
 
 use super::super::{HeldRing, RingSource, Step};
 use super::losses::segments;
 use super::world::{Ring, RingRows, World, samples};
+use crate::journal::Positions;
 
 /// A table that counts how often it is read.
 #[derive(Clone, Debug)]
@@ -31,6 +32,10 @@ impl RingSource for Counted {
     fn each(&self, take: &mut dyn FnMut(HeldRing)) -> io::Result<()> {
         self.reads.fetch_add(1, Ordering::Relaxed);
         self.rows.each(take)
+    }
+
+    fn known_to(&self) -> io::Result<Positions> {
+        self.rows.known_to()
     }
 }
 
@@ -64,6 +69,50 @@ fn the_table_of_rings_is_read_once_where_something_is_missing_and_never_else() {
     world.checkpoint(&ring);
     assert_eq!(idle(&world), 1);
     assert_eq!(world.of_type("loss").len(), 1);
+}
+
+/// A table that is behind the journal until a test says otherwise.
+#[derive(Clone, Debug)]
+struct Lagging {
+    rows: RingRows,
+    known_to: Arc<Mutex<Positions>>,
+}
+
+impl RingSource for Lagging {
+    fn each(&self, take: &mut dyn FnMut(HeldRing)) -> io::Result<()> {
+        self.rows.each(take)
+    }
+
+    fn known_to(&self) -> io::Result<Positions> {
+        Ok(*self.known_to.lock().unwrap())
+    }
+}
+
+#[test]
+fn what_is_missing_at_the_end_is_named_once_the_table_of_rings_has_come_so_far() {
+    let mut world = World::new();
+    let mut ring = Ring::new(1, Lane::Bulk);
+    world.samples(&mut ring, 10);
+    world.commit();
+    world.checkpoint(&ring);
+    let before = world.journal.ends().positions;
+    let table = Lagging { rows: world.rings.clone(), known_to: Arc::new(Mutex::new(before)) };
+    let mut forwarder = world.open_with(Box::new(table.clone())).unwrap();
+    let mut idle = |world: &World| {
+        while forwarder.step(world.now, false) == Step::Again {}
+        world.of_type("loss").len()
+    };
+    assert_eq!(idle(&world), 0);
+    world.samples(&mut ring, 10);
+    world.commit();
+    damage_the_last(&world);
+    // The frame is gone, and the table knows of the one before it alone.
+    assert_eq!(idle(&world), 0);
+    assert_eq!(idle(&world), 0);
+    world.checkpoint(&ring);
+    *table.known_to.lock().unwrap() = world.journal.ends().positions;
+    assert_eq!(idle(&world), 1);
+    assert_eq!(idle(&world), 1);
 }
 
 #[test]

@@ -552,6 +552,10 @@ impl RingSource for Slow {
         self.goes_on.recv().unwrap_or_default();
         self.rows.each(take)
     }
+
+    fn known_to(&self) -> io::Result<Positions> {
+        self.rows.known_to()
+    }
 }
 
 #[test]

@@ -84,6 +84,10 @@ impl RingSource for NoRings {
     fn each(&self, _take: &mut dyn FnMut(HeldRing)) -> std::io::Result<()> {
         Ok(())
     }
+
+    fn known_to(&self) -> std::io::Result<Positions> {
+        Ok(Positions::ZERO)
+    }
 }
 
 fn key(binding: &Binding) -> keys::FrameKey {
