@@ -2,7 +2,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::*;
-use crate::journal::{Epoch, Position, Positions};
+use crate::journal::{Epoch, Position};
 use crate::storage::{Disk, SharedStorage};
 
 const CACHE_MAX: usize = 8;
@@ -210,4 +210,18 @@ fn the_table_tells_of_every_ring_as_it_was_saved_and_of_nobodys_without_a_name()
     let of_van_2 = Owner::Device("van-2".parse().unwrap());
     assert_eq!(table.owner(&id(2)).unwrap(), Some(of_van_2));
     assert_eq!(table.owner(&id(9)).unwrap(), None);
+}
+
+#[test]
+fn the_table_says_up_to_where_it_knows_all_rings() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut rings = rings(dir.path());
+    let table = rings.table();
+    assert_eq!(table.known_to().unwrap(), Positions::ZERO, "there was no checkpoint yet");
+    rings.put(id(1), ring());
+    assert_eq!(table.known_to().unwrap(), Positions::ZERO);
+    for at in [77, 99] {
+        rings.save(&cursor(at)).unwrap();
+        assert_eq!(table.known_to().unwrap(), cursor(at).positions);
+    }
 }
