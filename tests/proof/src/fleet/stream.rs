@@ -156,10 +156,9 @@ impl Held {
 impl Stream {
     /// How far it is held to account: the first exception that there is.
     pub(super) fn held(&self) -> Held {
-        let is_any = |allowance: &Allowance| allowance.to == u64::MAX;
         match self {
             Self { has_ended: false, .. } => Held::WithoutEnd,
-            _ if self.allowed.iter().any(is_any) => Held::WithAnythingMissing,
+            _ if self.may_miss_anything() => Held::WithAnythingMissing,
             Self { may_overstate: true, .. } => Held::AtMost,
             Self { may_be_aside: true, .. } => Held::WithSomeAside,
             Self { was_uncounted: true, .. } => Held::Uncounted,
@@ -167,6 +166,11 @@ impl Stream {
             Self { may_reach_back: true, .. } => Held::Restored,
             _ => Held::Exactly,
         }
+    }
+
+    /// Its device has a double, or two histories of which nobody can tell the one from the other.
+    pub(super) fn may_miss_anything(&self) -> bool {
+        self.allowed.iter().any(|allowance| allowance.to == u64::MAX)
     }
 
     /// Something of it is said to be lost by its numbers alone.
