@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use firmware::app::{App, AppConfig, Layout};
-use firmware::batch::{BatchConfig, FRAME_OVERHEAD};
+use firmware::batch::BatchConfig;
 use firmware::campaign::{Campaign, Rule, When};
 use firmware::ports::{Entropy, Link, LinkEvent, Now, Ports, Reading, Source, WouldBlock};
 use firmware::ring::Region;
@@ -172,11 +172,7 @@ fn config(device: DeviceId) -> AppConfig<'static> {
             system: 128 * KIB..256 * KIB,
             rings: [region(256, 768), region(1280, 6912), region(1024, 256)],
         },
-        batch: BatchConfig {
-            frame_len_max: FRAME - FRAME_OVERHEAD,
-            frame_age_ms_max: [1_000, 60_000, 60_000],
-            open_samples_max: [256, 1024, 256],
-        },
+        batch: BatchConfig::default(),
         session: SessionConfig::default(),
         heartbeat_ms: 600_000,
     }
